@@ -1,0 +1,13 @@
+"""Settings of the test process and of every child it starts: no network, no more threads than cores."""
+
+import os
+
+# Reaching a model hub is never right here: a test that tries must fail at once, not wait for a time-out.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# Two xdist workers on two cores: one BLAS and OpenMP thread each, or they spend the time taking cores from each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")

@@ -1,0 +1,72 @@
+"""How far a computed float may lie from the exact one, as K·eps by operation and dtype: the only tolerances in tests.
+
+`limit(op, dtype, terms)` is relative: multiply it by the scale that the row names. Never loosen a row to get green;
+find the cause. tests/test_limits.py measures each row, so that a limit can be neither broken nor idle.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal, get_args
+
+Dtype = Literal["f64", "f32", "bf16", "f16"]
+Op = Literal["exact", "elementwise", "transcendental", "sum", "dot", "norm", "softmax", "rotary", "block", "model"]
+Growth = Literal["constant", "sqrt", "linear"]
+
+# Distance from 1 to the next float: 2**-(stored mantissa bits).
+EPS: dict[Dtype, float] = {"f64": 2.0**-52, "f32": 2.0**-23, "bf16": 2.0**-7, "f16": 2.0**-10}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """K·eps for one operation; `terms` (values summed, or the largest position) makes it grow by `growth`."""
+
+    k: float
+    growth: Growth
+    reason: str
+
+    def at(self, dtype: Dtype, terms: int = 1) -> float:
+        if terms < 1:
+            raise ValueError(f"terms must be at least 1, got {terms}")
+        factor = {"constant": 1.0, "sqrt": sqrt(terms), "linear": float(terms)}[self.growth]
+        return self.k * factor * EPS[dtype]
+
+
+LIMITS: dict[Op, Limit] = {
+    "exact": Limit(0, "constant", "a copy, a transpose, a gather, a mask: not one rounding"),
+    "elementwise": Limit(
+        2, "constant", "up to four add, multiply or divide steps, eps/2 each; scale: the value, if nothing cancels"
+    ),
+    "transcendental": Limit(
+        4, "constant", "exp, sin, cos, rsqrt: libm, XLA and torch promise 1 to 4 ulp; scale: max(|value|, 1)"
+    ),
+    "sum": Limit(
+        1, "sqrt", "n roundings of random sign, eps/2 each, add up as sqrt(n); 2x for the tail; scale: sum of |terms|"
+    ),
+    "dot": Limit(
+        2, "sqrt", "as sum, plus one rounding per product and one of the result; scale: norm of a times norm of b"
+    ),
+    "norm": Limit(
+        4, "constant", "mean of squares (positive, summed pairwise), rsqrt, two products; scale: rms of the output"
+    ),
+    "softmax": Limit(
+        8, "constant", "difference from the maximum, exp, sum, quotient, for scores below 16; scale: the largest weight"
+    ),
+    "rotary": Limit(
+        1, "linear", "the angle position·frequency is rounded at its own size: cos and sin lose eps·position; scale: 1"
+    ),
+    "block": Limit(
+        64, "constant", "norm, three matmuls deep, softmax or silu, width up to 256; scale: rms of the output"
+    ),
+    "model": Limit(
+        256, "sqrt", "4 blocks' worth for what the residual stream carries on; terms: layers; scale: rms of the logits"
+    ),
+}  # fmt: skip
+
+
+def limit(op: Op, dtype: Dtype, terms: int = 1) -> float:
+    """The allowed relative drift of `op` in `dtype`; raises KeyError for a name that is not in the table."""
+    if op not in LIMITS:
+        raise KeyError(f"no limit for operation {op!r}; there is one for {', '.join(get_args(Op))}")
+    if dtype not in EPS:
+        raise KeyError(f"no limit for dtype {dtype!r}; there is one for {', '.join(get_args(Dtype))}")
+    return LIMITS[op].at(dtype, terms)
