@@ -1,0 +1,42 @@
+"""Which keys of a `config.json` the text model can ignore, and which make up rope."""
+
+DEFAULT_ROPE_KEYS = frozenset({"rope_type", "rope_theta"})
+LLAMA3_ROPE_KEYS = DEFAULT_ROPE_KEYS | {
+    "factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "original_max_position_embeddings",
+}
+
+# Top-level keys of older files that end up in `rope_parameters`.
+ROPE_KEYS = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
+
+# Bookkeeping of files and classes. `dtype`: the caller's Numerics decides.
+_BOOKKEEPING = """
+    _name_or_path architectures auto_map dtype torch_dtype transformers_version model_max_length
+    _attn_implementation _attn_implementation_autoset attn_implementation _attn_implementation_internal
+    _commit_hash tokenizer_class task_specific_params finetuning_task name_or_path experts_implementation
+    _experts_implementation _output_attentions torchscript return_dict use_bfloat16 tf_legacy_loss for_llm_compressor
+"""
+# What a caller of HF asks for per call, or what only other heads and architectures read.
+_CALL = """
+    output_attentions output_hidden_states cache_implementation use_return_dict chunk_size_feed_forward
+    is_encoder_decoder is_decoder add_cross_attention cross_attention_hidden_size tie_encoder_decoder pruned_heads
+    id2label label2id num_labels problem_type prefix sep_token_id decoder_start_token_id
+"""
+# Text generation, which older files keep beside the model.
+_GENERATION = """
+    bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
+    exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
+    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
+    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p
+"""
+IRRELEVANT = frozenset((_BOOKKEEPING + _CALL + _GENERATION).split())
+
+# Beside `text_config`. `tie_word_embeddings`: HF ties by the flag inside `text_config` only.
+COMPOSITE_IRRELEVANT = frozenset(
+    """
+    vision_config boi_token_index eoi_token_index image_token_index boi_token_id eoi_token_id image_token_id
+    tie_word_embeddings pad_token_id bos_token_id eos_token_id initializer_range
+    """.split()
+)

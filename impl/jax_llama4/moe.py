@@ -1,0 +1,106 @@
+"""The mixture of experts: router, routed experts, and the shared expert beside them."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jax_llama4.config import Llama4TextConfig
+from jax_llama4.linear import normal_init
+from jax_llama4.mlp import Llama4TextMLP, SiLUActivation
+from jax_llama4.precision import Numerics
+from jax_llama4.taps import Tap
+
+
+def bmm(inputs: Float[Array, "*B I"], kernel: Float[Array, "... I J"], precision) -> Float[Array, "*B J"]:
+    """Matrix product over the last axis of `inputs`, batched over the leading axes both have."""
+    if inputs.ndim == 1:
+        return jnp.einsum("...k,...kj->...j", inputs, kernel, precision=precision)
+    return jnp.einsum("...ik,...kj->...ij", inputs, kernel, precision=precision)
+
+
+class Llama4Router(nnx.Module):
+    """Choose k experts per token and give each a score in (0, 1).
+
+    `kernel` has shape (D, E). HF: is itself a Linear, so the weight sits at `router.weight`.
+    """
+
+    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+        self.top_k = config.num_experts_per_tok
+        self.num_experts = config.num_local_experts
+        self.numerics = numerics
+        init = normal_init(config.initializer_range)
+        self.kernel = nnx.Param(init(rngs.params(), (config.hidden_size, self.num_experts), numerics.param))
+        self.tap_choice = Tap()
+
+    def __call__(self, x: Float[Array, "M D"]) -> tuple[Float[Array, "M E"], Float[Array, "M E"]]:
+        """Scores, zero for experts not chosen, and the logits they come from; M = B · T tokens.
+
+        HF: `torch.topk` on a CPU breaks ties in no fixed order below 64 experts; here the lowest index wins.
+        """
+        compute = self.numerics.compute
+        logits = jnp.einsum("md,de->me", x, self.kernel[...].astype(compute), precision=self.numerics.precision)
+        choice: Int[Array, "M k"] = self.tap_choice(jax.lax.top_k(logits, self.top_k)[1])
+        experts = jnp.arange(self.num_experts, dtype=choice.dtype)
+        chosen = jnp.any(choice[:, :, None] == experts, axis=1)
+        # HF: fills the others with -inf before the sigmoid. Each score is a sigmoid of its own: no softmax, no sum to one.
+        sigmoid = jax.nn.sigmoid(logits.astype(self.numerics.router)).astype(compute)
+        return jnp.where(chosen, sigmoid, jnp.zeros_like(sigmoid)), logits
+
+
+class Llama4TextExperts(nnx.Module):
+    """All routed experts at once.
+
+    `gate_up_proj` (E, D, 2F) holds the gate in its first F columns and up in the last F; `down_proj` is (E, F, D).
+    """
+
+    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+        experts, width, ffn = config.num_local_experts, config.hidden_size, config.intermediate_size
+        init = normal_init(config.initializer_range)
+        self.numerics = numerics
+        self.gate_up_proj = nnx.Param(init(rngs.params(), (experts, width, 2 * ffn), numerics.param))
+        self.down_proj = nnx.Param(init(rngs.params(), (experts, ffn, width), numerics.param))
+        self.act_fn = SiLUActivation(numerics)
+
+    def __call__(self, x: Float[Array, "R D"]) -> Float[Array, "R D"]:
+        """Run expert e on the e-th of E equal blocks of rows; R = E · M.
+
+        Rows must be grouped by expert. Plain tokens would be given to experts by their place in the batch, and only a
+        row count that E does not divide can be refused (ValueError).
+        """
+        compute, precision = self.numerics.compute, self.numerics.precision
+        experts = self.gate_up_proj.shape[0]
+        if x.shape[0] % experts:
+            raise ValueError(
+                f"Llama4TextExperts: {x.shape[0]} rows cannot be grouped by {experts} experts (input {x.shape})"
+            )
+        grouped = x.reshape(experts, -1, x.shape[-1])
+        gate, up = jnp.split(bmm(grouped, self.gate_up_proj[...].astype(compute), precision), 2, axis=-1)
+        out = bmm(up * self.act_fn(gate), self.down_proj[...].astype(compute), precision)
+        return out.reshape(x.shape)
+
+
+class Llama4TextMoe(nnx.Module):
+    """Shared expert plus the chosen routed experts, each on the token times its score.
+
+    The score scales the expert's input. Scaling its output is another function, because the block is not linear.
+    """
+
+    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+        self.experts = Llama4TextExperts(config, numerics=numerics, rngs=rngs)
+        self.router = Llama4Router(config, numerics=numerics, rngs=rngs)
+        self.shared_expert = Llama4TextMLP(config, numerics=numerics, rngs=rngs)
+
+    def __call__(self, hidden_states: Float[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Float[Array, "M E"]]:
+        """The block's output and the router's logits; M = B · T.
+
+        HF: returns the output flattened to (M, D). As there, every expert sees every token, those not chosen as zeros:
+        E times the work, but nothing depends on the routing except values.
+        """
+        tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
+        scores, logits = self.router(tokens)
+        routed_in = tokens[None, :, :] * scores.T[:, :, None]
+        routed_out = self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)
+        # HF: torch sums 16-bit values in float32 and rounds once; so does jnp.sum.
+        out = self.shared_expert(tokens) + jnp.sum(routed_out, axis=0)
+        return out.reshape(hidden_states.shape), logits

@@ -1,0 +1,42 @@
+"""RMSNorm with a weight, and the weightless per-head norm of queries and keys."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jax_llama4.precision import Numerics
+
+
+def _divide_by_rms(x: Float[Array, "*B D"], eps: float) -> Float[Array, "*B D"]:
+    mean_square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    return x * jax.lax.rsqrt(mean_square + eps)
+
+
+class Llama4TextRMSNorm(nnx.Module):
+    """Divide by the root mean square of the last axis, then multiply by a weight of shape (D,)."""
+
+    def __init__(self, dim: int, eps: float = 1e-5, *, numerics: Numerics, rngs: nnx.Rngs | None = None):
+        del rngs  # the weight starts at one; the argument is there so that all constructors look alike
+        self.eps = eps
+        self.numerics = numerics
+        self.weight = nnx.Param(jnp.ones((dim,), dtype=numerics.param))
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps)
+        # HF: rounds to the model dtype before the product with the weight, so there are two roundings.
+        return normed.astype(self.numerics.compute) * self.weight[...].astype(self.numerics.compute)
+
+
+class Llama4TextL2Norm(nnx.Module):
+    """Divide by the root mean square of the last axis.
+
+    HF: named after the L2 norm, but it takes the mean of the squares, not their sum.
+    """
+
+    def __init__(self, eps: float = 1e-6, *, numerics: Numerics):
+        self.eps = eps
+        self.numerics = numerics
+
+    def __call__(self, x: Float[Array, "*B H"]) -> Float[Array, "*B H"]:
+        return _divide_by_rms(x.astype(self.numerics.norm), self.eps).astype(self.numerics.compute)

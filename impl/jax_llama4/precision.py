@@ -1,0 +1,69 @@
+"""Which dtype each role of the computation uses: every cast in the model reads one field of `Numerics`."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+ROLES = ("param", "compute", "norm", "rope", "softmax", "activation", "router", "temperature", "loss")
+
+# HF: the `.float()` calls in its model. This is the only dtype named in the package.
+HF_ISLAND = jnp.dtype("float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Numerics:
+    """One dtype per role, and the precision of matrix products.
+
+    A value of this class is static: it is hashable, equal by value, and part of a module's graph definition.
+    """
+
+    param: np.dtype  # stored weights
+    compute: np.dtype  # activations between modules, operands and results of matrix products
+    norm: np.dtype  # inside RMSNorm and L2Norm, up to the product with the weight
+    rope: np.dtype  # inverse frequencies, angles, cos and sin, and the rotation itself
+    softmax: np.dtype  # scaling of the scores and the attention softmax
+    activation: np.dtype  # inside silu
+    router: np.dtype  # inside the router's sigmoid; its logits and the top-k stay in `compute`
+    temperature: np.dtype  # attention temperature and its product with the query
+    loss: np.dtype  # log-softmax of the logits and the mean over tokens
+    # HIGHEST because accelerators otherwise round float32 operands. None leaves the choice to JAX's own default.
+    precision: Any = jax.lax.Precision.HIGHEST
+
+    def __post_init__(self):
+        for role in ROLES:
+            dtype = jnp.dtype(getattr(self, role))
+            if not jnp.issubdtype(dtype, jnp.floating):
+                raise ValueError(f"Numerics.{role}: expected a floating dtype, got {dtype.name}")
+            object.__setattr__(self, role, dtype)
+
+    @classmethod
+    def uniform(cls, dtype: Any, *, precision: Any = jax.lax.Precision.HIGHEST) -> "Numerics":
+        """Every role in one dtype."""
+        return cls(**dict.fromkeys(ROLES, dtype), precision=precision)
+
+    @classmethod
+    def like_hf(cls, dtype: Any, *, precision: Any = jax.lax.Precision.HIGHEST) -> "Numerics":
+        """The dtype flow of HF's eager model loaded in `dtype`.
+
+        HF computes norms, rope, temperature, the router's sigmoid and the loss in float32, and torch's CPU kernels for
+        silu and softmax do so inside. In float64 every role is float64: that is HF with its float32 islands lifted.
+        """
+        model = jnp.dtype(dtype)
+        island = model if model.itemsize > HF_ISLAND.itemsize else HF_ISLAND
+        roles = dict.fromkeys(ROLES, island) | {"param": model, "compute": model}
+        return cls(**roles, precision=precision)
+
+    def require_available(self) -> None:
+        """Raise ValueError where JAX would silently store a narrower dtype than asked for (float64 without x64)."""
+        narrowed = [
+            f"{role}={getattr(self, role).name}"
+            for role in ROLES
+            if jax.dtypes.canonicalize_dtype(getattr(self, role)) != getattr(self, role)
+        ]
+        if narrowed:
+            raise ValueError(
+                f"JAX would narrow {', '.join(narrowed)}: set jax_enable_x64 before JAX starts, or choose a narrower dtype"
+            )

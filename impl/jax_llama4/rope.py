@@ -1,0 +1,82 @@
+"""Rotary position embedding: inverse frequencies, the table of cos and sin, and the rotation of pairs."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jax_llama4.config import Llama4TextConfig, RopeParameters
+from jax_llama4.precision import Numerics
+
+
+def inverse_frequencies(rope: RopeParameters, head_dim: int, dtype: np.dtype) -> np.ndarray:
+    """Radians per position of each of the head_dim / 2 pairs, shape (R,).
+
+    Computed by NumPy: in float32 it equals torch bit for bit, where jnp is off by some units in the last place.
+    """
+    one = dtype.type(1)
+    exponents = np.arange(0, head_dim, 2).astype(dtype) / dtype.type(head_dim)
+    inv_freq = one / dtype.type(rope.rope_theta) ** exponents
+    if rope.rope_type == "llama3":
+        inv_freq = _stretch_slow_pairs(inv_freq, rope)
+    return inv_freq
+
+
+def _stretch_slow_pairs(inv_freq: np.ndarray, rope: RopeParameters) -> np.ndarray:
+    """Slow down the pairs whose wavelength is long against the pretraining context, with a smooth band between.
+
+    Source: `llama3` in HF's modeling_rope_utils.
+    """
+    scalar = inv_freq.dtype.type
+    factor, low, high = scalar(rope.factor), scalar(rope.low_freq_factor), scalar(rope.high_freq_factor)
+    context = scalar(rope.original_max_position_embeddings)
+    wavelength = scalar(2 * math.pi) / inv_freq
+    # HF: divides the context by the factor in double and compares with the rounded quotient; so does this.
+    longest = scalar(rope.original_max_position_embeddings / rope.low_freq_factor)
+    shortest = scalar(rope.original_max_position_embeddings / rope.high_freq_factor)
+
+    slow = wavelength > longest
+    between = ~slow & ~(wavelength < shortest)
+    # HF: divides by zero where the band is empty (high = low) and discards the result. An empty band needs no weight.
+    band = high - low if high != low else scalar(1)
+    weight = (context / wavelength - low) / band
+    smoothed = (scalar(1) - weight) * inv_freq / factor + weight * inv_freq
+    return np.where(slow, inv_freq / factor, np.where(between, smoothed, inv_freq))
+
+
+class Llama4TextRotaryEmbedding(nnx.Module):
+    """From positions to one (cos, sin) per pair of head dimensions.
+
+    HF: keeps `inv_freq` as a buffer, which `model.to(bfloat16)` rounds. Here it is recomputed from two static
+    attributes whenever a program is traced, so no cast of the weights can reach it.
+    """
+
+    def __init__(self, config: Llama4TextConfig, numerics: Numerics):
+        self.rope_parameters = config.rope_parameters
+        self.head_dim = config.head_dim
+        self.numerics = numerics
+
+    @property
+    def inv_freq(self) -> np.ndarray:
+        return inverse_frequencies(self.rope_parameters, self.head_dim, self.numerics.rope)
+
+    def __call__(self, position_ids: Int[Array, "B T"]) -> Float[Array, "B T R 2"]:
+        angles = position_ids.astype(self.numerics.rope)[..., None] * jnp.asarray(self.inv_freq)
+        # HF: a complex number; it also multiplies by an attention factor, which is 1 for both supported rope types.
+        return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def apply_rotary_emb(
+    x: Float[Array, "B T N H"], frequencies: Float[Array, "B T R 2"], numerics: Numerics
+) -> Float[Array, "B T N H"]:
+    """Rotate the pairs (0, 1), (2, 3), … of the last axis; R = H / 2.
+
+    HF: takes queries and keys in one call, with the same interleaved pairs. Its checkpoints need no permutation.
+    """
+    pairs = x.astype(numerics.rope).reshape(*x.shape[:-1], -1, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    cos, sin = frequencies[:, :, None, :, 0], frequencies[:, :, None, :, 1]
+    rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
+    return rotated.reshape(x.shape).astype(numerics.compute)
