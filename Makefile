@@ -43,7 +43,7 @@ types: $(DEV) ## basedpyright over harness and impl
 	$(BIN)/basedpyright
 
 contracts: $(DEV) ## who may import whom (import-linter)
-	PYTHONPATH=harness:impl $(BIN)/lint-imports
+	PYTHONPATH=harness:impl $(BIN)/lint-imports --no-logo
 
 check: lint types contracts test ## all that CI runs
 
