@@ -35,7 +35,7 @@ def lint_imports(checkout: Path, *arguments: str) -> subprocess.CompletedProcess
         "from importlinter.cli import lint_imports_command; lint_imports_command()"
     )
     return subprocess.run(
-        [sys.executable, "-P", "-c", program, "--config", "pyproject.toml", "--no-cache", *arguments],
+        [sys.executable, "-P", "-c", program, "--config", "pyproject.toml", "--no-cache", "--no-logo", *arguments],
         cwd=checkout,
         capture_output=True,
         text=True,
