@@ -1,0 +1,193 @@
+"""Drifts and goldens → judged rows: each expected value gets one verdict. Reads and writes nothing.
+
+What is expected comes from the goldens, never from what was measured, so that a value nobody measured is `missing`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from paritygate.core.budget import Accepted, Budget, Budgets
+from paritygate.core.cell import Cell, DtypePolicy, Mode
+from paritygate.core.drift import Drift, Judgement, Row, Verdict
+from paritygate.core.errors import unknown_name
+from paritygate.core.golden import Golden, GoldenPort
+from paritygate.core.registry import discover
+from paritygate.judge.diagnose import diagnose
+from paritygate.metrics.base import LARGEST, Metric, metrics, quotient, unit_roundoff
+
+Key = tuple[str, str, str, str, str, int]
+_PROBLEMS = (Verdict.NONFINITE, Verdict.MISMATCH, Verdict.MISSING, Verdict.ERROR)
+
+
+def judge(
+    drifts: Iterable[Drift],
+    goldens: Mapping[str, Golden],
+    cells: Sequence[str],
+    modes: Sequence[str],
+    budgets: Budgets,
+    accepted: Mapping[Key, Accepted],
+    policies: Mapping[str, DtypePolicy] | None = None,
+) -> list[Row]:
+    """One row per value of the goldens (inputs left out), cell and mode, by case, cell, mode and production order.
+
+    `goldens` is by case id, `accepted` by row key; `policies` are the dtype policies by name, by default those of the
+    catalog. A measured value that no golden asks for is an error row. Raises UsageError on an unknown dtype or mode.
+    """
+    policies = discover("paritygate.catalog.dtypes", "POLICY", DtypePolicy) if policies is None else policies
+    policy_of = {}
+    for cell in cells:
+        dtype = Cell.parse(cell).dtype
+        if dtype not in policies:
+            raise unknown_name("dtype policy", dtype, sorted(policies))
+        policy_of[cell] = policies[dtype]
+    for mode in modes:
+        if mode not in tuple(Mode):
+            raise unknown_name("mode", mode, [str(m) for m in Mode])
+
+    measured: dict[Key, list[Drift]] = {}
+    for drift in drifts:
+        measured.setdefault(drift.key, []).append(drift)
+
+    decider = _Decider(budgets, accepted)
+    rows: list[Row] = []
+    for case, golden in goldens.items():
+        for port in (port for port in golden.ports if not port.is_input):
+            for cell, policy in policy_of.items():
+                for mode in (mode for mode in dict.fromkeys(modes) if mode in port.modes):
+                    found = measured.pop((case, cell, mode, port.site, port.port, port.call), [])
+                    if len(found) == 1:
+                        rows.append(decider.row(found[0], port, policy))
+                    elif found:
+                        rows.append(_error(found[0], f"measured {len(found)} times"))
+                    else:
+                        reason = "the replay wrote no value"
+                        rows.append(Row(_unmeasured(case, cell, mode, port), Verdict.MISSING, reason=reason))
+    rows += [
+        _error(found[0], "measured, but no golden of this run asks for it in this cell and mode")
+        for found in measured.values()
+    ]
+    rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
+    return diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
+
+
+def _unmeasured(case: str, cell: str, mode: str, port: GoldenPort) -> Drift:
+    return Drift(
+        case, cell, mode, port.site, port.port, port.call, port.order, str(port.kind), port.layout,
+        shape=port.tensor.shape, dtype="",
+    )  # fmt: skip
+
+
+def _error(drift: Drift, reason: str) -> Row:
+    numbers = {name: value for name, value in drift.metrics.items() if math.isfinite(value)}
+    return Row(replace(drift, metrics=numbers), Verdict.ERROR, reason=reason)
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A judged metric with what decided it, and the drift that the baseline accepted, if it did."""
+
+    judgement: Judgement
+    accepted: float | None
+    least: float  # drifts up to here are rounding: they never count as a regression
+
+    def is_regressed(self, factor: float) -> bool:
+        return self.accepted is not None and self.judgement.value > max(self.accepted, self.least) * factor
+
+    def is_accepted(self, factor: float) -> bool:
+        return self.accepted is not None and self.judgement.value <= self.accepted * factor
+
+
+class _Decider:
+    """Budgets and baseline, applied to one drift at a time."""
+
+    def __init__(self, budgets: Budgets, accepted: Mapping[Key, Accepted]):
+        self.budgets, self.accepted, self.metrics = budgets, accepted, metrics()
+        self.rules: dict[tuple[str, ...], Budget | None] = {}
+
+    def rule(self, metric: str, mode: str, port: GoldenPort, policy: DtypePolicy) -> Budget | None:
+        """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
+        key = (metric, policy.name, mode, port.site, port.port)
+        if key not in self.rules:
+            fitting = (r for r in self.budgets.rules if r.fits(*key) and (r.limit is not None or policy.peer))
+            self.rules[key] = next(fitting, None)
+        return self.rules[key]
+
+    def row(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Row:
+        if drift.problem:
+            if drift.problem in _PROBLEMS:
+                return Row(drift, Verdict(drift.problem), reason=drift.detail or "the replay gave no reason")
+            return _error(drift, f"unknown problem {drift.problem!r}: {drift.detail}")
+        if drift.nonfinite:
+            return Row(drift, Verdict.NONFINITE, reason=f"{drift.nonfinite} values are not finite")
+        if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
+            return _error(drift, f"not a number: {', '.join(bad)}")
+
+        line = self.accepted.get(drift.key)
+        bounds: list[_Bound] = []
+        for name, metric in self.metrics.items():
+            rule = self.rule(name, drift.mode, port, policy) if metric.applies(port.kind, port.role) else None
+            if rule is None:
+                continue
+            if name not in drift.metrics:
+                return _error(drift, f"{name} was not measured, and rule {rule.name!r} judges it")
+            floor = port.floors.get(drift.mode, {}).get(policy.name, {}).get(name)
+            if rule.limit is None and floor is None:
+                return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
+            bounds.append(_bound(drift, metric, rule, floor, policy, line))
+        if not bounds:
+            return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
+        return self.verdict(drift, bounds, line)
+
+    def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None) -> Row:
+        factor, judgements = self.budgets.baseline.factor, tuple(bound.judgement for bound in bounds)
+        over = [bound for bound in bounds if not bound.judgement.ok]
+        if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
+            run = line.run if line else ""
+            reason = "; ".join(_regression(self.metrics, bound, factor, run) for bound in worse)
+            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason)
+        if not over:
+            return Row(drift, Verdict.PASS, judgements=judgements)
+        reason = "; ".join(_excess(self.metrics, bound.judgement) for bound in over)
+        if line is not None and all(bound.is_accepted(factor) for bound in over):
+            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason)
+        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason)
+
+
+def _bound(
+    drift: Drift, metric: Metric, rule: Budget, floor: float | None, policy: DtypePolicy, line: Accepted | None
+) -> _Bound:
+    value = metric.drift(drift.metrics[metric.name])
+    accepted = metric.drift(line.metrics[metric.name]) if line and metric.name in line.metrics else None
+    if rule.limit is not None or floor is None:
+        limit = rule.limit or 0.0
+        judgement = Judgement(metric.name, value, 0.0, 0.0, value, limit, rule.name, value <= limit)
+        return _Bound(judgement, accepted, least=limit)
+    minimum = rule.minimum_eps_x * unit_roundoff(policy.compute) * (drift.scale if metric.absolute else 1.0)
+    floor = metric.drift(floor)
+    ratio = quotient(value, max(floor, minimum))
+    ok = ratio <= rule.factor
+    return _Bound(
+        Judgement(metric.name, value, floor, minimum, ratio, rule.factor, rule.name, ok), accepted, least=minimum
+    )
+
+
+def _label(known: Mapping[str, Metric], metric: str) -> str:
+    return metric if known[metric].better == "lower" else f"1 - {metric}"
+
+
+def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
+    """`rel_l2 8.2e-03 is 3.57 × the floor 2.3e-03, allowed 2 × (rule 'low-rel_l2')`."""
+    label = f"{_label(known, judgement.metric)} {judgement.value:.2g}"
+    if judgement.ratio == judgement.value:  # a fixed limit
+        return f"{label}, allowed {judgement.limit:.2g} (rule {judgement.rule!r})"
+    name, base = max(("floor", judgement.floor), ("minimum", judgement.minimum), key=lambda pair: pair[1])
+    times = f"{judgement.ratio:.3g}" if judgement.ratio < LARGEST else "infinitely many"
+    return f"{label} is {times} × the {name} {base:.2g}, allowed {judgement.limit:.3g} × (rule {judgement.rule!r})"
+
+
+def _regression(known: Mapping[str, Metric], bound: _Bound, factor: float, run: str) -> str:
+    label, accepted = _label(known, bound.judgement.metric), bound.accepted
+    return (
+        f"{label} {bound.judgement.value:.2g} is more than {factor:.3g} × the {accepted:.2g} that was accepted in {run}"
+    )

@@ -1,0 +1,120 @@
+"""Why a row is not a pass, and which value is to blame. Reads and writes nothing.
+
+Two questions, in this order. Is the computation another one, or is it rounding? The float64 twin of the row (same
+case, mode, value, mesh and platform) answers: there is no rounding to speak of in float64. And does the row fail by
+itself, or because of a value that it is computed from? That is read off containment and production order, as below.
+
+Only rows that hold a difference are diagnosed. `missing` and `error` say nothing about a number: they neither get a
+diagnosis nor prove one.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
+
+from paritygate.core.cell import Cell, Mode
+from paritygate.core.drift import Diagnosis, Row, Verdict
+
+# By the key of a diverged row (or of a twin): the row to blame (or the twin).
+Blame = dict[tuple[str | int, ...], Row]
+
+DIVERGED = frozenset({Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH})
+
+
+def diverged(row: Row) -> bool:
+    """Whether the row was compared and differs."""
+    return row.verdict in DIVERGED
+
+
+def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
+    """The same rows, in the same order, with diagnosis, origin and, where it is unproven, the reason filled in.
+
+    `oracles` are the names of the dtype policies that compute as the oracle does (float64).
+    """
+    twins = {_twin_key(row): row for row in rows if Cell.parse(row.drift.cell).dtype in oracles}
+    by_cell: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if diverged(row):
+            by_cell[row.drift.case, row.drift.cell].append(row)
+    blame: Blame = {}
+    for failing in by_cell.values():
+        failing.sort(key=lambda row: row.drift.order)
+        blame |= _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
+        blame |= _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], blame)
+    return [_finish(row, blame, twins, oracles) if diverged(row) else row for row in rows]
+
+
+def _blame_isolated(failing: list[Row]) -> Blame:
+    """By key of each diverged row, the row to blame. `failing` is in production order.
+
+    A site gets golden inputs, so what is upstream of it cannot be to blame: only what it computed earlier itself (in
+    the same call), and the sites inside it, which ran on its own values. Of those the first is to blame: nothing of
+    the site differs before it, so it is the innermost too. A site inside that differs only later is not to blame: its
+    own replay, on its own golden inputs, is another one.
+    """
+    blame: Blame = {}
+    first_of_call: dict[tuple[str, int], Row] = {}
+    first_inside: dict[str, Row] = {}
+    for row in failing:
+        drift = row.drift
+        candidates = [first_of_call.get((drift.site, drift.call)), first_inside.get(drift.site)]
+        blame[drift.key] = min((c for c in candidates if c), key=lambda c: c.drift.order, default=row)
+        first_of_call.setdefault((drift.site, drift.call), row)
+        for container in _containers(drift.site):
+            first_inside.setdefault(container, row)
+    return blame
+
+
+def _blame_chained(failing: list[Row], blame: Blame) -> Blame:
+    """As above for chained rows, `blame` holding the isolated ones.
+
+    Everything after the first difference ran on wrong values, so it is put down to that first one, with one exception:
+    a value that differs on golden inputs too, by fault of its own site, differs by itself. Where there is no isolated
+    replay of it, nothing speaks for such a second fault.
+    """
+    found: Blame = {}
+    own_first: dict[tuple[str, int], Row] = {}
+    for row in failing:
+        drift = row.drift
+        isolated = blame.get((drift.case, drift.cell, Mode.ISOLATED, drift.site, drift.port, drift.call))
+        if row is not failing[0] and (isolated is None or isolated.drift.site != drift.site):
+            found[drift.key] = failing[0]
+        else:
+            found[drift.key] = own_first.setdefault((drift.site, drift.call), row)
+    return found
+
+
+def _finish(row: Row, blame: Blame, twins: Blame, oracles: Collection[str]) -> Row:
+    blamed = blame[row.drift.key]
+    if Cell.parse(row.drift.cell).dtype not in oracles:
+        # Low precision hides small differences, so its first one may lie downstream of the fault. Where the float64
+        # twin of the row to blame differs because of another value, that value is to blame here too.
+        twin = twins.get(_twin_key(blamed))
+        if twin is not None and diverged(twin):
+            blamed = blame[twin.drift.key]
+    if blamed.drift.address != row.drift.address:
+        return replace(row, diagnosis=Diagnosis.PROPAGATED, origin=blamed.drift.address)
+    diagnosis, note = _own(row, twins, oracles)
+    return replace(row, diagnosis=diagnosis, reason=f"{row.reason}; {note}".removeprefix("; ") if note else row.reason)
+
+
+def _own(row: Row, twins: Blame, oracles: Collection[str]) -> tuple[Diagnosis, str]:
+    """Another computation, or rounding."""
+    if Cell.parse(row.drift.cell).dtype in oracles:
+        return Diagnosis.SEMANTIC, ""
+    twin = twins.get(_twin_key(row))
+    if twin is None or twin.verdict in (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED):
+        return Diagnosis.NONE, "run the f64 cell to tell a fault from rounding"
+    # A difference that a baseline accepts is a difference nevertheless.
+    return (Diagnosis.SEMANTIC if diverged(twin) or twin.accepted else Diagnosis.PRECISION), ""
+
+
+def _twin_key(row: Row) -> tuple[str | int, ...]:
+    drift, cell = row.drift, Cell.parse(row.drift.cell)
+    return (drift.case, drift.mode, drift.site, drift.port, drift.call, cell.mesh, cell.platform)
+
+
+def _containers(site: str) -> list[str]:
+    """`a.b.c` → `a.b`, `a`."""
+    parts = site.split(".")
+    return [".".join(parts[:length]) for length in range(len(parts) - 1, 0, -1)]
