@@ -1,0 +1,1 @@
+"""What a run says, for a person: one offline HTML file, and the same sections as text. Plain data in."""

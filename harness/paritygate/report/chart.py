@@ -1,0 +1,95 @@
+"""Line charts as plain geometry on a logarithmic scale: what the template draws as SVG and nothing else."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from paritygate.report.parts import LineChart, Point, Series
+
+WIDTH, HEIGHT = 280, 172
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 26
+X_TICKS = 8
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    ok: bool
+    title: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """`path` and `limit` are lists of SVG points; `band` is a closed shape; empty where there is nothing to draw."""
+
+    name: str
+    path: str
+    band: str
+    limit: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    width: int
+    height: int
+    left: int
+    right: int
+    bottom: int
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    lines: tuple[Line, ...]
+
+
+def draw(chart: LineChart) -> Drawing:
+    points = [point for series in chart.series for point in series.points]
+    values = [v for p in points for v in (p.value, p.floor, p.bound) if v > 0 and math.isfinite(v)] or [1.0]
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    high = max(high, low + 1)
+    layers = sorted({p.x for p in points})
+    first, last = layers[0], max(layers[-1], layers[0] + 1)
+
+    def x(value: int) -> float:
+        return round(LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(value: float) -> float:
+        """Zero sits on the axis: a value that is exactly right has no place on a logarithmic scale."""
+        decade = math.log10(value) if value > 0 else low
+        share = (min(max(decade, low), high) - low) / (high - low)
+        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
+
+    step = max(1, math.ceil(len(layers) / X_TICKS))
+    decades = range(low, high + 1, max(1, math.ceil((high - low) / 5)))
+    return Drawing(
+        WIDTH,
+        HEIGHT,
+        LEFT,
+        WIDTH - RIGHT,
+        HEIGHT - BOTTOM,
+        tuple((x(layer), str(layer)) for layer in layers[::step]),
+        tuple((y(10.0**decade), f"1e{decade}") for decade in decades),
+        tuple(_line(series, x, y) for series in chart.series if series.points),
+    )
+
+
+def _line(series: Series, x: Callable[[int], float], y: Callable[[float], float]) -> Line:
+    def path(points: list[tuple[float, float]]) -> str:
+        return " ".join(f"{px},{py}" for px, py in points)
+
+    banded = [p for p in series.points if p.floor > 0 and p.bound > 0]
+    bounded = [p for p in series.points if p.bound > 0]
+    upper, lower = [(x(p.x), y(p.bound)) for p in banded], [(x(p.x), y(p.floor)) for p in banded]
+    return Line(
+        series.name,
+        path([(x(p.x), y(p.value)) for p in series.points]),
+        path(upper + lower[::-1]),
+        path([(x(p.x), y(p.bound)) for p in bounded]),
+        tuple(Dot(x(p.x), y(p.value), p.ok, _title(series.name, p)) for p in series.points),
+    )
+
+
+def _title(name: str, point: Point) -> str:
+    said = f"layer {point.x}, {name}: {point.value:.3g}"
+    said += f", floor {point.floor:.3g}" if point.floor else ""
+    return said + (f", limit {point.bound:.3g}" if point.bound else "")

@@ -1,0 +1,164 @@
+"""What the sections are built from: a run's info and rows, and views of them that several sections share."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.core.run import Run, RunInfo
+from paritygate.report.words import nearness
+
+COMPARED = (Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH)
+
+Place = tuple[str, str]  # cell, mode: a column of the report
+
+
+class Outcome(StrEnum):
+    """The run as a whole, as the gate sees it."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCOMPLETE = "incomplete"
+    NOTHING = "nothing compared"
+
+
+def failing(row: Row) -> bool:
+    """Not a pass: skipped is one only where the reason was stated."""
+    return row.verdict is not Verdict.PASS and not (row.verdict is Verdict.SKIPPED and row.reason.strip())
+
+
+def root(row: Row) -> bool:
+    """Failing by itself, not because of something upstream."""
+    return failing(row) and row.diagnosis is not Diagnosis.PROPAGATED
+
+
+def row_nearness(row: Row) -> float:
+    """The row's place on the way to its limit (1 is at it); infinite where it fails without a number."""
+    judged = max((nearness(j) for j in row.judgements), default=0.0)
+    return judged if judged or not failing(row) else math.inf
+
+
+def severity(row: Row) -> tuple[bool, bool, float]:
+    """Sorts rows by how much they need a reader: failing, to blame, far over the limit."""
+    return failing(row), root(row), row_nearness(row)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """A judged run as plain data. `golden_provenance` is text about the goldens' origin, shown as it is."""
+
+    info: RunInfo
+    rows: tuple[Row, ...]
+    golden_provenance: str = ""
+
+    @classmethod
+    def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
+        """Reads the rows of a judged run; raises UsageError where it was not judged."""
+        return cls(run.info, tuple(run.judged()), golden_provenance)
+
+    @cached_property
+    def failures(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if failing(row))
+
+    @cached_property
+    def verdicts(self) -> Counter[Verdict]:
+        return Counter(row.verdict for row in self.rows)
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """What the gate will say: a difference is one whatever else went wrong, and nothing compared is no pass."""
+        if any(row.verdict in COMPARED for row in self.rows):
+            return Outcome.FAIL
+        if self.info.problems:
+            return Outcome.INCOMPLETE
+        if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in self.rows):
+            return Outcome.NOTHING
+        return Outcome.FAIL if self.failures else Outcome.PASS
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        """Every (cell, mode) that has rows, in the order they were asked for."""
+        found = {(row.drift.cell, row.drift.mode) for row in self.rows}
+        asked = [(cell, mode) for cell in self.info.cells for mode in self.info.modes]
+        return tuple([place for place in asked if place in found] + sorted(found - set(asked)))
+
+    @cached_property
+    def cases(self) -> tuple[str, ...]:
+        found = {row.drift.case for row in self.rows}
+        return tuple([case for case in self.info.cases if case in found] + sorted(found - set(self.info.cases)))
+
+    @cached_property
+    def sites(self) -> tuple[str, ...]:
+        """Every site in execution order, a module before what is inside it; cases with other sites are woven in."""
+        merged: list[str] = []
+        for case in self.cases:
+            first: dict[str, int] = {}
+            for row in self.rows:
+                if row.drift.case == case:
+                    first[row.drift.site] = min(row.drift.order, first.get(row.drift.site, row.drift.order))
+            place = 0
+            for site in sorted(first, key=lambda name: first[name]):
+                if site in merged:
+                    place = merged.index(site) + 1
+                else:
+                    merged.insert(place, site)
+                    place += 1
+        return tuple(merged)
+
+    @cached_property
+    def rows_of_site(self) -> dict[str, list[Row]]:
+        """Rows by site, each list by case and execution order."""
+        found: dict[str, list[Row]] = defaultdict(list)
+        cases = {case: i for i, case in enumerate(self.cases)}
+        for row in sorted(self.rows, key=lambda r: (cases[r.drift.case], r.drift.order, r.drift.port, r.drift.call)):
+            found[row.drift.site].append(row)
+        return found
+
+    @cached_property
+    def anchors(self) -> dict[str, str]:
+        """The anchor of each site's page."""
+        found: dict[str, str] = {}
+        for site in self.sites:
+            base = "site-" + re.sub(r"[^\w.-]+", "-", site)
+            taken = set(found.values())
+            found[site] = next(a for a in [base, *(f"{base}-{i}" for i in range(2, 9999))] if a not in taken)
+        return found
+
+    @cached_property
+    def first_divergences(self) -> tuple[Row, ...]:
+        """For each case and cell the failing row that a reader should look at first.
+
+        That is the earliest one in execution order that is to blame for itself; else the earliest propagated one; else
+        the earliest that was never compared. Isolated comes before chained.
+        """
+        found: dict[tuple[str, str], Row] = {}
+        for row in self.failures:
+            key = (row.drift.case, row.drift.cell)
+            if key not in found or _first(row) < _first(found[key]):
+                found[key] = row
+        cells = {cell: i for i, (cell, _) in enumerate(self.places)}
+        cases = {case: i for i, case in enumerate(self.cases)}
+        return tuple(found[key] for key in sorted(found, key=lambda k: (cases[k[0]], cells[k[1]])))
+
+    @cached_property
+    def cell_labels(self) -> dict[str, str]:
+        """A cell's short name: only the parts (dtype, mesh, platform) in which the run's cells differ."""
+        cells = {cell: cell.split("/") for cell, _ in self.places}
+        if len(cells) < 2 or len({len(parts) for parts in cells.values()}) != 1:
+            return {cell: cell for cell in cells}
+        differ = [i for i, values in enumerate(zip(*cells.values(), strict=True)) if len(set(values)) > 1]
+        return {cell: "/".join(parts[i] for i in differ) for cell, parts in cells.items()}
+
+
+def _first(row: Row) -> tuple[int, int, bool, str, int]:
+    group = (0 if root(row) else 1) if row.verdict in COMPARED else 2
+    return group, row.drift.order, row.drift.mode == "chained", row.drift.port, row.drift.call
+
+
+def worst(rows: Iterable[Row], at_most: int) -> list[Row]:
+    """The rows that need a reader most, worst first."""
+    return sorted(rows, key=severity, reverse=True)[:at_most]

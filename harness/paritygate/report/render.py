@@ -1,0 +1,60 @@
+"""Report as one offline HTML file. Reads the sections; writes `report.html` into the run folder."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from paritygate.core.run import Run, write_atomic
+from paritygate.report.assemble import assemble
+from paritygate.report.chart import draw
+from paritygate.report.data import ReportData
+from paritygate.report.pack import pack
+from paritygate.report.parts import Part, SitePages
+
+HERE = Path(__file__).parent
+
+
+def render_html(data: ReportData, sections: Sequence[str] | None = None) -> str:
+    """The whole page. It names no other file: style and script are inside, and a policy lets nothing else run."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def part(value: Part) -> Markup:
+        """Each kind of part has the macro of its name."""
+        return Markup(getattr(environment.get_template("parts.html.j2").module, type(value).__name__)(value))
+
+    environment.globals |= {"part": part, "draw": draw}  # pyright: ignore[reportAttributeAccessIssue]
+    style = (HERE / "static" / "report.css").read_text()
+    script = (HERE / "static" / "pages.js").read_text()
+    built = assemble(data, sections)
+    pages = [page for _, parts in built for p in parts if isinstance(p, SitePages) for page in p.pages]
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        sections=built,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        packed=pack(tuple(pages)) if pages else "",
+    )
+
+
+def write_report(run_folder: Path, data: ReportData | None = None) -> Path:
+    """Writes `report.html` of a judged run and returns its path; any moment shows the old page or the new."""
+    data = data or ReportData.of(Run.open(run_folder))
+    path = run_folder / "report.html"
+    write_atomic(path, render_html(data).encode())
+    return path
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()

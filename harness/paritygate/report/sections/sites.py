@@ -1,0 +1,29 @@
+"""One page a site: every port, cell and mode with metrics, floors, limits, verdict, diagnosis and worst elements."""
+
+from paritygate.core.drift import Row
+from paritygate.report.data import ReportData, failing, root, row_nearness, worst
+from paritygate.report.parts import Item, Part, Section, SitePage, SitePages, Tone
+from paritygate.report.squares import share_words
+from paritygate.report.words import count
+
+
+def build(data: ReportData) -> list[Part]:
+    if not data.rows:
+        return []
+    return [SitePages(tuple(_page(data, site) for site in data.sites))]
+
+
+def _page(data: ReportData, site: str) -> SitePage:
+    rows = data.rows_of_site[site]
+    return SitePage(site, data.anchors[site], _note(rows), tuple(rows))
+
+
+def _note(rows: list[Row]) -> Item:
+    failures = sum(map(failing, rows))
+    if not failures:
+        return Item(f"{count(len(rows))} rows, {share_words(row_nearness(worst(rows, 1)[0]))} of the limit", Tone.MUTED)
+    words = f"{count(failures)} of {count(len(rows))} rows are not a pass"
+    return Item(words if any(map(root, rows)) else f"{words}, all propagated", Tone.BAD)
+
+
+SECTION = Section("sites", 50, "Sites", build)

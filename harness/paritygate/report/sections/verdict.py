@@ -1,0 +1,137 @@
+"""The answer first: pass or not, counts, cost of the run, a line a cell, and the rows that need a reader most."""
+
+from collections import Counter
+
+from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.report.data import Outcome, ReportData, failing, root, row_nearness, worst
+from paritygate.report.parts import Banner, Column, Figures, Heading, Item, Part, Section, Table, Text, Tone
+from paritygate.report.words import (
+    MEANINGS,
+    count,
+    memory,
+    row_words,
+    seconds,
+    times,
+    verdict_item,
+    verdict_tone,
+    verdict_words,
+)
+
+WORST_ROWS = 12
+
+
+def build(data: ReportData) -> list[Part]:
+    info = data.info
+    parts: list[Part] = [
+        _banner(data),
+        Figures(
+            (
+                ("values compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
+                ("not a pass", count(len(data.failures))),
+                ("cases", count(len(data.cases))),
+                ("cells", count(len({cell for cell, _ in data.places}))),
+                ("wall time", seconds(info.wall_s)),
+                ("peak memory", memory(info.peak_memory_bytes)),
+                ("compilations", count(info.compilations)),
+            )
+        ),
+    ]
+    parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
+    if data.rows:
+        parts += [Heading("Cells"), _cells(data), Heading(_worst_title(data)), _worst(data)]
+    return parts
+
+
+def _worst_title(data: ReportData) -> str:
+    return "Worst rows" if data.failures else "Nearest to their limits"
+
+
+def _banner(data: ReportData) -> Banner:
+    total = f"{count(len(data.rows))} values of {count(len(data.cases))} cases"
+    if data.outcome is Outcome.NOTHING:
+        return Banner("NOTHING", "No value was compared, which is a failure and not a pass.", Tone.BAD)
+    if data.outcome is Outcome.INCOMPLETE:
+        sentence = f"Not everything ran: {count(data.verdicts[Verdict.PASS])} of {total} pass, the rest is unknown."
+        return Banner("INCOMPLETE", sentence, Tone.WARN)
+    if data.outcome is Outcome.PASS:
+        near = worst(data.rows, 1)[0]
+        where = f"{near.drift.address} in {near.drift.cell}, {near.drift.mode}"
+        skipped = data.verdicts[Verdict.SKIPPED]
+        return Banner(
+            "PASS",
+            f"All {total} are within budget." + (f" {count(skipped)} were skipped." if skipped else ""),
+            Tone.GOOD,
+            (f"Nearest to its limit: {where}: {row_words(near)}.",),
+        )
+    return Banner("FAIL", f"{count(len(data.failures))} of {total} are not a pass.", Tone.BAD, tuple(_look_first(data)))
+
+
+def _look_first(data: ReportData) -> list[str]:
+    """The addresses to blame, those that come first in most cells (each case counts) first."""
+    blamed = Counter((row.drift.address, row.diagnosis) for row in data.first_divergences)
+    lines, total = [], len(data.first_divergences)
+    for (address, diagnosis), pairs in blamed.most_common(3):
+        why = f" {diagnosis.capitalize()}: {MEANINGS[diagnosis]}." if diagnosis is not Diagnosis.NONE else ""
+        start = "Look first at" if not lines else "Then at"
+        lines.append(f"{start} {address}: the first divergence in {pairs} of {total} failing cells.{why}")
+    return lines
+
+
+def _cells(data: ReportData) -> Table:
+    shown = [v for v in Verdict if v is Verdict.PASS or data.verdicts[v]]
+    columns = (Column("cell"), Column("mode"), *(Column(verdict_words(v), "right") for v in shown))
+    rows = []
+    for cell, mode in data.places:
+        here = [row for row in data.rows if (row.drift.cell, row.drift.mode) == (cell, mode)]
+        counts = Counter(row.verdict for row in here)
+        line = [Item(cell, Tone.CODE), Item(mode)]
+        line += [Item(count(counts[v]), verdict_tone(v) if counts[v] else Tone.MUTED) for v in shown]
+        near = worst(here, 1)[0]
+        line += [Item(_of_limit(near), Tone.BAD if failing(near) else Tone.PLAIN), _link(data, near)]
+        rows.append(tuple(line))
+    return Table((*columns, Column("of limit", "right"), Column("at")), tuple(rows))
+
+
+def _of_limit(row: Row) -> str:
+    near = row_nearness(row)
+    if near == float("inf"):
+        return verdict_words(row.verdict)
+    return f"{near * 100:.0f} %" if near < 10 else times(near)
+
+
+def _link(data: ReportData, row: Row) -> Item:
+    return Item(row.drift.address, Tone.CODE, data.anchors[row.drift.site])
+
+
+def _worst(data: ReportData) -> Table:
+    """The worst rows, one line an address: the same value in other cases and cells is counted, not listed.
+
+    Rows that only follow from others are left to the heat map, as long as there is one to blame.
+    """
+    firsts: dict[tuple[str, str], list[Row]] = {}
+    for row in worst(data.rows, len(data.rows)):
+        firsts.setdefault((row.drift.address, row.verdict), []).append(row)
+    rows = []
+    by_itself = [same for same in firsts.values() if root(same[0])]
+    shown = (by_itself or list(firsts.values()))[:WORST_ROWS]
+    for same in shown:
+        row = same[0]
+        like = sum(failing(other) for other in same) - 1 if failing(row) else 0
+        rows.append(
+            (
+                verdict_item(row),
+                _link(data, row),
+                Item(row_words(row)),
+                Item(row.diagnosis.value, Tone.BAD if root(row) else Tone.MUTED),
+                Item(row.drift.case),
+                Item(f"{row.drift.cell} {row.drift.mode}"),
+                Item(f"+{count(like)}" if like > 0 else "", Tone.MUTED),
+            )
+        )
+    titles = ("verdict", "value", "drift", "diagnosis", "case", "cell", "like it")
+    follow = sum(not root(row) for row in data.failures)
+    caption = f"{count(follow)} more rows fail downstream of these." if follow and by_itself else ""
+    return Table(tuple(Column(t, "right" if t == titles[-1] else "left") for t in titles), tuple(rows), caption)
+
+
+SECTION = Section("verdict", 10, "Verdict", build)

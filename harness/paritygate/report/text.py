@@ -1,0 +1,187 @@
+"""The sections as text for a terminal: the same parts as the HTML, in columns, with letters where HTML has colours."""
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+from paritygate.report.assemble import assemble
+from paritygate.report.data import ReportData, failing, root, worst
+from paritygate.report.parts import (
+    Banner,
+    Column,
+    Details,
+    Figures,
+    Grid,
+    Heading,
+    HeatMap,
+    Item,
+    KeyValues,
+    LineChart,
+    Part,
+    Preformatted,
+    SitePage,
+    SitePages,
+    Table,
+    Text,
+    Tone,
+)
+from paritygate.report.row_parts import row_parts
+from paritygate.report.words import number, times
+
+ANSI = {Tone.GOOD: "32", Tone.WARN: "33", Tone.BAD: "31;1", Tone.MUTED: "2", Tone.PLAIN: "", Tone.CODE: ""}
+ROWS_A_SITE = 3
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def render_text(data: ReportData, sections: Sequence[str] | None = None, width: int = 100, color: bool = False) -> str:
+    """The sections (all, or those named) in at most `width` columns, with ANSI colours where `color` says so."""
+    blocks: list[str] = []
+    for section, parts in assemble(data, sections):
+        lines = [] if section.name == "verdict" else [section.title.upper()]
+        blocks.append("\n".join(lines + render_parts(parts, width, color)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_parts(parts: Sequence[Part], width: int = 100, color: bool = False) -> list[str]:
+    """Lines of the parts."""
+    lines: list[str] = []
+    for part in parts:
+        lines += _Page(width, color).lines(part)
+    return [line.rstrip() for line in lines]
+
+
+class _Page:
+    def __init__(self, width: int, color: bool):
+        self.width, self.color = max(width, 40), color
+
+    def paint(self, text: str, tone: Tone) -> str:
+        text = CONTROL.sub("?", text)
+        return f"\x1b[{ANSI[tone]}m{text}\x1b[0m" if self.color and ANSI[tone] and text.strip() else text
+
+    def lines(self, part: Part) -> list[str]:
+        match part:
+            case Heading():
+                return ["", part.text]
+            case Text():
+                return [self.paint(line, part.tone) for line in textwrap.wrap(part.text, self.width)]
+            case Preformatted():
+                return [self.paint(line, Tone.PLAIN) for line in part.text.splitlines()]
+            case Banner():
+                word = self.paint(part.word, part.tone)
+                rest = [line for text in part.lines for line in textwrap.wrap(text, self.width)]
+                return [f"{word}  {part.sentence}", *(self.paint(line, Tone.PLAIN) for line in rest)]
+            case Figures():
+                said = " · ".join(f"{figure} {label}" for label, figure in part.figures)
+                return textwrap.wrap(said, self.width)
+            case KeyValues():
+                return self.pairs(part)
+            case Table():
+                return self.table(part)
+            case HeatMap():
+                return self.heat_map(part)
+            case LineChart():
+                return self.chart(part)
+            case Grid():
+                return [line for inner in part.parts for line in self.lines(inner)]
+            case Details():
+                head = self.paint(part.summary.text, part.summary.tone)
+                inner = _Page(self.width - 2, self.color)
+                return ["", head, *(f"  {line}" for value in part.parts for line in inner.lines(value))]
+            case SitePages():
+                return [line for page in part.pages for line in self.site(page)]
+
+    def pairs(self, part: KeyValues) -> list[str]:
+        left = max((len(key) for key, _ in part.pairs), default=0)
+        lines = []
+        for key, item in part.pairs:
+            wrapped = textwrap.wrap(item.text, max(self.width - left - 2, 20), break_on_hyphens=False) or [""]
+            lines.append(f"{key:<{left}}  {self.paint(wrapped[0], item.tone)}")
+            lines += [" " * (left + 2) + self.paint(more, item.tone) for more in wrapped[1:]]
+        return lines
+
+    def table(self, part: Table) -> list[str]:
+        """Columns with nothing in them are left out; nothing is cut off: cells that are too wide are wrapped."""
+        kept = [i for i, _ in enumerate(part.columns) if not part.rows or any(row[i].text for row in part.rows)]
+        columns = [part.columns[i] for i in kept]
+        rows = [[row[i] for i in kept] for row in part.rows]
+        texts = [[row[i].text for row in rows] for i in range(len(columns))]
+        least = [_longest_word([c.title, *column]) for c, column in zip(columns, texts, strict=True)]
+        wanted = [max([least[i], *map(len, column)]) for i, column in enumerate(texts)]
+        widths = self.fit(wanted, least)
+        lines = self.line([Item(c.title, Tone.MUTED) for c in columns], widths, columns)
+        for row in rows:
+            lines += self.line(row, widths, columns)
+        return lines + ([self.paint(part.caption, Tone.MUTED)] if part.caption else [])
+
+    def fit(self, widths: list[int], least: list[int]) -> list[int]:
+        """Narrows the columns with most to spare until a line fits, or until no column can be narrower."""
+        widths = list(widths)
+        while sum(widths) + 2 * (len(widths) - 1) > self.width:
+            widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
+            if widths[widest] <= least[widest]:
+                break
+            widths[widest] -= 1
+        return widths
+
+    def line(self, row: Sequence[Item], widths: list[int], columns: list[Column]) -> list[str]:
+        """One row of a table, as many lines as its tallest cell has."""
+        lines, cells = [], []
+        for item, width in zip(row, widths, strict=True):
+            cells.append(textwrap.wrap(item.text, width, break_on_hyphens=False) or [""])
+        for i in range(max(map(len, cells), default=0)):
+            shown = [cell[i] if i < len(cell) else "" for cell in cells]
+            aligned = [
+                text.rjust(width) if column.align == "right" else text.ljust(width)
+                for text, width, column in zip(shown, widths, columns, strict=True)
+            ]
+            lines.append("  ".join(self.paint(text, item.tone) for text, item in zip(aligned, row, strict=True)))
+        return lines
+
+    def heat_map(self, part: HeatMap) -> list[str]:
+        titles = (f"{group} {label[:3]}" for group, label in part.columns)
+        columns = (Column("site"), *(Column(title, "right") for title in titles))
+        tones = {"pass": Tone.PLAIN, "empty": Tone.MUTED, "fail": Tone.BAD, "propagated": Tone.WARN}
+        rows = []
+        for row in part.rows:
+            line = [Item(row.label)]
+            for square in row.squares:
+                mark = square.mark.lower() if square.state == "propagated" else square.mark
+                line.append(Item(f"{mark} {square.text}".strip() or "–", tones[square.state]))
+            rows.append(tuple(line))
+        downstream = any(square.state == "propagated" for row in part.rows for square in row.squares)
+        note = part.caption + (" · small letter: downstream of what is to blame" if downstream else "")
+        return [*self.table(Table(columns, tuple(rows))), *textwrap.wrap(note, self.width)]
+
+    def chart(self, part: LineChart) -> list[str]:
+        columns = (Column(part.x_label, "right"), *(Column(s.name, "right") for s in part.series))
+        layers = sorted({point.x for series in part.series for point in series.points})
+        rows = []
+        for layer in layers:
+            line = [Item(str(layer))]
+            for series in part.series:
+                point = next((p for p in series.points if p.x == layer), None)
+                if point is None:
+                    line.append(Item("–", Tone.MUTED))
+                    continue
+                against = f"limit {number(point.bound)}"
+                if point.floor:
+                    against = f"{times(point.value / point.floor)} the floor"
+                line.append(Item(f"{number(point.value)} ({against})", Tone.PLAIN if point.ok else Tone.BAD))
+            rows.append(tuple(line))
+        return [f"{part.title}, {part.y_label}", *self.table(Table(columns, tuple(rows)))]
+
+    def site(self, page: SitePage) -> list[str]:
+        """A line a site; the worst rows that fail by themselves in full."""
+        lines = [f"{page.site}  {self.paint(page.note.text, page.note.tone)}"]
+        by_itself = worst(filter(root, page.rows), ROWS_A_SITE)
+        inner = _Page(self.width - 4, self.color)
+        for row in by_itself:
+            drift = row.drift
+            lines.append(f"  {drift.address}  {drift.case}  {drift.cell}  {drift.mode}")
+            lines += [f"    {line}" for part in row_parts(row) for line in inner.lines(part)]
+        more = sum(map(failing, page.rows)) - len(by_itself)
+        return lines + ([f"  and {more} more that are not a pass"] if by_itself and more else [])
+
+
+def _longest_word(texts: list[str]) -> int:
+    return max((len(word) for text in texts for word in text.split()), default=1)
