@@ -161,6 +161,8 @@ class Llama4TextConfig:
         else:
             problems.append(f"no_rope_layer_interval: expected a positive int, got {self.no_rope_layer_interval!r}")
             return
+        if not self._has_one_per_layer("no_rope_layers", problems):
+            return
         if self.moe_layers is not None:
             self._set(moe_layers=tuple(self.moe_layers))
         elif _is_int(self.interleave_moe_layer_step) and self.interleave_moe_layer_step > 0:
@@ -176,12 +178,15 @@ class Llama4TextConfig:
         else:
             self._set(layer_types=tuple(self.layer_types))
 
+    def _has_one_per_layer(self, name: str, problems: list[str]) -> bool:
+        given, expected = len(getattr(self, name)), self.num_hidden_layers
+        if given != expected:
+            problems.append(f"{name}: expected {expected} entries, one per layer, got {given}")
+        return given == expected
+
     def _wrong_layers(self) -> list[str]:
-        problems = [
-            f"{name}: expected {self.num_hidden_layers} entries, one per layer, got {len(getattr(self, name))}"
-            for name in ("no_rope_layers", "layer_types")
-            if len(getattr(self, name)) != self.num_hidden_layers
-        ]
+        problems: list[str] = []
+        self._has_one_per_layer("layer_types", problems)
         if set(self.no_rope_layers) - {0, 1}:
             problems.append(f"no_rope_layers: expected 0 (no rope) and 1 (rope) only, got {list(self.no_rope_layers)}")
         unknown = sorted(set(self.layer_types) - set(LAYER_TYPES))
@@ -215,7 +220,9 @@ class Llama4TextConfig:
             unknown = sorted(set(data) - COMPOSITE_IRRELEVANT - IRRELEVANT - {"text_config", "model_type"})
             problems = [f"{key}: unknown key beside text_config" for key in unknown]
             if data.get("model_type", COMPOSITE_TYPE) != COMPOSITE_TYPE:
-                problems.append(f"model_type: expected {COMPOSITE_TYPE!r} beside text_config, got {data['model_type']!r}")
+                problems.append(
+                    f"model_type: expected {COMPOSITE_TYPE!r} beside text_config, got {data['model_type']!r}"
+                )
             return cls._from_text_dict(data["text_config"] or {}, problems)
         return cls._from_text_dict(data, [])
 

@@ -14,11 +14,12 @@ from jax_llama4.precision import Numerics
 def inverse_frequencies(rope: RopeParameters, head_dim: int, dtype: np.dtype) -> np.ndarray:
     """Radians per position of each of the head_dim / 2 pairs, shape (R,).
 
-    Computed by NumPy: in float32 it equals torch bit for bit, where jnp is off by some units in the last place.
+    Every step rounds to `dtype`, so in float32 the table equals torch's bit for bit. The power is Python's, rounded once:
+    float32 powers of jnp, and of NumPy where it has AVX-512, are off by some units in the last place.
     """
-    one = dtype.type(1)
     exponents = np.arange(0, head_dim, 2).astype(dtype) / dtype.type(head_dim)
-    inv_freq = one / dtype.type(rope.rope_theta) ** exponents
+    powers = np.array([rope.rope_theta ** float(exponent) for exponent in exponents]).astype(dtype)
+    inv_freq = dtype.type(1) / powers
     if rope.rope_type == "llama3":
         inv_freq = _stretch_slow_pairs(inv_freq, rope)
     return inv_freq

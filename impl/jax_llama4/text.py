@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Integer, Bool
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
@@ -168,9 +168,7 @@ class Llama4ForCausalLM(nnx.Module):
         )
 
 
-def causal_lm_loss(
-    logits: Float[Array, "B T V"], labels: Int[Array, "B T"], numerics: Numerics
-) -> Float[Array, ""]:
+def causal_lm_loss(logits: Float[Array, "B T V"], labels: Int[Array, "B T"], numerics: Numerics) -> Float[Array, ""]:
     """Mean cross entropy of token t + 1 given the logits at t, over labels other than -100.
 
     Where no label counts it is NaN. HF: the same.
@@ -183,9 +181,7 @@ def causal_lm_loss(
     return -total / jnp.sum(counted).astype(numerics.loss)
 
 
-def _checked_shape(
-    config: Llama4TextConfig, input_ids: Array | None, inputs_embeds: Array | None
-) -> tuple[int, int]:
+def _checked_shape(config: Llama4TextConfig, input_ids: Array | None, inputs_embeds: Array | None) -> tuple[int, int]:
     if (input_ids is None) == (inputs_embeds is None):
         given = "neither" if input_ids is None else f"both, {input_ids.shape} and {inputs_embeds.shape}"
         raise ValueError(f"expected exactly one of input_ids and inputs_embeds, got {given}")

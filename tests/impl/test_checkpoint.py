@@ -1,0 +1,128 @@
+"""Checkpoint: bit-exact round trip, each tensor used once, and everything that does not fit reported at once."""
+
+import numpy as np
+import pytest
+from flax import nnx
+from impl_cases import CONFIGS, draw_weights
+from safetensors.numpy import save_file
+
+from jax_llama4 import (
+    CheckpointError,
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    Numerics,
+    load_state_dict,
+    read_safetensors,
+    to_state_dict,
+)
+
+NUMERICS = {name: Numerics.like_hf(name) for name in ("float64", "float32", "bfloat16", "float16")}
+
+
+def config(case: str) -> Llama4TextConfig:
+    return Llama4TextConfig.from_dict(CONFIGS[case])
+
+
+@pytest.fixture(scope="module")
+def states() -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for case in CONFIGS:
+        model = Llama4ForCausalLM(config(case), numerics=NUMERICS["float64"], rngs=nnx.Rngs(0))
+        found[case] = draw_weights({name: value.shape for name, value in to_state_dict(model).items()})
+    return found
+
+
+@pytest.mark.parametrize("dtype", NUMERICS)
+@pytest.mark.parametrize("case", CONFIGS)
+def test_round_trip_is_bit_exact(case, dtype, states):
+    stored = {name: value.astype(NUMERICS[dtype].param) for name, value in states[case].items()}
+    found = to_state_dict(load_state_dict(config(case), stored, NUMERICS[dtype]))
+    assert set(found) == set(stored)
+    for name, value in found.items():
+        assert value.dtype == stored[name].dtype
+        np.testing.assert_array_equal(value, stored[name], err_msg=name)
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_names_and_shapes_are_hfs(case, states, hf_runs):
+    expected = {name: value.shape for name, value in hf_runs[case].weights.items()}
+    if config(case).tie_word_embeddings:
+        expected.pop("lm_head.weight")  # HF: names it in the state dict, leaves it out of the file
+    assert {name: value.shape for name, value in states[case].items()} == expected
+
+
+def test_weights_are_cast_to_the_param_role(states):
+    model = load_state_dict(config("scout"), states["scout"], NUMERICS["bfloat16"])
+    found, name = to_state_dict(model), "model.layers.0.self_attn.q_proj.weight"
+    np.testing.assert_array_equal(found[name], states["scout"][name].astype(NUMERICS["bfloat16"].param))
+
+
+def test_all_problems_are_reported_at_once(states):
+    state = dict(states["scout"])
+    del state["lm_head.weight"]
+    state["model.rope.freqs"] = np.zeros(3)
+    state["model.norm.weight"] = np.zeros((24, 1))
+    state["model.embed_tokens.weight"] = np.zeros((61, 24), dtype=np.int8)
+    with pytest.raises(CheckpointError) as caught:
+        Llama4ForCausalLM.from_state_dict(config("scout"), state, numerics=NUMERICS["float32"])
+    assert sorted(caught.value.problems) == [
+        "lm_head.weight: missing, expected (61, 24)",
+        "model.embed_tokens.weight: expected floating values, got int8",
+        "model.norm.weight: expected shape (24,), got (24, 1)",
+        "model.rope.freqs: unexpected, (3,)",
+    ]
+    assert str(caught.value).startswith("checkpoint does not fit the model:\n  lm_head.weight: missing")
+
+
+def test_a_transposed_matrix_is_refused_with_both_shapes(states):
+    name = "model.layers.0.self_attn.q_proj.weight"
+    state = states["scout"] | {name: states["scout"][name].T}
+    with pytest.raises(CheckpointError, match=r"expected shape \(32, 24\), got \(24, 32\)"):
+        load_state_dict(config("scout"), state, NUMERICS["float32"])
+
+
+def test_a_tensor_given_twice_is_refused(states):
+    pairs = [*states["scout"].items(), ("model.norm.weight", np.ones(24))]
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight: given twice, \(24,\) and \(24,\)"):
+        load_state_dict(config("scout"), pairs, NUMERICS["float32"])
+
+
+def test_the_text_part_of_a_multimodal_file(states):
+    state = {f"language_model.{name}": value for name, value in states["scout"].items()}
+    state |= {"vision_model.class_embedding": np.ones(3), "multi_modal_projector.linear_1.weight": np.ones((2, 2))}
+    found = to_state_dict(load_state_dict(config("scout"), state, NUMERICS["float64"]))
+    np.testing.assert_array_equal(found["lm_head.weight"], states["scout"]["lm_head.weight"])
+
+
+def test_vision_tensors_in_a_text_file_are_unexpected(states):
+    with pytest.raises(CheckpointError, match=r"vision_model\.class_embedding: unexpected, \(3,\)"):
+        load_state_dict(
+            config("scout"), states["scout"] | {"vision_model.class_embedding": np.ones(3)}, NUMERICS["float32"]
+        )
+
+
+def test_a_tied_head_may_be_named_if_it_is_the_table(states):
+    table = states["unusual"]["model.embed_tokens.weight"]
+    model = load_state_dict(config("unusual"), states["unusual"] | {"lm_head.weight": table}, NUMERICS["float64"])
+    assert "lm_head.weight" not in to_state_dict(model)
+    assert model.lm_head.embedding is model.model.embed_tokens.embedding
+    with pytest.raises(CheckpointError, match=r"lm_head\.weight: differs from model\.embed_tokens\.weight"):
+        load_state_dict(config("unusual"), states["unusual"] | {"lm_head.weight": table + 1}, NUMERICS["float64"])
+
+
+def test_safetensors_shards_are_read_and_a_name_in_two_of_them_is_seen(states, tmp_path):
+    stored = {name: value.astype(NUMERICS["bfloat16"].param) for name, value in states["scout"].items()}
+    names = sorted(stored)
+    save_file({name: stored[name] for name in names[:9]}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file({name: stored[name] for name in names[9:]}, tmp_path / "model-00002-of-00002.safetensors")
+    model = load_state_dict(config("scout"), read_safetensors(tmp_path), NUMERICS["bfloat16"])
+    np.testing.assert_array_equal(to_state_dict(model)["lm_head.weight"], stored["lm_head.weight"])
+
+    save_file({names[0]: stored[names[0]]}, tmp_path / "more.safetensors")
+    with pytest.raises(CheckpointError, match="given twice"):
+        load_state_dict(config("scout"), read_safetensors(tmp_path), NUMERICS["bfloat16"])
+
+
+def test_a_folder_without_safetensors_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"expected \*\.safetensors files, found none"):
+        list(read_safetensors(tmp_path))

@@ -1,0 +1,105 @@
+"""Structure: one graph definition per kind of layer, full-size layers at no cost, nothing that cannot be jitted."""
+
+import dataclasses
+import math
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from impl_cases import CONFIGS, PROMPT
+
+from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Llama4TextDecoderLayer, Numerics
+
+from limits import limit
+
+BFLOAT16 = Numerics.like_hf("bfloat16")
+
+
+def parameters(module) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def abstract_layer(config: Llama4TextConfig, layer_idx: int) -> Llama4TextDecoderLayer:
+    return nnx.eval_shape(
+        lambda: Llama4TextDecoderLayer(config, layer_idx, numerics=BFLOAT16, rngs=nnx.Rngs(layer_idx))
+    )
+
+
+def test_layers_of_one_kind_have_equal_graph_definitions_and_others_do_not():
+    config = Llama4TextConfig(num_hidden_layers=8, interleave_moe_layer_step=2)
+    kinds = [(config.no_rope_layers[i], i in config.moe_layers) for i in range(8)]
+    graphs = [nnx.split(abstract_layer(config, i))[0] for i in range(8)]
+    for kind, graph in zip(kinds, graphs, strict=True):
+        for other_kind, other_graph in zip(kinds, graphs, strict=True):
+            assert (graph == other_graph) == (kind == other_kind)
+            assert (hash(graph) == hash(other_graph)) == (kind == other_kind)
+
+
+def test_a_program_compiled_for_one_layer_serves_all_of_its_kind():
+    config = Llama4TextConfig.from_dict(CONFIGS["scout"])
+    traced = []
+
+    @nnx.jit
+    def run(layer, *arguments):
+        traced.append(layer)
+        return layer(*arguments)
+
+    arguments = (
+        jnp.ones((1, 3, config.hidden_size), dtype=BFLOAT16.compute),
+        jnp.tril(jnp.ones((1, 3, 3), dtype=bool)),
+        jnp.ones((1, 3, config.head_dim // 2, 2), dtype=BFLOAT16.rope),
+        jnp.arange(3),
+    )
+    for layer_idx in (0, 1, 2):
+        run(Llama4TextDecoderLayer(config, layer_idx, numerics=BFLOAT16, rngs=nnx.Rngs(layer_idx)), *arguments)
+    assert len(traced) == 1
+
+
+def test_published_sizes_come_out_without_allocating_them():
+    start = time.perf_counter()
+    scout = Llama4TextConfig()
+    maverick = Llama4TextConfig(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False)
+    assert parameters(abstract_layer(scout, 0)) == 2_202_101_760
+    assert parameters(abstract_layer(maverick, 0)) == 314_583_040
+    assert parameters(abstract_layer(maverick, 1)) == 16_295_536_640
+    assert time.perf_counter() - start < 10, "building abstractly must not allocate"
+
+
+def test_a_scout_sized_layer_runs_abstractly():
+    config = Llama4TextConfig()
+    struct = jax.ShapeDtypeStruct
+    out = nnx.eval_shape(
+        lambda layer, *arguments: layer(*arguments),
+        abstract_layer(config, 0),
+        struct((2, 16384, 5120), BFLOAT16.compute),
+        struct((2, 16384, 16384), bool),
+        struct((2, 16384, 64, 2), BFLOAT16.rope),
+        struct((16384,), int),
+    )
+    assert (out.shape, out.dtype) == ((2, 16384, 5120), BFLOAT16.compute)
+
+
+def test_jit_changes_rounding_only():
+    config = Llama4TextConfig.from_dict(CONFIGS["maverick"])
+    model = Llama4ForCausalLM(config, numerics=Numerics.like_hf("float64"), rngs=nnx.Rngs(0))
+    ids = jnp.asarray(PROMPT.input_ids)
+    eager, jitted = model(ids).logits, nnx.jit(lambda model, ids: model(ids).logits)(model, ids)
+    drift = np.linalg.norm(eager - jitted) / np.linalg.norm(eager)
+    assert drift <= limit("model", "f64", config.num_hidden_layers)
+
+
+@pytest.mark.parametrize("role", ["norm", "rope", "softmax", "activation", "router", "temperature"])
+def test_every_role_is_read_and_changes_nothing_but_itself(role):
+    config = Llama4TextConfig.from_dict(CONFIGS["scout"])
+    ids = jnp.asarray(PROMPT.input_ids)
+    plain = Numerics.like_hf("float64")
+    coarse = dataclasses.replace(plain, **{role: "bfloat16"})
+    found = [
+        Llama4ForCausalLM(dataclasses.replace(config, initializer_range=0.5), numerics=n, rngs=nnx.Rngs(0))(ids).logits
+        for n in (plain, coarse)
+    ]
+    assert found[0].dtype == found[1].dtype == plain.compute
+    assert (np.asarray(found[0]) != np.asarray(found[1])).any()
