@@ -1,0 +1,1 @@
+"""What there is, as plain data: families, dtype policies, meshes, and the choice among them."""

@@ -1,0 +1,1 @@
+"""One file a dtype policy; each defines `POLICY`."""

@@ -1,0 +1,357 @@
+"""Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
+
+from paritygate.core.cell import Mode
+from paritygate.core.family import Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.site import Decision, Kind, Port, Site
+
+FLOAT, INDEX, MASK = Kind.FLOAT, Kind.INDEX, Kind.MASK
+HIDDEN, ROWS = "B T D", "(B T) D"
+
+# The inputs that the decoder layer and its attention share. HF passes complex frequencies and an additive mask.
+_FREQUENCIES = Port(
+    "in.frequencies",
+    FLOAT,
+    "B T H R",
+    "kwarg:position_embeddings | complex_pair",
+    "frequencies",
+    numerics="rope",
+)
+_MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask", reference_layout="B 1 T S")
+_SLOTS = Port("in.slots", INDEX, "T", "case:slots", "query_slots")
+_ROTATED = "call:apply_rotary_emb:result"
+_SCORED = "call:eager_attention_forward"
+
+
+def _norm(name: str, path: str) -> Site:
+    return Site(
+        name,
+        path,
+        path,
+        (Port("in.x", FLOAT, HIDDEN, "arg:0", "x"), Port("out", FLOAT, HIDDEN, "result", "result")),
+        doc="RMS norm",
+    )
+
+
+def _mlp(name: str, path: str, layout: str, traits: tuple[str, ...], doc: str) -> Site:
+    return Site(
+        name,
+        path,
+        path,
+        (Port("in.x", FLOAT, layout, "arg:0", "x"), Port("out", FLOAT, layout, "result", "result")),
+        traits,
+        doc=doc,
+    )
+
+
+SITES = (
+    Site(
+        "embed",
+        "model.embed_tokens",
+        "model.embed_tokens",
+        (Port("in.tokens", INDEX, "B T", "arg:0", "inputs"), Port("out", FLOAT, HIDDEN, "result", "result")),
+        doc="token embedding",
+    ),
+    Site(
+        "masks",
+        "model",
+        "model.masks",
+        (
+            Port("in.attention_mask", MASK, "B S", "case:attention_mask", "attention_mask"),
+            _SLOTS,
+            Port(
+                "out.full",
+                MASK,
+                "B T S",
+                "call:create_causal_mask:result | additive_mask",
+                "result:full_attention",
+                reference_layout="B 1 T S",
+            ),
+            Port(
+                "out.chunked",
+                MASK,
+                "B T S",
+                "call:create_chunked_causal_mask:result | additive_mask",
+                "result:chunked_attention",
+                reference_layout="B 1 T S",
+            ),
+        ),
+        doc="glue: causal and chunked masks from slots and padding",
+    ),
+    Site(
+        "rope",
+        "model.rotary_emb",
+        "model.rotary_emb",
+        (
+            Port("in.position_ids", INDEX, "B T", "arg:1", "position_ids"),
+            Port("out", FLOAT, "B T H R", "result | complex_pair", "result"),
+        ),
+        doc="glue: table of rotations (cos, sin) from positions",
+    ),
+    Site(
+        "layers.{layer}",
+        "model.layers.{layer}",
+        "model.layers.{layer}",
+        (
+            Port("in.x", FLOAT, HIDDEN, "arg:0", "hidden_states"),
+            _FREQUENCIES,
+            _MASK,
+            _SLOTS,
+            Port("out", FLOAT, HIDDEN, "result", "result"),
+        ),
+        doc="decoder layer: the residual adds around its modules",
+    ),
+    _norm("layers.{layer}.input_norm", "model.layers.{layer}.input_layernorm"),
+    Site(
+        "layers.{layer}.attn",
+        "model.layers.{layer}.self_attn",
+        "model.layers.{layer}.self_attn",
+        (
+            Port("in.x", FLOAT, HIDDEN, "kwarg:hidden_states", "hidden_states"),
+            _FREQUENCIES,
+            _MASK,
+            _SLOTS,
+            Port("inner.q_rope", FLOAT, "B T N H", f"{_ROTATED}:0", "tap_q_rope", traits=("rope",)),
+            Port("inner.k_rope", FLOAT, "B S K H", f"{_ROTATED}:1", "tap_k_rope", traits=("rope",)),
+            Port("inner.query", FLOAT, "B T N H", f"{_SCORED}:arg:1", "tap_query", reference_layout="B N T H"),
+            Port("inner.key", FLOAT, "B S K H", f"{_SCORED}:arg:2", "tap_key", reference_layout="B K S H"),
+            Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs"),
+            Port("out", FLOAT, HIDDEN, "result:0", "result"),
+        ),
+        doc="attention",
+    ),
+    Site(
+        "layers.{layer}.attn.qk_norm",
+        "model.layers.{layer}.self_attn.qk_norm",
+        "model.layers.{layer}.self_attn.qk_norm",
+        (Port("in.x", FLOAT, "B T G H", "arg:0", "x"), Port("out", FLOAT, "B T G H", "result", "result")),
+        ("rope", "qk_norm"),
+        calls=2,
+        doc="L2 norm per head, of the queries (call 0) and of the keys (call 1)",
+    ),
+    _norm("layers.{layer}.post_norm", "model.layers.{layer}.post_attention_layernorm"),
+    _mlp("layers.{layer}.mlp", "model.layers.{layer}.feed_forward", HIDDEN, ("dense",), "dense feed-forward"),
+    Site(
+        "layers.{layer}.moe",
+        "model.layers.{layer}.feed_forward",
+        "model.layers.{layer}.feed_forward",
+        (
+            Port("in.x", FLOAT, HIDDEN, "arg:0", "hidden_states"),
+            Port("out", FLOAT, HIDDEN, "result:0", "result:0", reference_layout=ROWS),
+        ),
+        ("moe",),
+        doc="mixture of experts: routed plus shared",
+    ),
+    Site(
+        "layers.{layer}.moe.router",
+        "model.layers.{layer}.feed_forward.router",
+        "model.layers.{layer}.feed_forward.router",
+        (
+            Port("in.x", FLOAT, ROWS, "arg:0", "x"),
+            Port("out.logits", FLOAT, "(B T) E", "result:1", "result:1"),
+            Port("out.choice", INDEX, "(B T) J", "result:0 | chosen", "tap_choice | sorted"),
+            Port("out.scores", FLOAT, "(B T) E", "result:0", "result:0"),
+        ),
+        ("moe",),
+        decisions=(Decision("out.choice", "out.logits"),),
+        doc="router: logits, the chosen experts, their scores",
+    ),
+    Site(
+        "layers.{layer}.moe.experts",
+        "model.layers.{layer}.feed_forward.experts",
+        "model.layers.{layer}.feed_forward.experts",
+        (
+            Port("in.x", FLOAT, "(E B T) D", "arg:0", "x"),
+            Port("out", FLOAT, "(E B T) D", "result", "result"),
+        ),
+        ("moe",),
+        doc="routed experts, rows grouped by expert",
+    ),
+    _mlp("layers.{layer}.moe.shared", "model.layers.{layer}.feed_forward.shared_expert", ROWS, ("moe",), "shared expert"),
+    _norm("norm", "model.norm"),
+    Site(
+        "lm_head",
+        "lm_head",
+        "lm_head",
+        (
+            Port("in.x", FLOAT, HIDDEN, "arg:0", "inputs"),
+            Port("out", FLOAT, "B T V", "result", "result", role="logits"),
+        ),
+        doc="vocabulary logits",
+    ),
+    Site(
+        "loss",
+        "",
+        "",
+        (Port("out", FLOAT, "", "result:loss", "result:loss"),),
+        modes=(Mode.CHAINED,),
+        doc="glue: next-token cross entropy",
+    ),
+)
+
+# Every width differs from every other and no matrix is square, so that a missing transpose or a swapped axis shows.
+_SCOUT = {
+    "vocab_size": 264,
+    "hidden_size": 40,
+    "intermediate_size": 28,
+    "intermediate_size_mlp": 52,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 12,
+    "rms_norm_eps": 1e-5,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 1,
+    "no_rope_layer_interval": 4,
+    "attention_chunk_size": 8,
+    "use_qk_norm": True,
+    "attn_temperature_tuning": True,
+    "floor_scale": 4,
+    "attn_scale": 0.1,
+    "max_position_embeddings": 16384,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+    "use_cache": False,
+    "pad_token_id": 0,
+}
+_MAVERICK = _SCOUT | {
+    "hidden_size": 36,
+    "intermediate_size": 22,
+    "intermediate_size_mlp": 46,
+    "head_dim": 10,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "interleave_moe_layer_step": 2,
+    "use_qk_norm": False,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 10000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+}
+_SCOUT_LAYERS = (("rope", "qk_norm", "moe"),) * 3 + (("nope", "moe"),)
+_MAVERICK_LAYERS = (("rope", "dense"), ("rope", "moe"), ("rope", "dense"), ("nope", "moe"))
+_LAYER_TYPES = ["chunked_attention"] * 3 + ["full_attention"]
+_FAR = 1 << 20  # a chunk, or a temperature floor, that no prompt reaches
+
+
+_MECHANISMS = (
+    Mechanism("chunked attention", "long", {"attention_chunk_size": _FAR}),
+    Mechanism("chunk origin at the first real token", "leftpad", inputs={"attention_mask": 1}),
+    Mechanism("temperature tuning", "long", {"attn_temperature_tuning": False}),
+    Mechanism("temperature floor", "long", {"floor_scale": _FAR}),
+    Mechanism("NoPE layers", "long", {"no_rope_layers": [1] * 4, "layer_types": _LAYER_TYPES}),
+    Mechanism("rope base", "long", {"rope_parameters.rope_theta": 20000.0}),
+    Mechanism("positions past 8192", "far", inputs={"position_ids": 0}),
+    Mechanism("padding mask", "padded", inputs={"attention_mask": 1}),
+    Mechanism("norm eps", "long", {"rms_norm_eps": 1e-6}),
+    Mechanism("norm gains", "long", weights={"*norm.weight": 1.0}),
+    Mechanism("routed experts", "long", weights={"*.experts.down_proj": 0.0}),
+    Mechanism("shared expert", "long", weights={"*.shared_expert.down_proj.weight": 0.0}),
+    Mechanism("router scores", "long", weights={"*.router.weight": 0.0}),
+)
+_SCOUT_MECHANISMS = (
+    Mechanism("qk norm", "long", {"use_qk_norm": False}),
+    Mechanism("top-1 routing", "long", {"num_experts_per_tok": 2}),
+)
+_MAVERICK_MECHANISMS = (
+    Mechanism("rope scaling", "long", {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+    Mechanism("top-2 routing", "long", {"num_experts_per_tok": 1}),
+    Mechanism("dense layers", "long", weights={"model.layers.?.feed_forward.down_proj.weight": 0.0}),
+)
+
+
+# One shape for all, so that a site compiles once per dtype: two rows of 38 tokens, five chunks, nine floors.
+PROMPTS = (
+    Prompt("long", (PromptRow(),) * 2, 38, doc="full rows over five chunks, past the shrunk temperature floor"),
+    Prompt("leftpad", (PromptRow(pad_left=3), PromptRow(pad_left=13)), 38, seed=100, doc="left padding"),
+    Prompt(
+        "padded",
+        (PromptRow(pad_right=7, holes=(5, 6, 21)), PromptRow(pad_left=6, pad_right=4, holes=(17,))),
+        38,
+        seed=200,
+        doc="right padding and holes, without and with left padding",
+    ),
+    Prompt("far", (PromptRow(start=240), PromptRow(start=8170)), 38, seed=300, doc="positions past 256 and past 8192"),
+)
+
+
+FAMILY = Family(
+    name="llama4",
+    reference=Side(
+        build="paritygate.reference.llama4:build",
+        inputs={
+            "input_ids": "tokens",
+            "attention_mask": "attention_mask",
+            "position_ids": "position_ids",
+            "labels": "labels",
+        },
+        functions=tuple(
+            f"transformers.models.llama4.modeling_llama4:{name}"
+            for name in (
+                "apply_rotary_emb",
+                "eager_attention_forward",
+                "create_causal_mask",
+                "create_chunked_causal_mask",
+            )
+        ),
+    ),
+    candidate=Side(
+        build="paritygate.replay.llama4:build",
+        inputs={
+            "input_ids": "tokens",
+            "attention_mask": "attention_mask",
+            "position_ids": "position_ids",
+            "labels": "labels",
+        },
+    ),
+    sites=SITES,
+    presets=(
+        Preset(
+            "tiny-scout",
+            _SCOUT,
+            _SCOUT_LAYERS,
+            seed=1,
+            directions=4,
+            mechanisms=(*_MECHANISMS, *_SCOUT_MECHANISMS),
+            doc="every layer MoE, qk norm, NoPE every fourth layer",
+        ),
+        Preset(
+            "tiny-maverick",
+            _MAVERICK,
+            _MAVERICK_LAYERS,
+            seed=2,
+            directions=8,
+            mechanisms=(*_MECHANISMS, *_MAVERICK_MECHANISMS),
+            doc="MoE every second layer, top-2, no qk norm, rope scaling",
+        ),
+        Preset(
+            "tiny-scout-12",
+            _SCOUT | {"num_hidden_layers": 12},
+            _SCOUT_LAYERS * 3,
+            seed=1,
+            directions=4,
+            doc="tiny-scout, three times as deep",
+        ),
+    ),
+    prompts=PROMPTS,
+    weights=(
+        WeightRule("*norm.weight", "gain", scale=0.3),
+        WeightRule("model.embed_tokens.weight", "steered", fan_in_axis=None, steer=20.0),
+        WeightRule("*.router.weight", "steered", scale=0.1, steer=0.4),
+        WeightRule("*.experts.gate_up_proj", "normal", fan_in_axis=-2),
+        # Half gain into the residual stream, so that a token's lean towards its expert outlives four layers.
+        WeightRule("*.experts.down_proj", "normal", scale=0.5, fan_in_axis=-2),
+        WeightRule("*.down_proj.weight", "normal", scale=0.5),
+        WeightRule("*.o_proj.weight", "normal", scale=0.5),
+        WeightRule("*", "normal"),
+    ),
+    suites={
+        "tiny": tuple(f"{preset}.{p.name}" for preset in ("tiny-scout", "tiny-maverick") for p in PROMPTS),
+        "depth": ("tiny-scout-12.long",),
+    },
+    min_margin_x=16.0,
+    doc="Llama 4 text decoder",
+)

@@ -1,0 +1,79 @@
+"""Choosing among what the catalog holds: families, suites, cases and cells by name, glob or expression."""
+
+from fnmatch import fnmatchcase
+from itertools import product
+
+from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
+from paritygate.core.errors import UsageError, unknown_name
+from paritygate.core.family import Case, Family
+from paritygate.core.registry import discover
+
+DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
+PLATFORMS = ("cpu", "gpu", "tpu")
+MESHES = {"single": MeshLayout("single")}
+
+
+def families() -> dict[str, Family]:
+    return discover("paritygate.catalog.families", "FAMILY", Family)
+
+
+def policies() -> dict[str, DtypePolicy]:
+    return discover("paritygate.catalog.dtypes", "POLICY", DtypePolicy)
+
+
+def meshes() -> dict[str, MeshLayout]:
+    return dict(MESHES)
+
+
+def suites() -> dict[str, tuple[Case, ...]]:
+    """Suite name to its cases. Raises UsageError where two families claim one suite name."""
+    found: dict[str, tuple[Case, ...]] = {}
+    for family in families().values():
+        for name, case_ids in family.suites.items():
+            if name in found:
+                raise UsageError("two families define one suite", where=name)
+            found[name] = tuple(Case.parse(family.name, case_id) for case_id in case_ids)
+    return found
+
+
+def select_cases(text: str, suite: str | None = None) -> list[Case]:
+    """The cases that `text` names: a suite, a case id, or a glob over case ids, within `suite` where given."""
+    known = suites()
+    if suite is None and text in known:
+        return list(known[text])
+    if suite is not None and suite not in known:
+        raise unknown_name("suite", suite, list(known))
+    within = known[suite] if suite else tuple(dict.fromkeys(case for cases in known.values() for case in cases))
+    found = [case for case in within if fnmatchcase(case.id, text)]
+    if not found:
+        raise unknown_name("suite or case", text, [*known, *(case.id for case in within)])
+    return found
+
+
+def suite_of(case: Case) -> str:
+    """The first suite that holds a case, where its golden lives."""
+    for name, cases in suites().items():
+        if case in cases:
+            return name
+    raise unknown_name("case", case.id, [c.id for cases in suites().values() for c in cases])
+
+
+def select_cells(expression: str) -> list[Cell]:
+    """`"f64,bf16 x single x cpu"` to cells; parts left out, from the right, are `single` and `cpu`.
+
+    A comma separates alternatives, ` x ` the three axes, `;` further products. Raises UsageError on a name that the
+    catalog does not have.
+    """
+    cells: dict[Cell, None] = {}
+    for part in expression.split(";"):
+        axes = [[name.strip() for name in axis.split(",")] for axis in part.replace("/", " x ").split(" x ")]
+        axes += [["single"], ["cpu"]][len(axes) - 1 :]
+        if len(axes) != 3 or not all(name for axis in axes for name in axis):
+            raise UsageError("bad cell expression", where=repr(expression), expected=repr(DEFAULT_CELLS))
+        known = (list(policies()), list(meshes()), list(PLATFORMS))
+        for noun, axis, names in zip(("dtype policy", "mesh layout", "platform"), axes, known, strict=True):
+            for name in axis:
+                if name not in names:
+                    raise unknown_name(noun, name, names)
+        cells |= dict.fromkeys(Cell(*names) for names in product(*axes))
+    return list(cells)

@@ -1,0 +1,69 @@
+"""Allowed drift, as a factor on the noise floor, each rule with its reason."""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One rule of `golden/budgets.toml`; the first rule that fits a row's metric decides, top to bottom.
+
+    A rule fits where `metric` is equal and the patterns `dtype`, `mode`, `site` and `port` match (fnmatch).
+    The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the cell's
+    compute dtype, times the golden's largest magnitude for metrics in absolute units. `limit` replaces all that by a
+    fixed bound on the value, for the oracle's own dtype and for choices.
+    """
+
+    name: str
+    metric: str
+    reason: str
+    factor: float = 0.0
+    minimum_eps_x: float = 0.0
+    limit: float | None = None
+    dtype: str = "*"
+    mode: str = "*"
+    site: str = "*"
+    port: str = "*"
+
+    def fits(self, metric: str, dtype: str, mode: str, site: str, port: str) -> bool:
+        return self.metric == metric and all(
+            fnmatchcase(value, pattern)
+            for value, pattern in ((dtype, self.dtype), (mode, self.mode), (site, self.site), (port, self.port))
+        )
+
+
+@dataclass(frozen=True)
+class BaselineRule:
+    """How far a row may move from its accepted drift before it counts as regressed."""
+
+    factor: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The whole of `budgets.toml`."""
+
+    rules: tuple[Budget, ...]
+    baseline: BaselineRule
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One line of a baseline: the drift of one row that a person accepted, and why."""
+
+    case: str
+    cell: str
+    mode: str
+    site: str
+    port: str
+    call: int
+    metrics: dict[str, float]
+    verdict: str
+    reason: str
+    run: str
+    date: str
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str, int]:
+        return (self.case, self.cell, self.mode, self.site, self.port, self.call)

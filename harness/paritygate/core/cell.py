@@ -1,0 +1,65 @@
+"""What a replay varies: dtype policy, mesh layout, platform, and their product, the cell."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from paritygate.core.errors import UsageError
+
+
+class Mode(StrEnum):
+    """How the candidate is run on a golden."""
+
+    ISOLATED = "isolated"  # each site gets its golden inputs
+    CHAINED = "chained"  # the whole model runs from tokens
+
+
+@dataclass(frozen=True)
+class DtypePolicy:
+    """Named dtypes per role, plus the matmul precision.
+
+    `compute` is the model dtype, `island` that of the places where the reference computes wider (norm statistics, rope,
+    router sigmoid, ...). `roles` overrides single roles by name. `peer` is the torch dtype whose drift is the noise
+    floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be started with.
+    """
+
+    name: str
+    compute: str
+    island: str
+    peer: str
+    roles: Mapping[str, str] = field(default_factory=dict)
+    matmul: str = "highest"
+    x64: bool = False
+    doc: str = ""
+
+    def dtype(self, role: str) -> str:
+        """The dtype name of a role: `compute`, or an island's."""
+        return self.roles.get(role, self.compute if role == "compute" else self.island)
+
+
+@dataclass(frozen=True)
+class MeshLayout:
+    """A named device grid and its logical-axis rules. `single` has one device and no rules."""
+
+    name: str
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One dtype policy on one mesh layout on one platform, written `bf16/single/cpu`."""
+
+    dtype: str
+    mesh: str
+    platform: str
+
+    def __str__(self) -> str:
+        return f"{self.dtype}/{self.mesh}/{self.platform}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Cell":
+        """The inverse of `str`; raises UsageError."""
+        parts = text.split("/")
+        if len(parts) != 3 or not all(parts):
+            raise UsageError("bad cell", where=repr(text), expected="dtype/mesh/platform, such as bf16/single/cpu")
+        return cls(*parts)

@@ -1,0 +1,122 @@
+"""Lines of results: what a replay measured at one port (Drift), and what the judge says of it (Row)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from paritygate.core.site import address
+
+
+class Verdict(StrEnum):
+    """What a row is. Only `pass` and, where stated beforehand, `skipped` let a run pass."""
+
+    PASS = "pass"
+    OVER_BUDGET = "over_budget"
+    REGRESSED = "regressed"
+    NONFINITE = "nonfinite"
+    MISMATCH = "mismatch"
+    MISSING = "missing"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class Diagnosis(StrEnum):
+    """Why a row is not a pass."""
+
+    NONE = ""
+    SEMANTIC = "semantic"  # the float64 cell differs too: the computation is another one
+    PRECISION = "precision"  # only low-precision cells differ
+    SHARDING = "sharding"  # only meshes differ
+    PLATFORM = "platform"
+    DECISION = "decision"  # a routing flip that the margin does not excuse
+    PROPAGATED = "propagated"  # what is upstream of it, or inside it, is to blame
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element of a value: its index in the golden's layout, and both values."""
+
+    index: tuple[int, ...]
+    golden: float
+    got: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What one replay measured at one port and call. Written to `drifts.jsonl` as it comes.
+
+    `metrics` is empty where nothing could be measured; `problem` then says why: one of the verdicts `nonfinite`,
+    `mismatch`, `error`, with `detail` for a person.
+    """
+
+    case: str
+    cell: str
+    mode: str
+    site: str
+    port: str
+    call: int
+    order: int
+    kind: str
+    layout: str
+    shape: tuple[int, ...]
+    dtype: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    scale: float = 0.0  # largest magnitude of the golden over the compared rows
+    nonfinite: int = 0  # values that are not finite where the golden's are
+    worst: tuple[Element, ...] = ()
+    problem: str = ""
+    detail: str = ""
+
+    @property
+    def address(self) -> str:
+        return address(self.site, self.port, self.call)
+
+    @property
+    def key(self) -> tuple[str, str, str, str, str, int]:
+        """What identifies the row in any run: case, cell, mode, site, port, call."""
+        return (self.case, self.cell, self.mode, self.site, self.port, self.call)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One metric of one row against its limit: it is within where ratio <= limit. `rule` names the budget.
+
+    `value` is lower-is-better: 1 - agreement for a metric of which more is better. `ratio` is value / max(floor,
+    minimum), that is ρ, and `limit` the rule's factor; under a fixed limit `ratio` is the value itself.
+    """
+
+    metric: str
+    value: float
+    floor: float
+    minimum: float
+    ratio: float
+    limit: float
+    rule: str
+    ok: bool
+
+    @property
+    def share(self) -> float:
+        """The part of the budget that is used: over 1 is over budget. Under a limit of 0 the value itself."""
+        return self.ratio / self.limit if self.limit else self.ratio
+
+
+@dataclass(frozen=True)
+class Row:
+    """A judged drift. Written to `rows.jsonl`.
+
+    `origin` is the address of the value to blame where the diagnosis is `propagated`. `accepted` is the reason of the
+    baseline that lets an over-budget row pass.
+    """
+
+    drift: Drift
+    verdict: Verdict
+    diagnosis: Diagnosis = Diagnosis.NONE
+    judgements: tuple[Judgement, ...] = ()
+    origin: str = ""
+    reason: str = ""
+    accepted: str = ""
+
+    @property
+    def worst_judgement(self) -> Judgement | None:
+        """The judgement furthest over its limit or, where all are within, nearest to it."""
+        return max(self.judgements, key=lambda j: (not j.ok, j.share), default=None)

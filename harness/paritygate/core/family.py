@@ -1,0 +1,191 @@
+"""What an architecture is to the harness: one spec of plain data. Code is named by dotted string, `module:function`."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from paritygate.core.codec import canonical, to_json
+from paritygate.core.errors import UsageError, unknown_name
+from paritygate.core.site import Site
+
+
+@dataclass(frozen=True)
+class WeightRule:
+    """How the tensors whose name matches `pattern` (fnmatch) are drawn; the first rule that matches counts.
+
+    `normal`: N(0, 1)·scale/√fan_in, `fan_in_axis` being the contracted axis (None: no division).
+    `gain`: 1 + scale·N(0, 1). `steered`: as `normal`, plus `steer` times a unit vector of the preset, see
+    `reference/weights.py`. Every value is exactly representable in bf16 and f16, so that a dtype costs arithmetic only.
+    """
+
+    pattern: str
+    init: Literal["normal", "gain", "steered"]
+    scale: float = 1.0
+    fan_in_axis: int | None = -1
+    steer: float = 0.0
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """One thing a preset exercises, and how to switch it off in the reference to prove that a golden can see it.
+
+    `config` overrides config keys; `weights` maps a name pattern to the constant that replaces those tensors;
+    `inputs` maps a case input to the constant that replaces it. `prompt` is the prompt that shows it.
+    """
+
+    name: str
+    prompt: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One size of a family. `layers` lists each layer's traits; `seed` draws the weights."""
+
+    name: str
+    config: Mapping[str, Any]
+    layers: tuple[tuple[str, ...], ...] = ()
+    seed: int = 0
+    directions: int = 0  # unit vectors of the `steered` weight rules: the number of experts
+    mechanisms: tuple[Mechanism, ...] = ()
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One sequence: `pad_left` and `pad_right` padding tokens, masked `holes` (slots), first position `start`."""
+
+    pad_left: int = 0
+    pad_right: int = 0
+    holes: tuple[int, ...] = ()
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A batch of token sequences of one length, cut from a text of the catalog. Tokens are the text's bytes."""
+
+    name: str
+    rows: tuple[PromptRow, ...]
+    length: int
+    text: str = "prose"
+    seed: int = 0
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The reference or the candidate of a family.
+
+    `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
+    the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
+    `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
+    `interpreter` is the Python to run the worker with; empty means this one (candidate only).
+    """
+
+    build: str
+    inputs: Mapping[str, str]
+    functions: tuple[str, ...] = ()
+    interpreter: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture: how both sides are built, their sites, and what is run on them."""
+
+    name: str
+    reference: Side
+    candidate: Side
+    sites: tuple[Site, ...]
+    presets: tuple[Preset, ...]
+    prompts: tuple[Prompt, ...]
+    weights: tuple[WeightRule, ...]
+    suites: Mapping[str, tuple[str, ...]]  # suite name → case ids
+    min_margin_x: float = 0.0  # smallest routing margin a case may have, in units of bf16 eps · rms of the scores
+    doc: str = ""
+
+    def preset(self, name: str) -> Preset:
+        for preset in self.presets:
+            if preset.name == name:
+                return preset
+        raise unknown_name("preset", name, [p.name for p in self.presets])
+
+    def prompt(self, name: str) -> Prompt:
+        for prompt in self.prompts:
+            if prompt.name == name:
+                return prompt
+        raise unknown_name("prompt", name, [p.name for p in self.prompts])
+
+    def sites_of(self, preset: Preset) -> list[Site]:
+        """Every site of a preset, layers filled in, in the order of the spec."""
+        found: list[Site] = []
+        for site in self.sites:
+            if "{layer}" not in site.name:
+                found.append(site.at(None, ()))
+                continue
+            found += [
+                site.at(layer, traits) for layer, traits in enumerate(preset.layers) if set(site.traits) <= set(traits)
+            ]
+        names = [site.name for site in found]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UsageError("two sites have one name", where=f"{self.name}/{preset.name}", got=", ".join(sorted(twice)))
+        return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that fixes the reference numbers: family, preset, prompt. Written `tiny-scout.long`."""
+
+    family: str
+    preset: str
+    prompt: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.preset}.{self.prompt}"
+
+    def spec_hash(self, family: "Family") -> str:
+        """The sha256 of everything in the family that fixes this case's reference numbers.
+
+        A golden with another hash is stale. Candidate selectors, budgets and prose do not count.
+        """
+        preset, prompt = family.preset(self.preset), family.prompt(self.prompt)
+        return hashlib.sha256(
+            canonical(
+                {
+                    "config": preset.config,
+                    "layers": preset.layers,
+                    "seed": preset.seed,
+                    "directions": preset.directions,
+                    "prompt": {**to_json(prompt), "doc": ""},
+                    "weights": family.weights,
+                    "reference": family.reference,
+                    "min_margin_x": family.min_margin_x,
+                    "sites": [
+                        [
+                            site.name,
+                            site.reference,
+                            site.calls,
+                            site.modes,
+                            site.decisions,
+                            [
+                                [p.name, p.kind, p.layout, p.reference, p.reference_layout, p.role]
+                                for p in site.ports
+                            ],
+                        ]
+                        for site in family.sites_of(preset)
+                    ],
+                }
+            ).encode()
+        ).hexdigest()
+
+    @classmethod
+    def parse(cls, family: str, text: str) -> "Case":
+        preset, dot, prompt = text.rpartition(".")
+        if not dot or not preset or not prompt:
+            raise UsageError("bad case", where=repr(text), expected="preset.prompt, such as tiny-scout.long")
+        return cls(family, preset, prompt)

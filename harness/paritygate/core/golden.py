@@ -1,0 +1,67 @@
+"""An accepted capture of one case: tensors by content address, noise floors, provenance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paritygate.core.cell import Mode
+from paritygate.core.family import Case
+from paritygate.core.site import Kind, address
+
+GOLDEN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TensorRef:
+    """A tensor in the object store: `object` is the sha256 of its file; dtype and shape are repeated for review."""
+
+    object: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+# mode → dtype policy → metric → drift of the peer from the oracle
+Floors = Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class GoldenPort:
+    """The oracle's value at one port and call. `order` counts values as the reference produced them."""
+
+    site: str
+    port: str
+    call: int
+    kind: Kind
+    layout: str
+    order: int
+    tensor: TensorRef
+    modes: tuple[Mode, ...]
+    role: str = ""
+    floors: Floors = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        return address(self.site, self.port, self.call)
+
+    @property
+    def is_input(self) -> bool:
+        return self.port.startswith("in.")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The manifest of one case.
+
+    `inputs` are the case inputs (`tokens`, `attention_mask`, ...); `weights` the reference's state dict; `margins` the
+    smallest margin of each decision, in units of the scores' rms; `provenance` versions, flags, seeds and hashes.
+    """
+
+    case: Case
+    config: Mapping[str, Any]
+    inputs: Mapping[str, TensorRef]
+    weights: Mapping[str, TensorRef]
+    ports: tuple[GoldenPort, ...]
+    margins: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    spec: str  # sha256 of the family's canonical JSON for this case: a golden of another spec is stale
+    format: int = GOLDEN_FORMAT

@@ -1,0 +1,138 @@
+"""A run: rows plus provenance, in one folder. Reads and writes `run.json`, `drifts.jsonl`, `rows.jsonl`."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paritygate.core.codec import canonical, from_json, readable
+from paritygate.core.drift import Drift, Row
+from paritygate.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas
+
+RUN_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The content of `run.json`: what was asked, what ran, and whatever influenced it.
+
+    `workers` holds one record per worker process: environment, versions, cells, compilations, wall time, peak memory.
+    `goldens` maps a case id to the sha256 of its manifest.
+    """
+
+    id: str
+    suite: str
+    cases: tuple[str, ...]
+    cells: tuple[str, ...]
+    modes: tuple[str, ...]
+    started: str
+    command: tuple[str, ...]
+    goldens: Mapping[str, str]
+    versions: Mapping[str, str]
+    workers: tuple[Mapping[str, Any], ...] = ()
+    wall_s: float = 0.0
+    compilations: int = 0
+    peak_memory_bytes: int = 0
+    problems: tuple[str, ...] = ()  # infrastructure: a worker that died, a time-out
+    format: int = RUN_FORMAT
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    folder: Path
+    info: RunInfo = field(compare=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """Reads `run.json`; raises UsageError where the folder is no run or of another format."""
+        try:
+            data = json.loads((folder / "run.json").read_text())
+        except FileNotFoundError:
+            raise UsageError("no such run", where=str(folder), try_="paritygate run tiny") from None
+        except (OSError, ValueError) as reason:
+            raise UsageError("run.json cannot be read", where=str(folder), got=str(reason)) from reason
+        if data.get("format") != RUN_FORMAT:
+            raise UsageError(
+                "run of another format", where=str(folder), expected=str(RUN_FORMAT), got=str(data.get("format"))
+            )
+        return cls(folder, from_json(RunInfo, data))
+
+    def drifts(self) -> Iterator[Drift]:
+        """The measured lines, as the replay wrote them; a last line cut off by a kill is left out."""
+        return _lines(self.folder / "drifts.jsonl", Drift)
+
+    def judged(self) -> Iterator[Row]:
+        """The judged lines. Raises UsageError where the run was not judged yet."""
+        path = self.folder / "rows.jsonl"
+        if not path.exists():
+            raise UsageError("run is not judged", where=self.folder.name, try_=f"paritygate judge {self.folder.name}")
+        return _lines(path, Row)
+
+    def rows(self) -> "pandas.DataFrame":
+        """One line per row: drift, verdict and diagnosis, with a column per metric, ρ and limit."""
+        import pandas
+
+        records = []
+        for row in self.judged():
+            drift = row.drift
+            record: dict[str, Any] = {
+                name: getattr(drift, name)
+                for name in "case cell mode site port call order kind layout shape dtype nonfinite".split()
+            }
+            record |= dict(drift.metrics)
+            for judgement in row.judgements:
+                record |= {f"{judgement.metric}_x": judgement.ratio, f"{judgement.metric}_limit": judgement.limit}
+            record |= {
+                "verdict": str(row.verdict),
+                "diagnosis": str(row.diagnosis),
+                "origin": row.origin,
+                "reason": row.reason,
+            }
+            records.append(record)
+        return pandas.DataFrame.from_records(records)
+
+    def save(self, info: RunInfo) -> "Run":
+        write_atomic(self.folder / "run.json", readable(info).encode())
+        return Run(self.folder, info)
+
+    def save_rows(self, rows: list[Row]) -> None:
+        write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
+
+
+def _lines(path: Path, cls: Any) -> Iterator[Any]:
+    if not path.exists():
+        return
+    with path.open() as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return  # the process was killed while it wrote this line
+            try:
+                yield from_json(cls, json.loads(line), f"{path.name}:{number}")
+            except ValueError as reason:
+                raise UsageError("line cannot be read", where=f"{path}:{number}", got=str(reason)) from reason
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file so that any moment shows the old content or the new, never a part: temporary, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

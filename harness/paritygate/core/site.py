@@ -1,0 +1,98 @@
+"""Named places in the dataflow and the values seen there, the same in every framework."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from paritygate.core.cell import Mode
+
+
+class Kind(StrEnum):
+    """What a value is, and therefore how it is compared."""
+
+    FLOAT = "float"
+    INDEX = "index"
+    MASK = "mask"
+
+
+@dataclass(frozen=True)
+class Port:
+    """One value of a site.
+
+    `name` is `in.NAME`, `inner.NAME`, `out` or `out.NAME`. `layout` is the golden's; a side whose own layout differs
+    says so. Where a side shows the value is a selector:
+
+    reference: `arg:0` · `kwarg:NAME` · `result` · `result:KEY` · `call:FUNCTION:result:KEY` · `case:INPUT`, then
+    ` | TRANSFORM`. FUNCTION is one of the reference's tapped functions, called while this site's module runs.
+    candidate: for an input the parameter's name; else `result` · `result:KEY` · `SUBMODULE` (a tap), then
+    ` | TRANSFORM`.
+
+    `traits` are layer traits that must all hold for the port to exist. `role` asks for further metrics (`logits`).
+    `numerics` is the role whose dtype an input has in a cell: `compute`, or the name of an island such as `rope`.
+    """
+
+    name: str
+    kind: Kind
+    layout: str
+    reference: str
+    candidate: str
+    reference_layout: str = ""
+    candidate_layout: str = ""
+    traits: tuple[str, ...] = ()
+    role: str = ""
+    numerics: str = "compute"
+
+    @property
+    def is_input(self) -> bool:
+        return self.name.startswith("in.")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A discrete choice: the `choice` port takes the largest values of the `scores` port along its last axis."""
+
+    choice: str
+    scores: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """A module of the model, or one of its glue steps.
+
+    `name`, `reference` and `candidate` may hold `{layer}`: the site then exists once for each layer that has all of
+    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it.
+    """
+
+    name: str
+    reference: str
+    candidate: str
+    ports: tuple[Port, ...]
+    traits: tuple[str, ...] = ()
+    calls: int = 1
+    modes: tuple[Mode, ...] = (Mode.ISOLATED, Mode.CHAINED)
+    decisions: tuple[Decision, ...] = ()
+    doc: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The name without the layer: sites of one kind run the same program."""
+        return self.name.replace("{layer}.", "").replace(".{layer}", "")
+
+    def at(self, layer: int | None, traits: tuple[str, ...]) -> "Site":
+        """This site for one layer: names filled in, ports that the layer does not have left out."""
+        fill = {"layer": layer}
+        return Site(
+            name=self.name.format(**fill),
+            reference=self.reference.format(**fill),
+            candidate=self.candidate.format(**fill),
+            ports=tuple(p for p in self.ports if set(p.traits) <= set(traits)),
+            traits=self.traits,
+            calls=self.calls,
+            modes=self.modes,
+            decisions=self.decisions,
+            doc=self.doc,
+        )
+
+
+def address(site: str, port: str, call: int = 0) -> str:
+    """`layers.3.attn:out`, with `#1` for a second call: the name of one value in logs, errors and the report."""
+    return f"{site}:{port}" + (f"#{call}" if call else "")

@@ -1,0 +1,93 @@
+"""Records what chosen modules and functions of a torch model get and give during a forward pass."""
+
+import importlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from paritygate.reference.tensors import map_tensors
+
+
+@dataclass
+class Call:
+    """One call: arguments as they were on entry, the result as it was on exit, and the calls of tapped functions inside.
+
+    `entered` and `left` count events of the whole pass, so that values can be put in the order of their production.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    entered: int
+    result: Any = None
+    left: int = 0
+    functions: dict[str, list["Call"]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _snapshot(value: Any) -> Any:
+    # The reference writes into some of its values afterwards (the routed sum is added in place), so a view is not enough.
+    return map_tensors(lambda tensor: tensor.detach().clone(), value)
+
+
+class Recorder:
+    """Calls of the modules at `paths`, in call order; functions are ascribed to the innermost recorded module."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[Call]] = defaultdict(list)
+        self._open: list[Call] = []
+        self._events = 0
+
+    def _tick(self) -> int:
+        self._events += 1
+        return self._events
+
+    def _enter(self, args: tuple, kwargs: dict[str, Any]) -> Call:
+        return Call(_snapshot(tuple(args)), _snapshot(dict(kwargs)), self._tick())
+
+    @contextmanager
+    def on(self, modules: dict[str, torch.nn.Module], functions: Iterable[str]) -> Iterator["Recorder"]:
+        """Records while the context is open: `modules` by the name to file them under, `functions` as `module:name`."""
+        handles = []
+        patched: list[tuple[Any, str, Callable]] = []
+        try:
+            for path, module in modules.items():
+                handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
+                handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=False))
+            for dotted in functions:
+                owner_name, _, name = dotted.partition(":")
+                owner = importlib.import_module(owner_name)
+                patched.append((owner, name, getattr(owner, name)))
+                setattr(owner, name, self._tapped(name, getattr(owner, name)))
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+            for owner, name, original in reversed(patched):
+                setattr(owner, name, original)
+            self._open.clear()
+
+    def _before(self, path: str) -> Callable:
+        def hook(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            call = self._enter(args, kwargs)
+            self.calls[path].append(call)
+            self._open.append(call)
+
+        return hook
+
+    def _after(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+        call = self._open.pop()
+        call.result, call.left = _snapshot(result), self._tick()
+
+    def _tapped(self, name: str, function: Callable) -> Callable:
+        def tapped(*args: Any, **kwargs: Any) -> Any:
+            call = self._enter(args, kwargs)
+            result = function(*args, **kwargs)
+            call.result, call.left = _snapshot(result), self._tick()
+            if self._open:
+                self._open[-1].functions[name].append(call)
+            return result
+
+        return tapped

@@ -1,0 +1,28 @@
+"""Builds HuggingFace's Llama 4 text model from a config and weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Llama4ForCausalLM, Llama4TextConfig
+
+from paritygate.core.errors import HarnessError
+from paritygate.reference.tensors import to_torch
+
+
+def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str) -> torch.nn.Module:
+    """`Llama4ForCausalLM` in `dtype`, eager attention, eval mode; without weights on the meta device, for its shapes.
+
+    The model is built in its dtype and never cast: a cast would round the rotary frequencies too.
+    """
+    hf_config = Llama4TextConfig(**config)
+    with torch.device("cpu" if weights is not None else "meta"):
+        model = Llama4ForCausalLM._from_config(hf_config, dtype=getattr(torch, dtype), attn_implementation="eager")
+    if weights is None:
+        return model
+    model.load_state_dict({name: to_torch(value, dtype) for name, value in weights.items()}, strict=True)
+    frequencies = model.model.rotary_emb.inv_freq.dtype
+    if frequencies not in (torch.float32, torch.float64):
+        raise HarnessError("rotary frequencies were rounded", expected="float32 or float64", got=str(frequencies))
+    return model.eval()

@@ -1,0 +1,40 @@
+"""Isolated replay: each site of the candidate gets its golden inputs, so that its drift is its own."""
+
+from collections.abc import Iterator
+
+import jax
+from flax import nnx
+
+from paritygate.core.cell import Mode
+from paritygate.core.drift import Drift
+from paritygate.core.golden import GoldenPort
+from paritygate.core.site import Site
+from paritygate.replay.bench import Bench
+from paritygate.replay.observe import observe, place, submodule
+
+
+def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
+    """One drift for each output and inner port of each site that is replayed alone."""
+    for site in bench.sites:
+        if Mode.ISOLATED not in site.modes:
+            continue
+        for call in range(site.calls):
+            ports = bench.outputs(site, call, Mode.ISOLATED)
+            try:
+                yield from _replay(bench, model, site, call, ports)
+            except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
+                for golden in ports:
+                    yield bench.failed(golden, Mode.ISOLATED, reason)
+
+
+def _replay(bench: Bench, model: nnx.Module, site: Site, call: int, goldens: list[GoldenPort]) -> Iterator[Drift]:
+    module = submodule(model, site.candidate)
+    arguments: dict[str, jax.Array] = {
+        port.candidate: bench.argument(port, bench.golden(site.name, port.name, call))
+        for port in site.ports
+        if port.is_input
+    }
+    specs = {port.name: port for port in site.ports}
+    places = [place(specs[golden.port], site, 0, site.candidate) for golden in goldens]
+    for golden, value in zip(goldens, observe(module, places, arguments), strict=True):
+        yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value)

@@ -1,0 +1,49 @@
+"""What a worker is told (a Job, by file) and what it says back (lines on its standard output)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paritygate.core.cell import Cell, DtypePolicy, Mode
+from paritygate.core.family import Case, Family
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What is fixed when a JAX process starts. Cells with equal environments share a worker."""
+
+    interpreter: str
+    platform: str
+    x64: bool
+    devices: int = 1
+
+    def variables(self, compile_cache: str) -> dict[str, str]:
+        """The environment variables that start JAX this way."""
+        found = {
+            "JAX_PLATFORMS": self.platform,
+            "JAX_ENABLE_X64": "1" if self.x64 else "0",
+            # NumPy only measures small arrays here: BLAS threads would spin on the cores that XLA computes on.
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        if compile_cache:
+            # Everything is worth keeping: a run compiles hundreds of programs of a few milliseconds each.
+            found |= {
+                "JAX_COMPILATION_CACHE_DIR": compile_cache,
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+                "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+            }
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """The work of one worker: some cells of some cases, everything spelled out, so that it reads no catalog."""
+
+    environment: Environment
+    golden: str
+    suite: str
+    cases: tuple[Case, ...]
+    cells: tuple[Cell, ...]
+    modes: tuple[Mode, ...]
+    families: Mapping[str, Family]
+    policies: Mapping[str, DtypePolicy]
+    extensions: tuple[str, ...] = ()

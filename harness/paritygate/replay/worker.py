@@ -1,0 +1,133 @@
+"""One replay process: reads a Job, writes one JSON line per drift to standard output, then a line about itself.
+
+It is started as a file with the interpreter of the cell's environment, which needs JAX, Flax, NumPy, ml_dtypes and the
+candidate. The paritygate that it belongs to is the only package it adopts from outside that environment.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paritygate.replay.job import Job
+
+
+def adopt_package() -> None:
+    """Makes the paritygate around this file importable, and nothing that is installed beside it."""
+    root = Path(__file__).resolve().parents[1]
+    spec = importlib.util.spec_from_file_location(
+        "paritygate", root / "__init__.py", submodule_search_locations=[str(root)]
+    )
+    assert spec is not None and spec.loader is not None
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["paritygate"] = package
+    spec.loader.exec_module(package)
+
+
+def work(job: "Job", emit: "Any") -> None:
+    """Replays every case of the job in every cell; `emit(kind, value)` is called with each drift as it is measured."""
+    import jax
+
+    from paritygate.core.codec import canonical, to_json
+    from paritygate.core.errors import InfrastructureError
+    from paritygate.core.registry import extend, load
+    from paritygate.replay.bench import Bench
+    from paritygate.replay.chained import chained
+    from paritygate.replay.isolated import isolated
+    from paritygate.store.golden import GoldenStore
+
+    started = time.monotonic()
+    counts = _count_compilations()
+    extend(job.extensions)
+    if bool(jax.config.jax_enable_x64) != job.environment.x64 or jax.default_backend() != job.environment.platform:
+        raise InfrastructureError(
+            "JAX did not start as asked",
+            expected=f"{job.environment.platform}, x64 {job.environment.x64}",
+            got=f"{jax.default_backend()}, x64 {jax.config.jax_enable_x64}",
+        )
+    store = GoldenStore(Path(job.golden))
+    replays = {"isolated": isolated, "chained": chained}
+    for cell in job.cells:
+        policy = job.policies[cell.dtype]
+        model, built = None, ""
+        for case in job.cases:
+            family = job.families[case.family]
+            bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store)
+            key = canonical([case.family, bench.manifest.config, bench.manifest.weights])
+            if key != built:
+                model, built = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy), key
+            for mode in job.modes:
+                for drift in replays[mode](bench, model):
+                    emit("drift", to_json(drift))
+    emit("done", _about(jax, job, counts, started))
+
+
+def _count_compilations() -> dict[str, float]:
+    """Counts of what XLA is asked to compile, and how much of it the persistent cache answers."""
+    from jax import monitoring
+
+    counts = {"compilations": 0, "compile_s": 0.0, "cache_hits": 0}
+
+    def on_duration(event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            counts["compilations"] += 1
+            counts["compile_s"] += seconds
+
+    def on_event(event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            counts["cache_hits"] += 1
+
+    monitoring.register_event_duration_secs_listener(on_duration)
+    monitoring.register_event_listener(on_event)
+    return counts
+
+
+def _about(jax: Any, job: "Job", counts: dict[str, float], started: float) -> dict[str, Any]:
+    import platform
+    import resource
+    from importlib.metadata import version
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "cells": [str(cell) for cell in job.cells],
+        "interpreter": job.environment.interpreter,
+        "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "ml_dtypes")},
+        "python": platform.python_version(),
+        "devices": [str(device) for device in jax.devices()],
+        "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(("JAX_", "XLA_"))},
+        "compilations": int(counts["compilations"]),
+        "cache_hits": int(counts["cache_hits"]),
+        "compile_s": round(counts["compile_s"], 3),
+        "wall_s": round(time.monotonic() - started, 3),
+        "peak_memory_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """`worker.py JOB.json`: 0 when every drift was written; a HarnessError's exit code, its text as the last line."""
+    # What the candidate prints must not mix with the results.
+    results: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+
+    adopt_package()
+    from paritygate.core.codec import from_json
+    from paritygate.core.errors import HarnessError
+    from paritygate.replay.job import Job
+
+    def emit(kind: str, value: Any) -> None:
+        results.write(json.dumps({kind: value}, separators=(",", ":"), allow_nan=False) + "\n")
+
+    try:
+        work(from_json(Job, json.loads(Path(arguments[0]).read_text())), emit)
+    except HarnessError as reason:
+        emit("failed", str(reason))
+        return int(reason.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""Content-addressed tensors: one safetensors file each, named by the sha256 of the file. Reads and writes `objects/`.
+
+The data of a file starts at a multiple of 64, so that its memory map needs no copy on the way to a device. Our own
+reader and writer, since the usual ones lose or refuse bfloat16 and fp8 without torch.
+"""
+
+import hashlib
+import json
+import math
+import struct
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from paritygate.core.errors import GoldenError
+from paritygate.core.golden import TensorRef
+from paritygate.core.run import write_atomic
+
+ALIGNMENT = 64
+TENSOR = "tensor"  # the one key inside a file
+_CODES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint8": "U8",
+    "bool": "BOOL",
+}
+_NAMES = {code: name for name, code in _CODES.items()}
+
+
+def dtype_of(name: str) -> np.dtype:
+    """The NumPy dtype of a name such as `bfloat16`, the ml_dtypes ones included."""
+    return np.dtype(getattr(ml_dtypes, name, name))
+
+
+def encode(array: np.ndarray) -> bytes:
+    """The file of one tensor, byte for byte the same for equal tensors. Raises ValueError on a dtype it cannot hold."""
+    code = _CODES.get(array.dtype.name)
+    if code is None:
+        raise ValueError(f"dtype {array.dtype} cannot be stored; known: {', '.join(_CODES)}")
+    data = np.ascontiguousarray(array).tobytes()
+    header = json.dumps(
+        {TENSOR: {"dtype": code, "shape": list(array.shape), "data_offsets": [0, len(data)]}}, separators=(",", ":")
+    ).encode()
+    header += b" " * (-(8 + len(header)) % ALIGNMENT)
+    return struct.pack("<Q", len(header)) + header + data
+
+
+class ObjectStore:
+    """The folder `objects/`: `put` and `get` tensors, `check` their files."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        return self.root / name[:2] / f"{name}.safetensors"
+
+    def put(self, array: np.ndarray) -> TensorRef:
+        """Stores a tensor once; a damaged file of the same name is replaced."""
+        content = encode(array)
+        name = hashlib.sha256(content).hexdigest()
+        if self.check(name):
+            write_atomic(self.path(name), content)
+        return TensorRef(name, array.dtype.name, tuple(array.shape))
+
+    def get(self, ref: TensorRef) -> np.ndarray:
+        """A read-only memory map of the tensor. Raises GoldenError where the file is missing or not what `ref` says."""
+        path = self.path(ref.object)
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(length))[TENSOR] if length < size else {}
+            dtype = dtype_of(_NAMES[header["dtype"]])
+            shape = tuple(header["shape"])
+            if (dtype.name, shape) != (ref.dtype, ref.shape):
+                raise ValueError(f"holds {dtype.name} {shape}")
+            if size != 8 + length + math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"has {size} bytes")
+        except (OSError, ValueError, KeyError, struct.error) as reason:
+            raise GoldenError(
+                "object is missing or corrupt",
+                where=str(path),
+                expected=f"{ref.dtype} {ref.shape}",
+                got=str(reason),
+                try_="paritygate golden verify",
+            ) from reason
+        if math.prod(shape) == 0:
+            return np.zeros(shape, dtype)
+        return np.memmap(path, dtype, "r", offset=8 + length, shape=shape)
+
+    def check(self, name: str) -> str:
+        """What is wrong with an object's file: empty where its bytes hash to its name."""
+        path = self.path(name)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as reason:
+            return f"unreadable ({reason.strerror})"
+        if hashlib.sha256(content).hexdigest() == name:
+            return ""
+        return f"corrupt: its {len(content)} bytes do not hash to its name"
+
+    def names(self) -> list[str]:
+        """Every object in the folder."""
+        return sorted(path.stem for path in self.root.glob("??/*.safetensors"))
+
+    def remove(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
