@@ -1,7 +1,7 @@
 """Llama 4 text model in JAX (Flax NNX): the public names."""
 
 from jax_llama4.attention import Llama4TextAttention
-from jax_llama4.checkpoint import CheckpointError, load_state_dict, read_safetensors, to_state_dict
+from jax_llama4.checkpoint import CheckpointError, load_state_dict, load_tensors, read_safetensors, to_state_dict
 from jax_llama4.config import ConfigError, Llama4TextConfig, RopeParameters
 from jax_llama4.decoder import Llama4TextDecoderLayer
 from jax_llama4.masks import Llama4TextMasks, causal_mask, chunked_mask
@@ -41,6 +41,7 @@ __all__ = [
     "causal_mask",
     "chunked_mask",
     "load_state_dict",
+    "load_tensors",
     "read_safetensors",
     "to_state_dict",
 ]

@@ -1,5 +1,7 @@
 """Grouped-query attention with HF's eager rounding, rope or attention temperature by kind of layer."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -36,23 +38,19 @@ class Llama4TextAttention(nnx.Module):
         self.num_key_value_heads = config.num_key_value_heads
         self.scaling = config.head_dim**-0.5
         self.use_rope = bool(config.no_rope_layers[layer_idx])  # HF: 1 in `no_rope_layers` means the layer uses rope
-        self.temperature = None
-        if config.attn_temperature_tuning and not self.use_rope:
-            self.temperature = (config.floor_scale, config.attn_scale)
+        self.attn_temperature_tuning = config.attn_temperature_tuning and not self.use_rope
+        self.floor_scale = config.floor_scale
+        self.attn_scale = config.attn_scale
         self.numerics = numerics
 
-        options = {
-            "std": config.initializer_range,
-            "bias": config.attention_bias,
-            "numerics": numerics,
-            "rngs": rngs,
-        }
+        std, bias = config.initializer_range, config.attention_bias
+        project = functools.partial(linear, std=std, bias=bias, numerics=numerics, rngs=rngs)
         query_width = config.num_attention_heads * config.head_dim
         key_width = config.num_key_value_heads * config.head_dim
-        self.q_proj = linear(config.hidden_size, query_width, **options)
-        self.k_proj = linear(config.hidden_size, key_width, **options)
-        self.v_proj = linear(config.hidden_size, key_width, **options)
-        self.o_proj = linear(query_width, config.hidden_size, **options)
+        self.q_proj = project(config.hidden_size, query_width)
+        self.k_proj = project(config.hidden_size, key_width)
+        self.v_proj = project(config.hidden_size, key_width)
+        self.o_proj = project(query_width, config.hidden_size)
         self.use_qk_norm = self.use_rope and config.use_qk_norm
         if self.use_rope:
             self.tap_q_rope = Tap()
@@ -85,15 +83,14 @@ class Llama4TextAttention(nnx.Module):
         if self.use_qk_norm:
             query = self.qk_norm(query)
             key = self.qk_norm(key)
-        if self.temperature is not None:
+        if self.attn_temperature_tuning:
             query = self._scale_query(query, query_slots)
 
         probs = self.tap_probs(self._probabilities(self.tap_query(query), self.tap_key(key), mask))
         return self.o_proj(self._weighted_values(probs, value))
 
     def _scale_query(self, query: Float[Array, "B T N H"], query_slots: Int[Array, "T"]) -> Float[Array, "B T N H"]:
-        floor_scale, attn_scale = self.temperature
-        factor = attention_temperature(query_slots, floor_scale, attn_scale, self.numerics)
+        factor = attention_temperature(query_slots, self.floor_scale, self.attn_scale, self.numerics)
         scaled = query.astype(self.numerics.temperature) * factor[None, :, None, None]
         return scaled.astype(self.numerics.compute)
 

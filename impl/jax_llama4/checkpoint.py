@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +69,7 @@ OTHER_PARTS = ("vision_model.", "multi_modal_projector.")
 @dataclasses.dataclass(frozen=True)
 class _Slot:
     path: str
-    variable: nnx.Variable
+    variable: nnx.Variable[Any]
     transform: str
 
     @property
@@ -82,7 +82,7 @@ def _slots(model: Llama4ForCausalLM) -> dict[str, _Slot]:
     """The model's parameters by the HF name of the tensor that fills them."""
     slots: dict[str, _Slot] = {}
     for path, variable in _parameters(model):
-        matches = [(rule.hf_name(path), rule) for rule in RULES if rule.hf_name(path)]
+        matches = [(name, rule) for rule in RULES if (name := rule.hf_name(path)) is not None]
         if len(matches) != 1:
             raise CheckpointError([f"{path}: expected one rule for this parameter, {len(matches)} match"])
         name, rule = matches[0]
@@ -90,24 +90,27 @@ def _slots(model: Llama4ForCausalLM) -> dict[str, _Slot]:
     return slots
 
 
-def _parameters(model: Llama4ForCausalLM) -> Iterator[tuple[str, nnx.Variable]]:
+def _parameters(model: Llama4ForCausalLM) -> Iterator[tuple[str, nnx.Variable[Any]]]:
     """Each parameter once; a tied table under the name of the embedding."""
     tied = model.config.tie_word_embeddings
     for part in ("model",) if tied else ("model", "lm_head"):
         flat = nnx.to_flat_state(nnx.state(getattr(model, part), nnx.Param))
         for path, _ in flat:
-            variable = getattr(model, part)
+            variable: Any = getattr(model, part)
             for key in path:
-                variable = variable[key] if isinstance(variable, nnx.List) else getattr(variable, str(key))
+                variable = getattr(variable, str(key))  # nnx.List keeps its items under their numbers
             yield ".".join((part, *map(str, path))), variable
 
 
-def load_state_dict(
-    config: Llama4TextConfig,
-    state: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
-    numerics: Numerics,
+def load_state_dict(config: Llama4TextConfig, state: Mapping[str, np.ndarray], numerics: Numerics) -> Llama4ForCausalLM:
+    """Build the model with the tensors of `state`; see `load_tensors`."""
+    return load_tensors(config, state.items(), numerics)
+
+
+def load_tensors(
+    config: Llama4TextConfig, named_tensors: Iterable[tuple[str, np.ndarray]], numerics: Numerics
 ) -> Llama4ForCausalLM:
-    """Build the model with the tensors of `state`, cast to `numerics.param` by NumPy.
+    """Build the model with these tensors, cast to `numerics.param` by NumPy.
 
     Raises CheckpointError with everything at once: tensors missing, unexpected, given twice, of a wrong shape or kind.
     """
@@ -115,7 +118,7 @@ def load_state_dict(
     model = nnx.eval_shape(lambda: Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0)))
     slots = _slots(model)
     problems: list[str] = []
-    tensors = _text_tensors(state.items() if isinstance(state, Mapping) else state, problems)
+    tensors = _text_tensors(named_tensors, problems)
     if config.tie_word_embeddings:
         _drop_tied_copy(tensors, problems)
 
@@ -178,5 +181,6 @@ def read_safetensors(folder: str | Path) -> Iterator[tuple[str, np.ndarray]]:
         raise CheckpointError([f"{folder}: expected *.safetensors files, found none"])
     for file in files:
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():
+            # Not a mapping, and not iterable in older releases.
+            for name in tensors.keys():  # noqa: SIM118
                 yield name, tensors.get_tensor(name)

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jax_llama4.config_keys import (
-    COMPOSITE_IRRELEVANT,
-    DEFAULT_ROPE_KEYS,
-    IRRELEVANT,
-    LLAMA3_ROPE_KEYS,
-    ROPE_KEYS,
-)
+from jax_llama4.config_keys import COMPOSITE_IRRELEVANT, IRRELEVANT
+from jax_llama4.config_rope import TOP_LEVEL_ROPE_KEYS, RopeParameters, complete_rope, gather_rope
 
 MODEL_TYPE = "llama4_text"
 COMPOSITE_TYPE = "llama4"
+
+# Default of fields that never stay None: of type Any, so that readers need not ask.
+_FILLED_IN: Any = None
+
 LAYER_TYPES = ("chunked_attention", "full_attention")
 
 _POSITIVE_INTS = (
@@ -32,22 +31,6 @@ class ConfigError(ValueError):
     def __init__(self, problems: list[str]):
         self.problems = tuple(problems)
         super().__init__("Llama4TextConfig:" + "".join(f"\n  {problem}" for problem in problems))
-
-
-@dataclasses.dataclass(frozen=True)
-class RopeParameters:
-    """How inverse frequencies are made; the last four fields are read for `llama3` only."""
-
-    rope_theta: float = 500000.0
-    rope_type: str = "default"
-    factor: float | None = None
-    low_freq_factor: float | None = None
-    high_freq_factor: float | None = None
-    original_max_position_embeddings: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields that are set, as HF writes them."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,17 +61,17 @@ class Llama4TextConfig:
     attention_dropout: float = 0.0
     num_experts_per_tok: int = 1
     num_local_experts: int = 16
-    moe_layers: tuple[int, ...] | None = None
+    moe_layers: tuple[int, ...] = _FILLED_IN
     interleave_moe_layer_step: int = 1
     use_qk_norm: bool = True
     output_router_logits: bool = False
     router_aux_loss_coef: float = 0.001
     router_jitter_noise: float = 0.0
-    rope_parameters: RopeParameters | None = None
-    no_rope_layers: tuple[int, ...] | None = None  # 1 means the layer uses rope
+    rope_parameters: RopeParameters = _FILLED_IN
+    no_rope_layers: tuple[int, ...] = _FILLED_IN  # 1 means the layer uses rope
     no_rope_layer_interval: int = 4
     attention_chunk_size: int | None = 8192
-    layer_types: tuple[str, ...] | None = None
+    layer_types: tuple[str, ...] = _FILLED_IN
     attn_temperature_tuning: bool = True
     floor_scale: int = 8192
     attn_scale: float = 0.1
@@ -96,7 +79,7 @@ class Llama4TextConfig:
 
     def __post_init__(self):
         problems: list[str] = []
-        self._set(rope_parameters=_rope_parameters(self.rope_parameters, self.max_position_embeddings, problems))
+        self._set(rope_parameters=complete_rope(self.rope_parameters, self.max_position_embeddings, problems))
         self._fill_sizes(problems)
         problems += self._wrong_scalars()
         if not problems:  # the lists below are derived from the numbers checked above
@@ -229,12 +212,12 @@ class Llama4TextConfig:
     @classmethod
     def _from_text_dict(cls, data: Mapping[str, Any], problems: list[str]) -> "Llama4TextConfig":
         names = {field.name for field in dataclasses.fields(cls)}
-        known = names | IRRELEVANT | ROPE_KEYS | {"model_type"}
+        known = names | IRRELEVANT | TOP_LEVEL_ROPE_KEYS | {"model_type"}
         problems = problems + [f"{key}: unknown key" for key in sorted(set(data) - known)]
         if data.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             problems.append(f"model_type: expected {MODEL_TYPE!r}, got {data['model_type']!r}")
         fields = {name: data[name] for name in names & set(data)}
-        fields["rope_parameters"] = _gather_rope(data, problems)
+        fields["rope_parameters"] = gather_rope(data, problems)
         try:
             config = cls(**fields)
         except ConfigError as error:
@@ -262,43 +245,3 @@ class Llama4TextConfig:
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _gather_rope(data: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """One dict from `rope_parameters`, or from the older `rope_scaling` beside `rope_theta`."""
-    new, old = data.get("rope_parameters"), data.get("rope_scaling")
-    if new and old and dict(new) != dict(old):
-        problems.append(f"rope_scaling: differs from rope_parameters, {dict(old)} against {dict(new)}")
-    rope = dict(new or old or {})
-    theta = data.get("rope_theta")
-    if theta is not None and rope.setdefault("rope_theta", theta) != theta:
-        problems.append(f"rope_theta: {theta!r} differs from the {rope['rope_theta']!r} of rope_parameters")
-    if data.get("partial_rotary_factor") is not None:
-        rope.setdefault("partial_rotary_factor", data["partial_rotary_factor"])
-    return rope
-
-
-def _rope_parameters(given: Any, max_position_embeddings: int, problems: list[str]) -> RopeParameters:
-    if isinstance(given, RopeParameters):
-        given = given.to_dict()
-    rope = {key: value for key, value in dict(given or {}).items() if value is not None}
-    old_name = rope.pop("type", None)
-    rope_type = rope.setdefault("rope_type", old_name or "default")
-    if rope.pop("partial_rotary_factor", 1.0) != 1.0:
-        problems.append("rope_parameters.partial_rotary_factor: expected 1.0, rope over part of a head is not computed")
-    if rope_type not in ("default", "llama3"):
-        problems.append(f"rope_parameters.rope_type: expected 'default' or 'llama3', got {rope_type!r}")
-        return RopeParameters()
-    allowed = DEFAULT_ROPE_KEYS
-    if rope_type == "llama3":
-        allowed = LLAMA3_ROPE_KEYS
-        # HF: the same default, which is rarely what is meant.
-        rope.setdefault("original_max_position_embeddings", max_position_embeddings)
-        missing = sorted(LLAMA3_ROPE_KEYS - set(rope) - {"rope_theta"})
-        problems += [f"rope_parameters.{key}: missing, rope_type 'llama3' needs it" for key in missing]
-    extra = sorted(set(rope) - allowed)
-    problems += [f"rope_parameters.{key}: unknown key for rope_type {rope_type!r}" for key in extra]
-    for key in sorted(allowed & set(rope) - {"rope_type"}):
-        if isinstance(rope[key], bool) or not isinstance(rope[key], int | float) or rope[key] <= 0:
-            problems.append(f"rope_parameters.{key}: expected a positive number, got {rope[key]!r}")
-    return RopeParameters(**{key: rope[key] for key in allowed & set(rope)})

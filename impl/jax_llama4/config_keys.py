@@ -1,15 +1,4 @@
-"""Which keys of a `config.json` the text model can ignore, and which make up rope."""
-
-DEFAULT_ROPE_KEYS = frozenset({"rope_type", "rope_theta"})
-LLAMA3_ROPE_KEYS = DEFAULT_ROPE_KEYS | {
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-}
-
-# Top-level keys of older files that end up in `rope_parameters`.
-ROPE_KEYS = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
+"""Which keys of a `config.json` the text model can ignore."""
 
 # Bookkeeping of files and classes. `dtype`: the caller's Numerics decides.
 _BOOKKEEPING = """

@@ -20,8 +20,7 @@ class Llama4TextDecoderLayer(nnx.Module):
 
     def __init__(self, config: Llama4TextConfig, layer_idx: int, *, numerics: Numerics, rngs: nnx.Rngs):
         self.self_attn = Llama4TextAttention(config, layer_idx, numerics=numerics, rngs=rngs)
-        self.is_moe_layer = layer_idx in config.moe_layers
-        if self.is_moe_layer:
+        if layer_idx in config.moe_layers:
             self.feed_forward = Llama4TextMoe(config, numerics=numerics, rngs=rngs)
         else:
             self.feed_forward = Llama4TextMLP(config, config.intermediate_size_mlp, numerics=numerics, rngs=rngs)
@@ -48,7 +47,7 @@ class Llama4TextDecoderLayer(nnx.Module):
         hidden_states = hidden_states + attended
         normed = self.post_attention_layernorm(hidden_states)
         router_logits = None
-        if self.is_moe_layer:
+        if isinstance(self.feed_forward, Llama4TextMoe):
             fed, router_logits = self.feed_forward(normed)
         else:
             fed = self.feed_forward(normed)

@@ -1,5 +1,7 @@
 """The gated feed-forward block: dense layers, and the shared expert of the mixture."""
 
+import functools
+
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
@@ -27,10 +29,10 @@ class Llama4TextMLP(nnx.Module):
         self, config: Llama4TextConfig, intermediate_size: int | None = None, *, numerics: Numerics, rngs: nnx.Rngs
     ):
         width = config.intermediate_size if intermediate_size is None else intermediate_size
-        options = {"std": config.initializer_range, "numerics": numerics, "rngs": rngs}
-        self.gate_proj = linear(config.hidden_size, width, **options)
-        self.up_proj = linear(config.hidden_size, width, **options)
-        self.down_proj = linear(width, config.hidden_size, **options)
+        project = functools.partial(linear, std=config.initializer_range, numerics=numerics, rngs=rngs)
+        self.gate_proj = project(config.hidden_size, width)
+        self.up_proj = project(config.hidden_size, width)
+        self.down_proj = project(width, config.hidden_size)
         self.activation_fn = SiLUActivation(numerics)
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:

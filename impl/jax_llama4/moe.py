@@ -1,5 +1,7 @@
 """The mixture of experts: router, routed experts, and the shared expert beside them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,7 +14,7 @@ from jax_llama4.precision import Numerics
 from jax_llama4.taps import Tap
 
 
-def bmm(inputs: Float[Array, "*B I"], kernel: Float[Array, "... I J"], precision) -> Float[Array, "*B J"]:
+def bmm(inputs: Float[Array, "*B I"], kernel: Float[Array, "... I J"], precision: Any) -> Float[Array, "*B J"]:
     """Matrix product over the last axis of `inputs`, batched over the leading axes both have."""
     if inputs.ndim == 1:
         return jnp.einsum("...k,...kj->...j", inputs, kernel, precision=precision)
@@ -43,7 +45,7 @@ class Llama4Router(nnx.Module):
         choice: Int[Array, "M k"] = self.tap_choice(jax.lax.top_k(logits, self.top_k)[1])
         experts = jnp.arange(self.num_experts, dtype=choice.dtype)
         chosen = jnp.any(choice[:, :, None] == experts, axis=1)
-        # HF: fills the others with -inf before the sigmoid. Each score is a sigmoid of its own: no softmax, no sum to one.
+        # HF: fills the others with -inf before the sigmoid. Each score stands alone: no softmax, no sum to one.
         sigmoid = jax.nn.sigmoid(logits.astype(self.numerics.router)).astype(compute)
         return jnp.where(chosen, sigmoid, jnp.zeros_like(sigmoid)), logits
 

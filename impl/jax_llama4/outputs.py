@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 
+@dataclasses.dataclass(frozen=True)
 class ModelOutput:
     """A frozen dataclass of arrays that is also a pytree."""
 

@@ -42,7 +42,8 @@ class Numerics:
     @classmethod
     def uniform(cls, dtype: Any, *, precision: Any = jax.lax.Precision.HIGHEST) -> "Numerics":
         """Every role in one dtype."""
-        return cls(**dict.fromkeys(ROLES, dtype), precision=precision)
+        roles: dict[str, Any] = dict.fromkeys(ROLES, dtype)
+        return cls(**roles, precision=precision)
 
     @classmethod
     def like_hf(cls, dtype: Any, *, precision: Any = jax.lax.Precision.HIGHEST) -> "Numerics":
@@ -53,7 +54,7 @@ class Numerics:
         """
         model = jnp.dtype(dtype)
         island = model if model.itemsize > HF_ISLAND.itemsize else HF_ISLAND
-        roles = dict.fromkeys(ROLES, island) | {"param": model, "compute": model}
+        roles: dict[str, Any] = dict.fromkeys(ROLES, island) | {"param": model, "compute": model}
         return cls(**roles, precision=precision)
 
     def require_available(self) -> None:
@@ -64,6 +65,4 @@ class Numerics:
             if jax.dtypes.canonicalize_dtype(getattr(self, role)) != getattr(self, role)
         ]
         if narrowed:
-            raise ValueError(
-                f"JAX would narrow {', '.join(narrowed)}: set jax_enable_x64 before JAX starts, or choose a narrower dtype"
-            )
+            raise ValueError(f"JAX would narrow {', '.join(narrowed)}: set jax_enable_x64, or choose a narrower dtype")

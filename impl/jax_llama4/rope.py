@@ -14,8 +14,8 @@ from jax_llama4.precision import Numerics
 def inverse_frequencies(rope: RopeParameters, head_dim: int, dtype: np.dtype) -> np.ndarray:
     """Radians per position of each of the head_dim / 2 pairs, shape (R,).
 
-    Every step rounds to `dtype`, so in float32 the table equals torch's bit for bit. The power is Python's, rounded once:
-    float32 powers of jnp, and of NumPy where it has AVX-512, are off by some units in the last place.
+    Every step rounds to `dtype`, so in float32 the table equals torch's bit for bit. The power is Python's, rounded
+    once: float32 powers of jnp, and of NumPy where it has AVX-512, are off by some units in the last place.
     """
     exponents = np.arange(0, head_dim, 2).astype(dtype) / dtype.type(head_dim)
     powers = np.array([rope.rope_theta ** float(exponent) for exponent in exponents]).astype(dtype)

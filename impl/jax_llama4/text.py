@@ -20,6 +20,8 @@ from jax_llama4.rope import Llama4TextRotaryEmbedding
 # HF: `ignore_index` of its loss: a label that does not count.
 IGNORED_LABEL = -100
 
+_ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
+
 
 class Llama4TextModel(nnx.Module):
     """Decoder stack without a head."""
@@ -62,14 +64,10 @@ class Llama4TextModel(nnx.Module):
         Raises ValueError for shapes that do not fit. A token id of V or more cannot be refused inside a compiled
         program: its row is NaN, and a negative one counts from the end.
         """
-        batch, length = _checked_shape(self.config, input_ids, inputs_embeds)
+        hidden_states = self._embed(input_ids, inputs_embeds)
+        batch, length, _ = hidden_states.shape
         _check_same_shape("attention_mask", attention_mask, (batch, length))
         _check_same_shape("position_ids", position_ids, (batch, length))
-
-        if inputs_embeds is None:
-            hidden_states = self.embed_tokens(input_ids)
-        else:
-            hidden_states = inputs_embeds.astype(self.numerics.compute)
         query_slots = jnp.arange(length)
         if position_ids is None:
             position_ids = jnp.broadcast_to(query_slots, (batch, length))
@@ -96,6 +94,22 @@ class Llama4TextModel(nnx.Module):
             hidden_states=(*entering, hidden_states) if output_hidden_states else None,
             router_logits=tuple(router_logits) if output_router_logits else None,
         )
+
+    def _embed(self, input_ids: Array | None, inputs_embeds: Array | None) -> Float[Array, "B T D"]:
+        if input_ids is not None and inputs_embeds is not None:
+            raise ValueError(f"{_ONE_OF} both, {input_ids.shape} and {inputs_embeds.shape}")
+        if input_ids is not None:
+            if not jnp.issubdtype(input_ids.dtype, jnp.integer):
+                raise ValueError(f"input_ids: expected integers, got {input_ids.dtype}")
+            if input_ids.ndim != 2 or 0 in input_ids.shape:
+                raise ValueError(f"input_ids: expected a non-empty (batch, length), got {input_ids.shape}")
+            return self.embed_tokens(input_ids)
+        if inputs_embeds is None:
+            raise ValueError(f"{_ONE_OF} neither")
+        shape, width = inputs_embeds.shape, self.config.hidden_size
+        if len(shape) != 3 or shape[-1] != width or 0 in shape:
+            raise ValueError(f"inputs_embeds: expected a non-empty (batch, length, {width}), got {shape}")
+        return inputs_embeds.astype(self.numerics.compute)
 
 
 class Llama4TiedHead(nnx.Module):
@@ -181,22 +195,6 @@ def causal_lm_loss(logits: Float[Array, "B T V"], labels: Int[Array, "B T"], num
     return -total / jnp.sum(counted).astype(numerics.loss)
 
 
-def _checked_shape(config: Llama4TextConfig, input_ids: Array | None, inputs_embeds: Array | None) -> tuple[int, int]:
-    if (input_ids is None) == (inputs_embeds is None):
-        given = "neither" if input_ids is None else f"both, {input_ids.shape} and {inputs_embeds.shape}"
-        raise ValueError(f"expected exactly one of input_ids and inputs_embeds, got {given}")
-    if input_ids is not None:
-        if not jnp.issubdtype(input_ids.dtype, jnp.integer):
-            raise ValueError(f"input_ids: expected integers, got {input_ids.dtype}")
-        shape, name, wanted, fits = input_ids.shape, "input_ids", "(batch, length)", input_ids.ndim == 2
-    else:
-        shape, name, wanted = inputs_embeds.shape, "inputs_embeds", f"(batch, length, {config.hidden_size})"
-        fits = len(shape) == 3 and shape[-1] == config.hidden_size
-    if not fits or 0 in shape:
-        raise ValueError(f"{name}: expected a non-empty {wanted}, got {shape}")
-    return shape[:2]
-
-
-def _check_same_shape(name: str, value: Array | None, expected: tuple[int, int]) -> None:
-    if value is not None and tuple(value.shape) != tuple(expected):
-        raise ValueError(f"{name}: expected the shape of the tokens, {tuple(expected)}, got {tuple(value.shape)}")
+def _check_same_shape(name: str, value: Array | None, tokens: tuple[int, ...]) -> None:
+    if value is not None and value.shape != tokens:
+        raise ValueError(f"{name}: expected the shape of the tokens, {tokens}, got {value.shape}")

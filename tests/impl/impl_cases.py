@@ -1,4 +1,4 @@
-"""Tiny configurations, weights and one prompt that make every mechanism visible; NumPy only, read by both frameworks."""
+"""Tiny configurations, weights and one prompt that show every mechanism; NumPy only, read by both frameworks."""
 
 import dataclasses
 import math

@@ -19,8 +19,9 @@ def attend(layer_idx: int, mask, numerics=FLOAT64, length: int = 5):
     module = Llama4TextAttention(CONFIG, layer_idx, numerics=numerics, rngs=nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, length, 12)), dtype=numerics.compute)
     turns = jnp.ones((1, length, 2, 2), dtype=numerics.rope)
-    run = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
-    out, taps = run(x, mask, turns, jnp.arange(length))
+    compiled = nnx.jit(lambda module, *arguments: module(*arguments))
+    run = nnx.capture(compiled, nnx.Intermediate, method_outputs=nnx.Intermediate)
+    out, taps = run(module, x, mask, turns, jnp.arange(length))
     return out, {path[0]: value.get_value() for path, value in nnx.to_flat_state(taps) if len(path) == 2}
 
 
