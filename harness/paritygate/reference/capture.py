@@ -6,7 +6,7 @@ tied is refused, and the next prompt seed is tried.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -62,19 +62,19 @@ def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[st
 
 @dataclass
 class Reference:
-    """The reference of one preset, in float64 and in every peer's dtype, with the same weights."""
+    """The reference of one preset, in float64 and in every peer's dtype, with the same weights (drawn where not given)."""
 
     family: Family
     preset: Preset
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    sites: list[Site] = field(default_factory=list)
 
-    @cached_property
-    def weights(self) -> dict[str, np.ndarray]:
-        meta = load(self.family.reference.build)(self.preset.config, None, "float32")
-        return draw(self.family, self.preset, {name: tuple(t.shape) for name, t in meta.state_dict().items()})
-
-    @cached_property
-    def sites(self) -> list[Site]:
-        return self.family.sites_of(self.preset)
+    def __post_init__(self):
+        self.sites = self.sites or self.family.sites_of(self.preset)
+        if not self.weights:
+            meta = load(self.family.reference.build)(self.preset.config, None, "float32")
+            shapes = {name: tuple(tensor.shape) for name, tensor in meta.state_dict().items()}
+            self.weights = draw(self.family, self.preset, shapes)
 
     @cached_property
     def oracle(self) -> torch.nn.Module:

@@ -339,13 +339,14 @@ FAMILY = Family(
     prompts=PROMPTS,
     weights=(
         WeightRule("*norm.weight", "gain", scale=0.3),
-        WeightRule("model.embed_tokens.weight", "steered", fan_in_axis=None, steer=20.0),
-        WeightRule("*.router.weight", "steered", scale=0.1, steer=0.4),
+        # A residual stream of rms 0.3, so that the norms' eps is a thousand float32 roundoffs of what they divide by.
+        # A layer adds half as much, so that a token's lean towards its expert outlives all of them.
+        WeightRule("model.embed_tokens.weight", "steered", scale=0.1, fan_in_axis=None, steer=2.0),
+        WeightRule("*.o_proj.weight", "normal", scale=0.05),
+        WeightRule("*.down_proj.weight", "normal", scale=0.05),
+        WeightRule("*.experts.down_proj", "normal", scale=0.05, fan_in_axis=-2),
         WeightRule("*.experts.gate_up_proj", "normal", fan_in_axis=-2),
-        # Half gain into the residual stream, so that a token's lean towards its expert outlives four layers.
-        WeightRule("*.experts.down_proj", "normal", scale=0.5, fan_in_axis=-2),
-        WeightRule("*.down_proj.weight", "normal", scale=0.5),
-        WeightRule("*.o_proj.weight", "normal", scale=0.5),
+        WeightRule("*.router.weight", "steered", scale=0.1, steer=0.4),
         WeightRule("*", "normal"),
     ),
     suites={
