@@ -77,7 +77,7 @@ def _blame_chained(failing: list[Row], blame: Blame) -> Blame:
     for row in failing:
         drift = row.drift
         isolated = blame.get((drift.case, drift.cell, Mode.ISOLATED, drift.site, drift.port, drift.call))
-        if row is not failing[0] and (isolated is None or isolated.drift.site != drift.site):
+        if isolated is None or isolated.drift.site != drift.site:
             found[drift.key] = failing[0]
         else:
             found[drift.key] = own_first.setdefault((drift.site, drift.call), row)

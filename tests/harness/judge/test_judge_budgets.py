@@ -1,0 +1,113 @@
+"""Reading budgets.toml, and what the committed one says."""
+
+from pathlib import Path
+
+import pytest
+
+from paritygate.core.errors import UsageError
+from paritygate.judge.budgets import read_budgets
+
+COMMITTED = Path(__file__).parents[3] / "golden" / "budgets.toml"
+BASELINE = '[baseline]\nfactor = 1.5\nreason = "r"\n'
+RULE = '[[rule]]\nname = "one"\nmetric = "rel_l2"\nfactor = 2\nminimum_eps_x = 0.5\nreason = "because"\n'
+
+
+def read(tmp_path: Path, text: str):
+    path = tmp_path / "budgets.toml"
+    path.write_text(text)
+    return read_budgets(path)
+
+
+def problems(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, text)
+    return [line.strip() for line in caught.value.got.splitlines()]
+
+
+def test_a_rule_is_read_as_written(tmp_path):
+    budgets = read(tmp_path, BASELINE + RULE)
+    (rule,) = budgets.rules
+    assert (rule.name, rule.metric, rule.factor, rule.minimum_eps_x) == ("one", "rel_l2", 2.0, 0.5)
+    assert (rule.limit, rule.reason, rule.dtype, rule.site) == (None, "because", "*", "*")
+    assert isinstance(rule.factor, float)
+    assert (budgets.baseline.factor, budgets.baseline.reason) == (1.5, "r")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"^no budgets: .*nowhere.toml\n  expected  a TOML file of \[\[rule\]\] tables"
+    ):
+        read_budgets(tmp_path / "nowhere.toml")
+
+
+def test_no_toml(tmp_path):
+    with pytest.raises(UsageError, match=r"^budgets cannot be read: .*\n  got       .*line 1"):
+        read(tmp_path, "what is this")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("factor = 2", "factr = 2"), "rule 1 'one': unknown key 'factr', did you mean 'factor'?"),
+        (('reason = "because"', ""), "rule 1 'one': reason is missing"),
+        (('reason = "because"', 'reason = " "'), "rule 1 'one': reason must be a text that says something, got ' '"),
+        (('name = "one"', ""), "rule 1: name is missing"),
+        (("rel_l2", "rel_l3"), "rule 1 'one': unknown metric 'rel_l3', did you mean 'rel_l2'?"),
+        (("factor = 2", "factor = -2"), "rule 1 'one': factor must be a number from 0 up, got -2"),
+        (("factor = 2", "factor = nan"), "rule 1 'one': factor must be a number from 0 up, got nan"),
+        (("factor = 2", 'factor = "2"'), "rule 1 'one': factor must be a number from 0 up, got '2'"),
+        (("factor = 2", ""), "rule 1 'one': needs a factor above 0, or a limit"),
+        (("factor = 2", "limit = 1e-3"), "rule 1 'one': minimum_eps_x has no meaning next to limit"),
+        (("factor = 2", 'factor = 2\nmode = "alone"'), "rule 1 'one': mode 'alone' matches none of isolated, chained"),
+        (("factor = 1.5", "factor = 0.5"), "[baseline]: factor 0.5 is below 1"),
+        ((BASELINE, ""), "file: table [baseline] is missing"),
+        ((RULE, ""), "file: there is no [[rule]] table"),
+        (("[[rule]]", "[rule]"), "file: there is no [[rule]] table"),
+        (("[[rule]]", "[[rules]]"), "file: unknown key 'rules', did you mean 'rule'?"),
+        ((RULE, RULE + RULE), "rule 'one': there are two of this name"),
+        (
+            (RULE, RULE + RULE.replace("one", "two").replace("factor", 'dtype = "f32"\nfactor')),
+            "rule 'two': never decides, rule 'one' above fits whatever it fits",
+        ),
+    ],
+)
+def test_each_problem_is_said(tmp_path, change, problem):
+    assert problem in problems(tmp_path, (BASELINE + RULE).replace(*change))
+
+
+def test_all_problems_are_said_at_once(tmp_path):
+    found = problems(tmp_path, RULE.replace("factor", "factr") + RULE.replace("rel_l2", "nothing") + "[more]\n")
+    assert found == [
+        "file: unknown key 'more', known are baseline, rule",
+        "file: table [baseline] is missing",
+        "rule 1 'one': unknown key 'factr', did you mean 'factor'?",
+        "rule 2 'one': unknown metric 'nothing', known are agreement, cosine, kl, max_abs, max_ulp, rel_l2, sqnr, top1",
+    ]
+
+
+def test_a_limit_below_a_factor_still_decides_for_the_oracle(tmp_path):
+    fixed = '[[rule]]\nname = "two"\nmetric = "rel_l2"\nlimit = 1e-12\nreason = "r"\n'
+    assert [rule.name for rule in read(tmp_path, BASELINE + RULE + fixed).rules] == ["one", "two"]
+
+
+def decides(metric: str, dtype: str):
+    rules = read_budgets(COMMITTED).rules
+    return next((r for r in rules if r.fits(metric, dtype, "isolated", "a", "out")), None)
+
+
+def test_the_committed_budgets_are_the_design():
+    assert decides("rel_l2", "f64").limit == 1e-12
+    for dtype in ("f32", "bf16", "f16"):
+        assert (decides("rel_l2", dtype).factor, decides("max_abs", dtype).factor) == (2.0, 4.0)
+        assert decides("kl", dtype).factor == 4.0
+        assert decides("top1", dtype) is None
+    for dtype in ("f64", "f32", "bf16", "f16"):
+        assert decides("agreement", dtype).limit == 0.0
+        assert all(decides(metric, dtype) is None for metric in ("cosine", "sqnr", "max_ulp"))
+    assert decides("top1", "f64").limit == 0.0
+
+
+def test_the_committed_kl_minimum_is_half_a_squared_roundoff():
+    for dtype, roundoff in (("bf16", 2.0**-8), ("f16", 2.0**-11), ("f32", 2.0**-24)):
+        minimum = decides("kl", dtype).minimum_eps_x
+        assert float(f"{roundoff / 2:.1g}") == float(f"{minimum:.1g}"), dtype

@@ -1,0 +1,88 @@
+"""The first divergent value of each case and cell, and the sentence that goes with it."""
+
+from dataclasses import replace
+
+from judge_rows import BF16, F64, matrix, row
+
+from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.judge.diagnose import diagnose
+from paritygate.judge.locate import first_divergence
+
+SITES = ("a:out", "b:out", "c:out")
+
+
+def located(rows: list[Row]):
+    return first_divergence(diagnose(rows, {"f64"}))
+
+
+def only(rows: list[Row]):
+    (found,) = located(rows)
+    return found
+
+
+def test_where_everything_passes_there_is_none():
+    assert located([row("a:out", Verdict.PASS), row("b:out", Verdict.SKIPPED, reason="r")]) == []
+
+
+def test_a_fault_inside_a_site():
+    found = only(matrix(SITES, {(F64, "isolated"): {"b:out"}, (F64, "chained"): {"b:out", "c:out"}}))
+    assert (found.case, found.cell, found.row.drift.address) == ("toy.short", F64, "b:out")
+    assert (found.row, found.isolated.drift.address, found.chained.drift.address) == (found.isolated, "b:out", "b:out")
+    assert found.hint == "isolated and chained: the difference arises inside b"
+    assert found.text == "toy.short f64/single/cpu  b:out  isolated  semantic  over"
+
+
+def test_a_fault_between_sites():
+    found = only(matrix(SITES, {(F64, "isolated"): (), (F64, "chained"): {"b:out", "c:out"}}))
+    assert (found.row.drift.address, found.isolated) == ("b:out", None)
+    assert found.hint == "only chained: b is right on golden inputs or has no isolated replay, so look at what feeds it"
+
+
+def test_a_fault_between_sites_before_one_inside():
+    found = only(matrix(SITES, {(F64, "isolated"): {"c:out"}, (F64, "chained"): {"b:out", "c:out"}}))
+    assert (found.row.drift.address, found.row.drift.mode) == ("b:out", "chained")
+    assert found.hint == "chained first: look at what feeds b; isolated, c:out differs on its own"
+
+
+def test_a_fault_that_the_chain_shows_later():
+    found = only(matrix(SITES, {(F64, "isolated"): {"a:out"}, (F64, "chained"): {"c:out"}}))
+    assert (found.row.drift.address, found.chained.drift.address) == ("a:out", "c:out")
+    assert found.hint == "isolated: the difference arises inside a; chained it first shows at c:out"
+
+
+def test_a_fault_that_the_chain_does_not_show():
+    found = only(matrix(SITES, {(F64, "isolated"): {"b:out"}, (F64, "chained"): ()}))
+    assert found.hint == "only isolated: b differs on golden inputs, but no chained value is over budget"
+
+
+def test_one_to_blame_goes_before_an_earlier_propagated_one():
+    rows = [
+        row("a:out", order=0),
+        row("b:out", order=1),
+    ]
+    found = diagnose(rows, {"f64"})
+    found[0] = replace(found[0], diagnosis=Diagnosis.PROPAGATED, origin="z:out")
+    (divergence,) = first_divergence(found)
+    assert divergence.row.drift.address == "b:out"
+
+
+def test_where_all_is_propagated_the_first_counts_and_names_the_origin():
+    rows = matrix(SITES, {(F64, "chained"): {"a:out", "b:out", "c:out"}, (BF16, "chained"): {"c:out"}})
+    found = {d.cell: d for d in located(rows)}
+    assert list(found) == [F64, BF16]
+    assert found[BF16].row.drift.address == "c:out"
+    assert found[BF16].hint == "the fault is at a:out, too small to show there in this dtype"
+    assert found[BF16].text == "toy.short bf16/single/cpu  c:out  chained  propagated from a:out  over"
+
+
+def test_a_difference_goes_before_a_value_that_was_not_compared():
+    rows = [row("a:out", Verdict.MISSING, order=0), row("b:out", order=1)]
+    assert only(rows).row.drift.address == "b:out"
+    found = only([row("a:out", Verdict.PASS, order=0), row("b:out", Verdict.MISSING, order=1, reason="no value")])
+    assert found.hint == "nothing that was compared differs, but this value was not compared"
+    assert found.text == "toy.short f64/single/cpu  b:out  isolated  missing  no value"
+
+
+def test_one_finding_per_case_and_cell_in_the_order_of_the_rows():
+    rows = [row("a:out", case=case, cell=cell) for case in ("y.p", "x.p") for cell in (F64, BF16)]
+    assert [(d.case, d.cell) for d in located(rows)] == [("y.p", F64), ("y.p", BF16), ("x.p", F64), ("x.p", BF16)]
