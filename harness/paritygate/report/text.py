@@ -54,25 +54,29 @@ class _Page:
     def __init__(self, width: int, color: bool):
         self.width, self.color = max(width, 40), color
 
+    def plain(self, text: str) -> str:
+        """A text that cannot give orders to the terminal. Every text goes through here or through `paint`."""
+        return CONTROL.sub("?", text)
+
     def paint(self, text: str, tone: Tone) -> str:
-        text = CONTROL.sub("?", text)
+        text = self.plain(text)
         return f"\x1b[{ANSI[tone]}m{text}\x1b[0m" if self.color and ANSI[tone] and text.strip() else text
 
     def lines(self, part: Part) -> list[str]:
         match part:
             case Heading():
-                return ["", part.text]
+                return ["", self.plain(part.text)]
             case Text():
                 return [self.paint(line, part.tone) for line in textwrap.wrap(part.text, self.width)]
             case Preformatted():
-                return [self.paint(line, Tone.PLAIN) for line in part.text.splitlines()]
+                return [self.plain(line) for line in part.text.splitlines()]
             case Banner():
                 word = self.paint(part.word, part.tone)
                 rest = [line for text in part.lines for line in textwrap.wrap(text, self.width)]
-                return [f"{word}  {part.sentence}", *(self.paint(line, Tone.PLAIN) for line in rest)]
+                return [f"{word}  {self.plain(part.sentence)}", *map(self.plain, rest)]
             case Figures():
                 said = " · ".join(f"{figure} {label}" for label, figure in part.figures)
-                return textwrap.wrap(said, self.width)
+                return textwrap.wrap(self.plain(said), self.width)
             case KeyValues():
                 return self.pairs(part)
             case Table():
@@ -95,7 +99,7 @@ class _Page:
         lines = []
         for key, item in part.pairs:
             wrapped = textwrap.wrap(item.text, max(self.width - left - 2, 20), break_on_hyphens=False) or [""]
-            lines.append(f"{key:<{left}}  {self.paint(wrapped[0], item.tone)}")
+            lines.append(f"{self.plain(key):<{left}}  {self.paint(wrapped[0], item.tone)}")
             lines += [" " * (left + 2) + self.paint(more, item.tone) for more in wrapped[1:]]
         return lines
 
@@ -134,6 +138,7 @@ class _Page:
                 text.rjust(width) if column.align == "right" else text.ljust(width)
                 for text, width, column in zip(shown, widths, columns, strict=True)
             ]
+            aligned[-1] = aligned[-1].rstrip()
             lines.append("  ".join(self.paint(text, item.tone) for text, item in zip(aligned, row, strict=True)))
         return lines
 
@@ -168,16 +173,16 @@ class _Page:
                     against = f"{times(point.value / point.floor)} the floor"
                 line.append(Item(f"{number(point.value)} ({against})", Tone.PLAIN if point.ok else Tone.BAD))
             rows.append(tuple(line))
-        return [f"{part.title}, {part.y_label}", *self.table(Table(columns, tuple(rows)))]
+        return [self.plain(f"{part.title}, {part.y_label}"), *self.table(Table(columns, tuple(rows)))]
 
     def site(self, page: SitePage) -> list[str]:
         """A line a site; the worst rows that fail by themselves in full."""
-        lines = [f"{page.site}  {self.paint(page.note.text, page.note.tone)}"]
+        lines = [f"{self.plain(page.site)}  {self.paint(page.note.text, page.note.tone)}"]
         by_itself = worst(filter(root, page.rows), ROWS_A_SITE)
         inner = _Page(self.width - 4, self.color)
         for row in by_itself:
             drift = row.drift
-            lines.append(f"  {drift.address}  {drift.case}  {drift.cell}  {drift.mode}")
+            lines.append(self.plain(f"  {drift.address}  {drift.case}  {drift.cell}  {drift.mode}"))
             lines += [f"    {line}" for part in row_parts(row) for line in inner.lines(part)]
         more = sum(map(failing, page.rows)) - len(by_itself)
         return lines + ([f"  and {more} more that are not a pass"] if by_itself and more else [])

@@ -1,0 +1,55 @@
+"""What `run` and `gate` print at their end: the verdict, first divergences, cost, report, and the next command."""
+
+from pathlib import Path
+
+from paritygate.cli.output import say, say_json
+from paritygate.cli.stages import gate_run, shown
+from paritygate.cli.verb import Settings
+from paritygate.core.drift import Row
+from paritygate.core.errors import ExitCode
+from paritygate.core.run import Run
+
+DIVERGENCES_SHOWN = 12
+
+
+def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None, *, as_json: bool) -> ExitCode:
+    from paritygate.judge.gate import summary
+    from paritygate.judge.locate import first_divergence
+    from paritygate.report.data import ReportData
+    from paritygate.report.text import render_text
+
+    code, found = gate_run(run, rows), first_divergence(rows)
+    if as_json:
+        info = run.info
+        cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
+        say_json(
+            {
+                "run": info.id,
+                "folder": str(run.folder),
+                "report": str(report) if report else None,
+                "exit_code": int(code),
+                "summary": summary(rows),
+                "problems": info.problems,
+                "first_divergences": found,
+                **cost,
+            }
+        )
+        return code
+    data = ReportData(run.info, tuple(rows))
+    say(render_text(data, ["verdict"], settings.width, settings.color).rstrip())
+    if found:
+        say("", "First divergence", *(divergence.text for divergence in found[:DIVERGENCES_SHOWN]))
+        if len(found) > DIVERGENCES_SHOWN:
+            say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
+    say("", f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")
+    say(f"next    {_next(run, rows, code, report)}")
+    return code
+
+
+def _next(run: Run, rows: list[Row], code: ExitCode, report: Path | None) -> str:
+    name = run.folder.name
+    if code is ExitCode.PASS:
+        return f"open {shown(report)}" if report else f"paritygate report {name}"
+    if code is ExitCode.INFRASTRUCTURE:
+        return "paritygate doctor"
+    return f"paritygate locate {name}"

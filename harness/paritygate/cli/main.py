@@ -1,0 +1,116 @@
+"""Entry point of the command `paritygate`: reads the environment, finds the verbs, and turns errors into exit codes."""
+
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from paritygate.cli.verb import Settings, Verb
+from paritygate.core.errors import ExitCode, HarnessError
+from paritygate.core.registry import discover, extend
+
+ABOUT = """Does the JAX port of a PyTorch model compute the same thing, where does it not, and why.
+
+Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infrastructure, 5 nothing compared,
+130 interrupted.
+
+Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
+with further families, dtypes, metrics, sections and verbs.
+"""
+
+
+def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Runs one verb and returns its exit code; every error ends here, as text on standard error."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    environ = os.environ if environ is None else environ
+    debug = "--debug" in arguments or bool(environ.get("PARITYGATE_DEBUG"))
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        settings = read_settings(environ, arguments)
+        extend(settings.extensions)
+        command = typer.main.get_command(build_app())
+        command.main(arguments, prog_name="paritygate", obj=settings)
+    except SystemExit as end:  # typer ends every verb with one
+        code = end.code if isinstance(end.code, int) else ExitCode.PASS
+        return int(code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return int(ExitCode.INTERRUPTED)
+    except HarnessError as reason:
+        if debug:
+            raise
+        print(reason, file=sys.stderr)
+        return int(reason.exit_code)
+    except Exception as reason:
+        if debug:
+            raise
+        unexpected = f"unexpected {type(reason).__name__}: {reason}\n  try       the same command with --debug"
+        print(unexpected, file=sys.stderr)
+        return int(ExitCode.INFRASTRUCTURE)
+    return int(ExitCode.PASS)
+
+
+def build_app() -> typer.Typer:
+    """The typer app with one command a verb."""
+    app = typer.Typer(
+        help=ABOUT,
+        rich_markup_mode=None,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+    @app.callback()
+    def options(
+        debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error. Any place will do."),
+    ) -> None:
+        pass
+
+    for verb in discover("paritygate.cli.verbs", "VERB", Verb).values():
+        app.command(verb.name, help=verb.help)(_ending(verb.function))
+    return app
+
+
+def _ending(function: Callable[..., ExitCode]) -> Callable[..., None]:
+    """The verb with its return value as exit code."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            code = function(*args, **kwargs)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            code = ExitCode.INTERRUPTED
+        raise typer.Exit(int(code))
+
+    return call
+
+
+def read_settings(environ: Mapping[str, str], arguments: Sequence[str]) -> Settings:
+    """Everything that a verb may know of the environment."""
+    root, on_terminal = _root(Path.cwd()), sys.stdout.isatty() and environ.get("TERM") != "dumb"
+    cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
+    return Settings(
+        golden=Path(environ.get("PARITYGATE_GOLDEN") or root / "golden"),
+        runs=Path(environ.get("PARITYGATE_RUNS") or root / "reports" / "runs"),
+        cache=Path(cache) / "paritygate" / "xla" if cache else None,
+        extensions=tuple(Path(p).resolve() for p in environ.get("PARITYGATE_PATH", "").split(os.pathsep) if p),
+        command=("paritygate", *arguments),
+        on_terminal=on_terminal,
+        color=on_terminal and not environ.get("NO_COLOR"),
+        width=min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160),
+    )
+
+
+def _root(folder: Path) -> Path:
+    """The nearest folder above with `golden/budgets.toml`, or the folder itself."""
+    for above in (folder, *folder.parents):
+        if (above / "golden" / "budgets.toml").is_file():
+            return above
+    return folder

@@ -1,0 +1,19 @@
+"""Options that several verbs share."""
+
+from typing import Annotated
+
+import typer
+
+# The same expression as paritygate.catalog.select.DEFAULT_CELLS, which is not imported here: `--help` starts light.
+DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
+
+Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A suite, a case, or a glob over cases.")]
+Cells = Annotated[
+    str, typer.Option("--cells", metavar="EXPR", help="dtypes x meshes x platforms, commas between names.")
+]
+ModeName = Annotated[str, typer.Option("--mode", help="isolated, chained or both.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Worker processes at a time; one a core if left out.")
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=1.0, metavar="S", help="Seconds until a worker is stopped.")]
+NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]

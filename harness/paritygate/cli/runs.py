@@ -1,0 +1,35 @@
+"""Finding runs: by folder name, by path, or `latest`."""
+
+import json
+from pathlib import Path
+
+from paritygate.cli.verb import Settings
+from paritygate.core.errors import UsageError, unknown_name
+from paritygate.core.run import Run
+
+
+def find_run(settings: Settings, name: str) -> Run:
+    """Raises UsageError where there is no such run, with near matches."""
+    if name == "latest":
+        names = run_names(settings.runs)
+        if not names:
+            raise UsageError("there is no run yet", where=str(settings.runs), try_="paritygate run tiny")
+        return Run.open(settings.runs / names[-1])
+    for folder in (settings.runs / name, Path(name)):
+        if (folder / "run.json").is_file():
+            return Run.open(folder)
+    if "/" in name:
+        return Run.open(Path(name))
+    raise unknown_name("run", name, [*run_names(settings.runs)[-5:], "latest"])
+
+
+def run_names(runs: Path) -> list[str]:
+    """Folder names of all runs, oldest first."""
+    found = []
+    for path in runs.glob("*/run.json"):
+        try:
+            started = json.loads(path.read_text())["started"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a folder that is being written, or no run of ours
+        found.append((str(started), path.stat().st_mtime_ns, path.parent.name))
+    return [name for _, _, name in sorted(found)]

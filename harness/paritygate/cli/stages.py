@@ -1,0 +1,145 @@
+"""Stages as the verbs compose them: what to read for each, and in which order. Imports a stage when it is called."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from paritygate.cli.verb import Settings
+from paritygate.core.budget import Budgets
+from paritygate.core.cell import Cell, Mode
+from paritygate.core.drift import Row
+from paritygate.core.errors import ExitCode, GoldenError, UsageError
+from paritygate.core.family import Case
+from paritygate.core.run import Run
+
+MODES = {"isolated": [Mode.ISOLATED], "chained": [Mode.CHAINED], "both": [Mode.ISOLATED, Mode.CHAINED]}
+
+
+def select_modes(text: str) -> list[Mode]:
+    if text not in MODES:
+        raise UsageError("unknown mode", where=text, expected=" or ".join(MODES))
+    return MODES[text]
+
+
+def select(text: str) -> tuple[str, list[Case]]:
+    """The suite that `text` names, or that holds the cases it names, and the cases."""
+    from paritygate.catalog.select import select_cases, suite_of, suites
+
+    cases = select_cases(text)
+    if text in suites():
+        return text, cases
+    found = {suite_of(case) for case in cases}
+    if len(found) > 1:
+        raise UsageError(
+            "cases of several suites", where=text, got=", ".join(sorted(found)), try_="one suite at a time"
+        )
+    return found.pop(), cases
+
+
+def replay_run(
+    settings: Settings,
+    text: str,
+    cells: str,
+    mode: str,
+    workers: int | None,
+    timeout_s: float,
+    compile_cache: Path | None,
+) -> Run:
+    """Replays what was asked for, with a progress bar where somebody watches."""
+    modes = select_modes(mode)
+    suite, cases = select(text)
+    from paritygate.catalog.select import select_cells
+    from paritygate.cli.output import progress
+    from paritygate.replay.launch import replay
+    from paritygate.store.golden import GoldenStore
+
+    chosen: list[Cell] = select_cells(cells)
+    with progress(settings) as tell:
+        return replay(
+            suite,
+            cases,
+            chosen,
+            modes,
+            GoldenStore(settings.golden),
+            settings.runs,
+            settings.command,
+            extensions=settings.extensions,
+            workers=workers,
+            timeout_s=timeout_s,
+            compile_cache=compile_cache,
+            progress=tell,
+        )
+
+
+def read_budgets(settings: Settings) -> Budgets:
+    from paritygate.judge.budgets import read_budgets
+
+    return read_budgets(settings.golden / "budgets.toml")
+
+
+def judge_run(settings: Settings, run: Run) -> list[Row]:
+    """Judges a run on its goldens, budgets and baseline, and writes `rows.jsonl`.
+
+    Raises GoldenError where a golden is not the one that the run was replayed on.
+    """
+    from paritygate.judge.decide import judge
+    from paritygate.store.baseline import read_baseline
+    from paritygate.store.golden import GoldenStore
+
+    store, info = GoldenStore(settings.golden), run.info
+    for case, replayed in info.goldens.items():
+        found = store.manifest_hash(info.suite, case)
+        if found != replayed:
+            raise GoldenError(
+                "golden has changed since the run",
+                where=f"{info.suite}/{case}",
+                expected=replayed[:12],
+                got=found[:12],
+                try_=f"paritygate run {info.suite}",
+            )
+    goldens = {case: store.read(info.suite, case) for case in info.cases}
+    accepted = read_baseline(settings.golden / "baselines")
+    rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted)
+    run.save_rows(rows)
+    return rows
+
+
+def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
+    """Writes `report.html` and returns its path."""
+    from paritygate.report.data import ReportData
+    from paritygate.report.render import write_report
+
+    return write_report(run.folder, ReportData(run.info, tuple(rows), golden_provenance(settings, run)))
+
+
+def golden_provenance(settings: Settings, run: Run) -> str:
+    """The provenance of the run's goldens as text; of a golden that is gone, a line that says so.
+
+    Manifests are read as JSON, not as goldens: `report` has no use for NumPy.
+    """
+    import json
+
+    from paritygate.core.codec import readable
+
+    same: dict[str, list[str]] = {}
+    for case in run.info.cases:
+        try:
+            manifest = json.loads((settings.golden / run.info.suite / f"{case}.json").read_text())
+            text = readable(manifest["provenance"]).strip()
+        except (OSError, ValueError, KeyError, TypeError):
+            text = "its manifest is not in this folder of goldens"
+        same.setdefault(text, []).append(case)
+    return "\n\n".join(f"{', '.join(cases)}\n{text}" for text, cases in same.items())
+
+
+def gate_run(run: Run, rows: Iterable[Row]) -> ExitCode:
+    from paritygate.judge.gate import exit_code
+
+    return exit_code(rows, run.info.problems)
+
+
+def shown(path: Path) -> str:
+    """A path as a reader would type it: relative where that is shorter."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,47 @@
+"""`capture`: reference → golden."""
+
+from typing import Annotated
+
+import typer
+
+from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.core.errors import ExitCode
+from paritygate.core.family import Case
+
+Cases = Annotated[list[str], typer.Argument(metavar="CASE...", help="Cases, globs over cases, or suites.")]
+
+
+def capture(context: Context, cases: Cases, as_json: Json = False) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.stages import select, shown
+    from paritygate.store.golden import GoldenStore
+
+    settings = settings_of(context)
+    wanted: dict[str, list[Case]] = {}
+    for text in cases:
+        suite, found = select(text)
+        wanted.setdefault(suite, []).extend(case for case in found if case not in wanted.get(suite, []))
+
+    from paritygate.reference.capture import capture as capture_cases  # torch: not before every name is known
+
+    store, tell = GoldenStore(settings.golden), (lambda line: None) if as_json else say
+    made = {suite: capture_cases(chosen, suite, store, tell) for suite, chosen in wanted.items()}
+    if as_json:
+        say_json(
+            {
+                suite: {
+                    g.case.id: {"ports": len(g.ports), "sha256": store.manifest_hash(suite, g.case.id)} for g in goldens
+                }
+                for suite, goldens in made.items()
+            }
+        )
+    else:
+        total = sum(map(len, made.values()))
+        say(
+            f"captured {plural(total, 'case')} into {shown(settings.golden)}",
+            f"next    paritygate run {next(iter(made))}",
+        )
+    return ExitCode.PASS
+
+
+VERB = Verb("capture", capture, "Capture goldens from the torch reference.")

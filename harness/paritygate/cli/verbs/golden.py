@@ -1,0 +1,80 @@
+"""`golden`: list the store, verify it, remove what nothing names."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
+from paritygate.core.errors import ExitCode, unknown_name
+
+if TYPE_CHECKING:
+    from paritygate.store.golden import GoldenStore
+
+
+class Action(StrEnum):
+    LS = "ls"
+    VERIFY = "verify"
+    GC = "gc"
+
+
+What = Annotated[Action, typer.Argument(metavar="ls|verify|gc", help="List, verify, or remove unused objects.")]
+Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="All suites if left out; gc always takes all.")]
+
+
+def golden(context: Context, action: What, suite: Suite = "", as_json: Json = False) -> ExitCode:
+    from paritygate.store.golden import GoldenStore
+
+    settings = settings_of(context)
+    store = GoldenStore(settings.golden)
+    if suite and suite not in store.suites():
+        raise unknown_name("suite with goldens", suite, store.suites())
+    return {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc}[action](settings, store, suite, as_json)
+
+
+def _ls(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+
+    found = {name: store.cases(name) for name in ([suite] if suite else store.suites())}
+    if as_json:
+        say_json({name: {case: store.manifest_hash(name, case) for case in cases} for name, cases in found.items()})
+        return ExitCode.PASS
+    for name, cases in found.items():
+        for case in cases:
+            ports = len(store.read(name, case).ports)
+            say(f"{name}/{case}  {plural(ports, 'port')}  sha256 {store.manifest_hash(name, case)[:16]}")
+    total = sum(map(len, found.values()))
+    say(f"{plural(total, 'golden')} in {settings.golden}", "next    paritygate golden verify")
+    return ExitCode.PASS
+
+
+def _verify(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+
+    findings = store.verify(suite or None)
+    total = sum(len(store.cases(name)) for name in ([suite] if suite else store.suites()))
+    if as_json:
+        say_json({"goldens": total, "findings": findings})
+    elif findings:
+        say(*map(str, findings), plural(len(findings), "finding"))
+        say(f"next    git checkout -- {settings.golden}, or paritygate capture the cases again")
+    elif total:
+        say(f"{plural(total, 'golden')} whole in {settings.golden}", "next    paritygate run")
+    else:
+        say(f"no goldens in {settings.golden}", "next    paritygate capture tiny")
+    return ExitCode.GOLDEN if findings or not total else ExitCode.PASS
+
+
+def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+
+    removed = store.gc()
+    if as_json:
+        say_json({"removed": removed})
+    else:
+        say(*(f"removed {name}" for name in removed))
+        say(f"{plural(len(removed), 'unused object')} removed", "next    paritygate golden verify")
+    return ExitCode.PASS
+
+
+VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage.")

@@ -1,0 +1,28 @@
+"""`judge`: drifts → rows, with today's budgets and baseline; needs no device."""
+
+from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
+from paritygate.core.errors import ExitCode
+
+
+def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.runs import find_run
+    from paritygate.cli.stages import judge_run
+    from paritygate.judge.gate import summary
+
+    settings = settings_of(context)
+    found = find_run(settings, run)
+    rows = judge_run(settings, found)
+    counted = summary(rows)
+    if as_json:
+        say_json({"run": found.info.id, "summary": counted})
+    else:
+        say(*(f"{verdict:<12} {count:>7,}" for verdict, count in sorted(counted.verdicts.items())))
+        say(
+            f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
+            f"next    paritygate gate {found.folder.name}",
+        )
+    return ExitCode.PASS
+
+
+VERB = Verb("judge", judge, "Judge a run again on today's budgets and baseline.")

@@ -1,0 +1,142 @@
+"""`list`: what there is to name: families, cases, sites, cells, metrics, faults."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.util import find_spec
+from typing import Annotated, Any
+
+import typer
+
+from paritygate.cli.verb import Context, Json, Verb
+from paritygate.core.errors import ExitCode, unknown_name
+
+
+class Noun(StrEnum):
+    FAMILIES = "families"
+    CASES = "cases"
+    SITES = "sites"
+    CELLS = "cells"
+    METRICS = "metrics"
+    FAULTS = "faults"
+
+
+What = Annotated[Noun, typer.Argument(metavar="|".join(Noun), help="What to list.")]
+Within = Annotated[
+    str, typer.Argument(metavar="[NAME]", help="For cases and sites: a family or a preset. All if left out.")
+]
+
+Line = tuple[dict[str, Any], str]  # as JSON, as text
+
+
+def list_(context: Context, what: What, name: Within = "", as_json: Json = False) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+
+    lines, next_command = LISTS[what](name)
+    if as_json:
+        say_json([record for record, _ in lines])
+        return ExitCode.PASS
+    say(*(text for _, text in lines))
+    say(plural(len(lines), {"families": "family"}.get(what, what[:-1])).replace("familys", "families"))
+    if next_command:
+        say(f"next    {next_command}")
+    return ExitCode.PASS
+
+
+def _families(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import families
+
+    lines = []
+    for family in families().values():
+        presets, suites = [preset.name for preset in family.presets], list(family.suites)
+        record = {"name": family.name, "presets": presets, "suites": suites, "doc": family.doc}
+        lines.append(
+            (record, f"{family.name:<12} {family.doc}\n    presets {', '.join(presets)} · suites {', '.join(suites)}")
+        )
+    return lines, "paritygate list cases"
+
+
+def _cases(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import families, suites
+
+    known, lines = families(), []
+    names = [*known, *(preset.name for family in known.values() for preset in family.presets), *suites()]
+    if name and name not in names:
+        raise unknown_name("family, preset or suite", name, names)
+    for suite, cases in suites().items():
+        for case in cases:
+            if name in ("", suite, case.family, case.preset):
+                doc = known[case.family].prompt(case.prompt).doc
+                record = {"id": case.id, "suite": suite, "family": case.family, "doc": doc}
+                lines.append((record, f"{suite}  {case.id:<28} {doc}".rstrip()))
+    return lines, "paritygate capture CASE"
+
+
+def _sites(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import families
+
+    known = families()
+    names = [*known, *(preset.name for family in known.values() for preset in family.presets)]
+    if name and name not in names:
+        raise unknown_name("family or preset", name, names)
+    lines = []
+    for family in known.values():
+        for preset in family.presets:
+            if name not in ("", family.name, preset.name):
+                continue
+            for site in family.sites_of(preset):
+                ports = [port.name for port in site.ports]
+                record = {"preset": preset.name, "site": site.name, "ports": ports, "modes": list(site.modes)}
+                lines.append((record, f"{preset.name}  {site.name:<28} {' '.join(ports)}"))
+    return lines, "paritygate show latest SITE:PORT"
+
+
+def _cells(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import DEFAULT_CELLS, meshes, policies, select_cells
+
+    default, lines = set(select_cells(DEFAULT_CELLS)), []
+    for policy in policies().values():
+        for mesh in meshes():
+            for cell in select_cells(f"{policy.name} x {mesh} x cpu"):
+                doc = policy.doc + (" (in the default)" if cell in default else "")
+                lines.append(
+                    ({"cell": str(cell), "default": cell in default, "doc": policy.doc}, f"{cell!s:<20} {doc}".rstrip())
+                )
+    return lines, f'paritygate run --cells "{DEFAULT_CELLS}"'
+
+
+def _metrics(name: str) -> tuple[list[Line], str]:
+    from paritygate.metrics.base import metrics
+
+    lines = []
+    for metric in metrics().values():
+        kinds = ", ".join(metric.kinds) + (f", role {metric.role}" if metric.role else "")
+        record = {"name": metric.name, "unit": metric.unit, "better": metric.better, "kinds": list(metric.kinds)}
+        lines.append(
+            (
+                record | {"role": metric.role},
+                f"{metric.name:<12} {metric.better} is better, {metric.unit or '1'}; for {kinds}",
+            )
+        )
+    return lines, "paritygate show latest"
+
+
+def _faults(name: str) -> tuple[list[Line], str]:
+    """The catalogue of faults comes with `mutate`; without its package there are none."""
+    if find_spec("paritygate.catalog.faults") is None:
+        return [], ""
+    from paritygate.core.registry import discover
+
+    faults = discover("paritygate.catalog.faults", "FAULT", object).values()
+    return [({"name": fault.name}, fault.name) for fault in faults], ""  # type: ignore[attr-defined]
+
+
+LISTS: dict[Noun, Callable[[str], tuple[list[Line], str]]] = {
+    Noun.FAMILIES: _families,
+    Noun.CASES: _cases,
+    Noun.SITES: _sites,
+    Noun.CELLS: _cells,
+    Noun.METRICS: _metrics,
+    Noun.FAULTS: _faults,
+}
+
+VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics, faults.")

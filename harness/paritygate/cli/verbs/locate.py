@@ -1,0 +1,29 @@
+"""`locate`: the first divergent value of each case and cell, with diagnosis."""
+
+from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
+from paritygate.core.errors import ExitCode
+
+
+def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.runs import find_run
+    from paritygate.cli.stages import gate_run
+    from paritygate.judge.locate import first_divergence
+
+    found = find_run(settings_of(context), run)
+    rows = list(found.judged())
+    divergences, code = first_divergence(rows), gate_run(found, rows)
+    if as_json:
+        say_json({"run": found.info.id, "exit_code": int(code), "first_divergences": divergences})
+        return code
+    for divergence in divergences:
+        say(divergence.text, f"    {divergence.hint}")
+    if divergences:
+        say(f"{plural(len(divergences), 'cell')} of cases differ")
+        say(f"next    paritygate show {found.folder.name} {divergences[0].row.drift.address}")
+    else:
+        say(f"no row of {plural(len(rows), 'row')} differs", f"next    paritygate gate {found.folder.name}")
+    return code
+
+
+VERB = Verb("locate", locate, "First divergence and diagnosis of each case and cell.")

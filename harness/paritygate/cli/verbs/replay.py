@@ -1,0 +1,34 @@
+"""`replay`: the candidate on the goldens; measures, and judges nothing."""
+
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Workers
+from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.core.errors import ExitCode
+
+
+def replay(
+    context: Context,
+    suite: Suite = "tiny",
+    cells: Cells = DEFAULT_CELLS,
+    mode: ModeName = "both",
+    workers: Workers = None,
+    timeout: Timeout = 1800.0,
+    no_compile_cache: NoCache = False,
+    as_json: Json = False,
+) -> ExitCode:
+    from paritygate.cli.output import say, say_json
+    from paritygate.cli.stages import replay_run, shown
+
+    settings = settings_of(context)
+    cache = None if no_compile_cache else settings.cache
+    made = replay_run(settings, suite, cells, mode, workers, timeout, cache)
+    info = made.info
+    if as_json:
+        say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})
+    else:
+        say(*(f"problem  {problem}" for problem in info.problems))
+        say(f"replayed {len(info.cases)} cases in {len(info.cells)} cells in {info.wall_s:.1f} s: {shown(made.folder)}")
+        say(f"next    paritygate judge {made.folder.name}")
+    return ExitCode.INFRASTRUCTURE if info.problems else ExitCode.PASS
+
+
+VERB = Verb("replay", replay, "Run the candidate on the goldens and measure drifts.")

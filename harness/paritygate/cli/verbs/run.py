@@ -1,0 +1,30 @@
+"""`run`: replay, judge, report and gate in one go."""
+
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Workers
+from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.core.errors import ExitCode
+
+
+def run(
+    context: Context,
+    suite: Suite = "tiny",
+    cells: Cells = DEFAULT_CELLS,
+    mode: ModeName = "both",
+    workers: Workers = None,
+    timeout: Timeout = 1800.0,
+    no_compile_cache: NoCache = False,
+    as_json: Json = False,
+) -> ExitCode:
+    from paritygate.cli.gating import say_gate
+    from paritygate.cli.stages import judge_run, read_budgets, replay_run, report_run
+
+    settings = settings_of(context)
+    read_budgets(settings)  # a mistake in the budgets is found before minutes are spent
+    cache = None if no_compile_cache else settings.cache
+    made = replay_run(settings, suite, cells, mode, workers, timeout, cache)
+    rows = judge_run(settings, made)
+    path = report_run(settings, made, rows)
+    return say_gate(settings, made, rows, path, as_json=as_json)
+
+
+VERB = Verb("run", run, "Replay, judge, report and gate: the main job.")

@@ -1,0 +1,29 @@
+"""The builder of runs that never ran, for every test here."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from paritygate.report.data import ReportData
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).with_name("synthetic.py"))
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def passing(synthetic: ModuleType) -> ReportData:
+    return ReportData(synthetic.info(), tuple(synthetic.rows("none")))
+
+
+@pytest.fixture(scope="session")
+def failing(synthetic: ModuleType) -> ReportData:
+    """A semantic fault at layers.1.attn:inner.q_rope, and single rows with every other verdict."""
+    return ReportData(synthetic.info(), tuple(synthetic.rows("all")), "captured with seed 0")

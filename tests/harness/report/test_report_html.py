@@ -1,0 +1,191 @@
+"""The page: offline, sealed by its policy, escaped, readable without its script, small."""
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from paritygate.report import parts as parts_module
+from paritygate.report.chart import HEIGHT, WIDTH, draw
+from paritygate.report.data import ReportData
+from paritygate.report.parts import Details, Grid, LineChart
+from paritygate.report.render import render_html, write_report
+from paritygate.report.sections import depth
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Reader(HTMLParser):
+    """Tags with attributes, and the text outside scripts and styles."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.blocks, self.inside = "", {"script": [], "style": []}, ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside = tag if tag in self.blocks else self.inside
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = "" if tag == self.inside else self.inside
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.blocks[self.inside].append(data)
+        else:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(failing: ReportData) -> str:
+    return render_html(failing)
+
+
+def test_nothing_outside_the_file_is_named(page: str) -> None:
+    for tag, attributes in Reader(page).tags:
+        assert not {"src", "srcset", "style", "onclick", "onload", "onerror"}.intersection(attributes), (
+            tag,
+            attributes,
+        )
+        assert (attributes.get("href") or "#").startswith("#"), attributes
+        assert tag not in ("link", "iframe", "img", "object", "base")
+    assert not re.search(r"https?:|url\(|@import|\bfetch\(|XMLHttpRequest|import\(", page)
+
+
+def test_the_policy_names_exactly_the_style_and_the_script(page: str) -> None:
+    reader = Reader(page)
+    policy = next(a["content"] for t, a in reader.tags if t == "meta" and a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    hashes = [
+        "sha256-" + base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()
+        for block in (reader.blocks["style"][0], reader.blocks["script"][-1])
+    ]
+    assert re.findall(r"'(sha256-[^']+)'", policy) == hashes
+    scripts = [a.get("type", "") for t, a in reader.tags if t == "script"]
+    assert scripts == ["text/plain", ""]  # the data, which does not run, and the one script
+
+
+def test_names_are_escaped_everywhere(synthetic: ModuleType) -> None:
+    rows = tuple(synthetic.rows("semantic", extra_site=EVIL))
+    info = synthetic.info(suite=EVIL, problems=(EVIL,), command=(EVIL,), versions={EVIL: EVIL}, workers=({EVIL: EVIL},))
+    page = render_html(ReportData(info, rows, EVIL))
+    assert EVIL not in page
+    assert page.count("<script") == 2
+    assert EVIL in Reader(page).text  # and still readable
+
+
+def test_the_head_is_readable_without_the_script(page: str) -> None:
+    text = " ".join(Reader(page).text.split())
+    for words in (
+        "FAIL",
+        "of 2,000 values of 3 cases are not a pass",
+        "Look first at layers.1.attn:inner.q_rope",
+        "the float64 cell differs too",
+        "the noise (limit 2.0×)",
+        "43.5 s",
+        "1.20 GiB",
+        "17 values are not finite",
+    ):
+        assert words in text, words
+
+
+def test_heat_map_has_a_line_a_site_and_marks_what_is_not_a_pass(failing: ReportData, page: str) -> None:
+    table = page[page.index('<table class="heat">') : page.index("</table>", page.index('<table class="heat">'))]
+    assert table.count('<th scope="row">') == len(failing.sites)
+    assert table.count("<td class=") == len(failing.sites) * len(failing.places)
+    assert {m for m in re.findall(r"<b>(.)</b>", table)} == set("ORNXME")
+    origin = table[table.index(">layers.1.attn<") :].split("</tr>")[0]
+    assert origin.count('class="fail ') == 8
+    after = table[table.index(">layers.2.attn<") :].split("</tr>")[0]
+    assert (after.count('class="propagated '), after.count('class="pass ')) == (4, 4)
+
+
+def test_site_pages_carry_every_row(failing: ReportData, page: str) -> None:
+    packed = next(block for block in Reader(page).blocks["script"])
+    data = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert data["sizes"] == [len(failing.rows_of_site[site]) for site in failing.sites]
+    place = sum(data["sizes"][: failing.sites.index("layers.1.attn")])
+    row = failing.rows_of_site["layers.1.attn"][0]
+    columns, strings = data["columns"], data["strings"]
+    assert [strings[columns[name][place]] for name in ("case", "cell", "mode", "port")] == [
+        row.drift.case,
+        row.drift.cell,
+        row.drift.mode,
+        row.drift.port,
+    ]
+    assert len(columns["judgements"][place]) == 7 * len(row.judgements)
+    assert columns["worst"][place][0] == list(row.drift.worst[0].index)
+    assert columns["worst"][place][1] == pytest.approx(row.drift.worst[0].golden, rel=1e-8)  # nine digits are kept
+
+
+def test_every_kind_of_part_has_a_macro() -> None:
+    macros = (Path(parts_module.__file__).parent / "templates" / "parts.html.j2").read_text()
+    kinds = {kind.__name__ for kind in parts_module.Part.__args__}
+    assert kinds <= set(re.findall(r"macro (\w+)\(value\)", macros))
+
+
+def test_a_real_run_makes_a_small_page_quickly(synthetic: ModuleType) -> None:
+    rows = tuple(synthetic.rows("semantic", layers=6, cases=[f"tiny-scout.{i}" for i in range(7)]))
+    assert len(rows) > 6_000
+    start = time.perf_counter()
+    page = render_html(ReportData(synthetic.info(), rows))
+    assert len(page.encode()) < 1_500_000
+    assert time.perf_counter() - start < 5
+
+
+def test_equal_runs_make_equal_pages(failing: ReportData, page: str) -> None:
+    assert render_html(failing) == page
+
+
+def test_report_is_written_whole_into_the_run_folder(synthetic: ModuleType, tmp_path: Path) -> None:
+    run = synthetic.write_run(tmp_path / "r1", "semantic")
+    path = write_report(run.folder)
+    assert path == run.folder / "report.html"
+    assert path.read_text().endswith("</html>")
+    assert not list(run.folder.glob("*.tmp"))
+
+
+def charts(data: ReportData) -> list[LineChart]:
+    details = [part for part in depth.build(data) if isinstance(part, Details)]
+    grids = [part for d in details for part in d.parts if isinstance(part, Grid)]
+    return [chart for grid in grids for chart in grid.parts if isinstance(chart, LineChart)]
+
+
+def test_drift_against_depth_has_a_chart_a_case_and_cell(failing: ReportData) -> None:
+    found = charts(failing)
+    assert len(found) == len(failing.cases) * 4
+    for chart in found:
+        assert [series.name for series in chart.series] == ["isolated", "chained"]
+        assert all([point.x for point in series.points] == [0, 1, 2, 3] for series in chart.series)
+        drawing = draw(chart)
+        for line in drawing.lines:
+            assert all(0 <= dot.x <= WIDTH and 0 <= dot.y <= HEIGHT for dot in line.dots)
+            assert [dot.ok for dot in line.dots] == [True] * 4 or line.name == "chained"
+            assert bool(line.band) == (not chart.title.startswith("f64"))  # the oracle's dtype has no floor
+            assert line.limit
+    assert [dot.ok for dot in draw(found[0]).lines[1].dots] == [True, True, False, False]
+
+
+def test_a_layer_without_a_site_of_its_own_is_read_at_its_last_output(synthetic: ModuleType) -> None:
+    rows = tuple(r for r in synthetic.rows("none", cases=["a"]) if r.drift.site != "layers.2")
+    layers = depth.layer_outputs(rows)["a", "f32/single/cpu", "chained"]
+    assert [layers[i].drift.site for i in range(4)] == ["layers.0", "layers.1", "layers.2.mlp", "layers.3"]
+
+
+def test_a_drift_of_exactly_zero_sits_on_the_axis(synthetic: ModuleType) -> None:
+    from paritygate.report.parts import Point, Series
+
+    points = (Point(0, 0.0, 1e-7, 2e-7, True), Point(1, 1e-7, 1e-7, 2e-7, True))
+    drawing = draw(LineChart("t", "layer", "rel_l2", (Series("chained", points),)))
+    assert drawing.lines[0].dots[0].y == drawing.bottom
