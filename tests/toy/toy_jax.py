@@ -1,0 +1,75 @@
+"""The toy family's candidate."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from paritygate.core.cell import DtypePolicy
+
+
+class Tap(nnx.Module):
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
+class Norm(nnx.Module):
+    def __init__(self, weight: jax.Array, island: str):
+        self.weight, self.island = nnx.Param(weight), island
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = x.astype(self.island)
+        normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + 1e-5)
+        return normed.astype(x.dtype) * self.weight[...]
+
+
+class Matrix(nnx.Module):
+    def __init__(self, kernel: jax.Array):
+        self.kernel = nnx.Param(kernel)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        return inputs @ self.kernel[...].T
+
+
+class Table(nnx.Module):
+    def __init__(self, rows: jax.Array):
+        self.rows = nnx.Param(rows)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        return self.rows[...][inputs]
+
+
+class Block(nnx.Module):
+    def __init__(self, weight: Any, island: str):
+        self.norm = Norm(weight("norm.weight"), island)
+        self.up = Matrix(weight("up.weight"))
+        self.down = Matrix(weight("down.weight"))
+        self.tap_active = Tap()
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x + self.down(self.tap_active(jnp.tanh(self.up(self.norm(x)))))
+
+
+class Toy(nnx.Module):
+    def __init__(self, layers: int, weight: Any, island: str):
+        self.embed = Table(weight("embed.weight"))
+        self.layers = nnx.List(
+            [Block(lambda name, i=i: weight(f"layers.{i}.{name}"), island) for i in range(layers)]
+        )
+        self.head = Matrix(weight("head.weight"))
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        x = self.embed(tokens)
+        for layer in self.layers:
+            x = layer(x)
+        return self.head(x)
+
+
+def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    return Toy(
+        config["layers"],
+        lambda name: jnp.asarray(weights[name].astype(policy.dtype("compute"))),
+        policy.dtype("norm"),
+    )
