@@ -1,19 +1,12 @@
 """How this model builds a linear layer and draws a random weight."""
 
-import functools
-
 from flax import nnx
 
 from jax_llama4.precision import Numerics
 
 
-@functools.cache
 def normal_init(std: float) -> nnx.Initializer:
-    """The normal initializer of width `std`; one object per width.
-
-    `nnx.Linear` keeps its initializer as a static attribute, and two closures are never equal: without the cache no
-    two layers would have equal graph definitions.
-    """
+    """The initializer of every matrix: normal, width `initializer_range`."""
     return nnx.initializers.normal(stddev=std)
 
 

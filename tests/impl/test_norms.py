@@ -32,3 +32,13 @@ def test_the_weight_multiplies_after_rounding_to_the_compute_dtype():
     once = (unweighted * norm.weight[...].astype(numerics.norm)).astype(numerics.compute)
     np.testing.assert_array_equal(norm(x), twice)
     assert (np.asarray(norm(x)) != np.asarray(once)).any(), "the data cannot tell one rounding from two"
+
+
+def test_the_l2_norm_works_in_its_role_and_rounds_once():
+    numerics = Numerics.like_hf("bfloat16")
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((8, 64)), dtype=numerics.compute)
+    wide = Llama4TextL2Norm(1e-5, numerics=Numerics.uniform(numerics.norm))(x.astype(numerics.norm))
+    narrow = Llama4TextL2Norm(1e-5, numerics=Numerics.uniform(numerics.compute))(x)
+    found = Llama4TextL2Norm(1e-5, numerics=numerics)(x)
+    np.testing.assert_array_equal(found, wide.astype(numerics.compute))
+    assert (np.asarray(found) != np.asarray(narrow)).any(), "the data cannot tell the roles apart"

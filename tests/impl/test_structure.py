@@ -91,15 +91,20 @@ def test_jit_changes_rounding_only():
     assert drift <= limit("model", "f64", config.num_hidden_layers)
 
 
+def logits_of(numerics: Numerics) -> np.ndarray:
+    two_kinds = {"num_hidden_layers": 2, "no_rope_layers": [1, 0], "initializer_range": 0.5}
+    config = Llama4TextConfig.from_dict(CONFIGS["scout"] | two_kinds)
+    logits = Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0))(jnp.asarray(PROMPT.input_ids)).logits
+    assert logits.dtype == numerics.compute
+    return np.asarray(logits)
+
+
+@pytest.fixture(scope="module")
+def all_in_float64() -> np.ndarray:
+    return logits_of(Numerics.uniform("float64"))
+
+
 @pytest.mark.parametrize("role", ["norm", "rope", "softmax", "activation", "router", "temperature"])
-def test_every_role_is_read_and_changes_nothing_but_itself(role):
-    config = Llama4TextConfig.from_dict(CONFIGS["scout"])
-    ids = jnp.asarray(PROMPT.input_ids)
-    plain = Numerics.like_hf("float64")
-    coarse = dataclasses.replace(plain, **{role: "bfloat16"})
-    found = [
-        Llama4ForCausalLM(dataclasses.replace(config, initializer_range=0.5), numerics=n, rngs=nnx.Rngs(0))(ids).logits
-        for n in (plain, coarse)
-    ]
-    assert found[0].dtype == found[1].dtype == plain.compute
-    assert (np.asarray(found[0]) != np.asarray(found[1])).any()
+def test_every_role_is_read_and_changes_no_dtype_but_its_own(role, all_in_float64):
+    coarse = dataclasses.replace(Numerics.uniform("float64"), **{role: "bfloat16"})
+    assert (logits_of(coarse) != all_in_float64).any()
