@@ -86,8 +86,8 @@ def judge_run(settings: Settings, run: Run) -> list[Row]:
     from paritygate.store.golden import GoldenStore
 
     store, info = GoldenStore(settings.golden), run.info
-    for case, replayed in info.goldens.items():
-        found = store.manifest_hash(info.suite, case)
+    for case in info.cases:
+        replayed, found = info.goldens[case], store.manifest_hash(info.suite, case)
         if found != replayed:
             raise GoldenError(
                 "golden has changed since the run",

@@ -93,7 +93,7 @@ class ReportData:
 
     @cached_property
     def sites(self) -> tuple[str, ...]:
-        """Every site in execution order, a module before what is inside it; cases with other sites are woven in."""
+        """Every site in execution order, by its first value; sites that only other cases have are woven in."""
         merged: list[str] = []
         for case in self.cases:
             first: dict[str, int] = {}

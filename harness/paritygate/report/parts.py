@@ -81,6 +81,11 @@ class Table:
     rows: tuple[tuple[Item, ...], ...]
     caption: str = ""
 
+    @property
+    def kept(self) -> list[int]:
+        """The columns to show: those that have something in them."""
+        return [i for i, _ in enumerate(self.columns) if not self.rows or any(row[i].text for row in self.rows)]
+
 
 @dataclass(frozen=True)
 class Square:

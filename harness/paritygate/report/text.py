@@ -105,9 +105,8 @@ class _Page:
 
     def table(self, part: Table) -> list[str]:
         """Columns with nothing in them are left out; nothing is cut off: cells that are too wide are wrapped."""
-        kept = [i for i, _ in enumerate(part.columns) if not part.rows or any(row[i].text for row in part.rows)]
-        columns = [part.columns[i] for i in kept]
-        rows = [[row[i] for i in kept] for row in part.rows]
+        columns = [part.columns[i] for i in part.kept]
+        rows = [[row[i] for i in part.kept] for row in part.rows]
         texts = [[row[i].text for row in rows] for i in range(len(columns))]
         least = [_longest_word([c.title, *column]) for c, column in zip(columns, texts, strict=True)]
         wanted = [max([least[i], *map(len, column)]) for i, column in enumerate(texts)]

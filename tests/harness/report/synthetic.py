@@ -177,12 +177,12 @@ def info(**changes: object) -> RunInfo:
     return RunInfo(**(values | changes))  # type: ignore[arg-type]
 
 
-def write_run(folder: Path, fault: str = "none", judged: str = "judged", **changes: object) -> Run:
+def write_run(folder: Path, fault: str = "none", judged: str = "judged", layers: int = 2, **changes: object) -> Run:
     """A run folder with `run.json`, `drifts.jsonl` and, where `judged`, `rows.jsonl`."""
     from paritygate.core.codec import canonical
 
     folder.mkdir(parents=True)
-    made = rows(fault)
+    made = rows(fault, layers)
     run = Run(folder, info()).save(info(**{"id": folder.name, **changes}))
     (folder / "drifts.jsonl").write_text("".join(canonical(row.drift) + "\n" for row in made))
     if judged == "judged":

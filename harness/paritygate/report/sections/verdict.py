@@ -18,6 +18,7 @@ from paritygate.report.words import (
 )
 
 WORST_ROWS = 12
+NEAREST_ROWS = 5
 
 
 def build(data: ReportData) -> list[Part]:
@@ -113,7 +114,7 @@ def _worst(data: ReportData) -> Table:
         firsts.setdefault((row.drift.address, row.verdict), []).append(row)
     rows = []
     by_itself = [same for same in firsts.values() if root(same[0])]
-    shown = (by_itself or list(firsts.values()))[:WORST_ROWS]
+    shown = (by_itself or list(firsts.values()))[: WORST_ROWS if data.failures else NEAREST_ROWS]
     for same in shown:
         row = same[0]
         like = sum(failing(other) for other in same) - 1 if failing(row) else 0
@@ -124,7 +125,7 @@ def _worst(data: ReportData) -> Table:
                 Item(row_words(row)),
                 Item(row.diagnosis.value, Tone.BAD if root(row) else Tone.MUTED),
                 Item(row.drift.case),
-                Item(f"{row.drift.cell} {row.drift.mode}"),
+                Item(f"{data.cell_labels[row.drift.cell]} {row.drift.mode}"),
                 Item(f"+{count(like)}" if like > 0 else "", Tone.MUTED),
             )
         )

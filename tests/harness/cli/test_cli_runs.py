@@ -1,0 +1,187 @@
+"""Verbs that read runs: show, report, locate, gate, compare, approve, judge."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from paritygate.core.errors import ExitCode
+from paritygate.core.run import Run
+from paritygate.judge.gate import exit_code
+from paritygate.judge.locate import first_divergence
+from paritygate.report.data import Outcome, ReportData
+
+
+@pytest.fixture(scope="module")
+def made(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    synthetic.write_run(folder / "good", "none", started="20260101T000000Z")
+    synthetic.write_run(folder / "bad", "all", started="20260102T000000Z")
+    return folder
+
+
+@pytest.fixture
+def runs(made: Path, tmp_path: Path) -> Path:
+    """Two runs: `good`, and the later `bad` with a semantic fault and rows of every other verdict."""
+    return shutil.copytree(made, tmp_path / "runs")
+
+
+def test_gate_says_pass(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("gate", "good")
+    assert said.code == 0
+    assert said.out.startswith("PASS  All ")
+    assert "96 compilations" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate report good"
+
+
+def test_gate_says_fail_where_and_what_next(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("gate")  # latest is bad
+    assert said.code == 1
+    assert said.out.startswith("FAIL  ")
+    assert "tiny-scout.long f64/single/cpu  layers.1.attn:inner.q_rope  isolated  semantic" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate locate bad"
+
+
+def test_gate_as_json(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("gate", "bad", "--json")
+    value = json.loads(said.out)
+    assert (said.code, value["exit_code"], value["run"]) == (1, 1, "bad")
+    assert value["summary"]["verdicts"]["nonfinite"] == 1
+    assert value["first_divergences"][0]["row"]["diagnosis"] == "semantic"
+
+
+@pytest.mark.parametrize("fault", ["none", "semantic", "all"])
+@pytest.mark.parametrize("problems", [(), ("worker 1 died",)])
+def test_report_and_gate_agree(synthetic: ModuleType, fault: str, problems: tuple[str, ...]) -> None:
+    rows = synthetic.rows(fault)
+    data = ReportData(synthetic.info(problems=problems), tuple(rows))
+    assert data.outcome is {
+        ExitCode.PASS: Outcome.PASS,
+        ExitCode.DRIFT: Outcome.FAIL,
+        ExitCode.INFRASTRUCTURE: Outcome.INCOMPLETE,
+    }.get(exit_code(rows, problems))
+    assert {row.drift.key for row in data.first_divergences} == {d.row.drift.key for d in first_divergence(rows)}
+
+
+def test_locate_names_the_first_divergence(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("locate", "bad")
+    assert said.code == 1
+    assert said.out.startswith("tiny-scout.long f64/single/cpu  layers.1.attn:inner.q_rope  isolated  semantic")
+    assert "12 cells of cases differ" in said.out
+    assert paritygate("locate", "good").code == 0
+
+
+def test_show_a_run_and_a_row(paritygate: Callable, runs: Path) -> None:
+    assert "SITES × CELLS" in paritygate("show", "bad").out
+    said = paritygate("show", "bad", "tiny-scout.long/f32/single/cpu/isolated/layers.1.attn:inner.q_rope")
+    assert said.code == 0
+    assert "semantic: the float64 cell differs too" in said.out
+    assert "inner.q_rope" in said.out
+    assert "over  floats" in said.out
+    assert said.out.splitlines()[-2:] == ["1 row", "next    paritygate report bad"]
+    many = paritygate("show", "bad", "layers.1.attn:inner.q_rope").out.splitlines()
+    assert len([line for line in many if line.startswith("over budget")]) == 24
+
+
+def test_show_a_row_as_json_is_what_rows_jsonl_says(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("show", "bad", "norm:out", "--json")
+    rows = json.loads(said.out)["rows"]
+    assert len(rows) == 24
+    assert rows[0]["verdict"] == "error"  # the worst first
+
+
+def test_an_unknown_row_has_near_matches(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("show", "bad", "layers.1.atn:out")
+    assert said.code == 2
+    assert said.err.startswith("no row matches: layers.1.atn:out\n")
+    assert "did you mean layers.1.attn:out" in said.err
+
+
+def test_an_unknown_run_has_near_matches(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("gate", "goood")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        "unknown run: goood",
+        "  expected  one of bad, good, latest",
+        "  try       did you mean good?",
+    ]
+
+
+def test_no_run_yet(paritygate: Callable) -> None:
+    said = paritygate("report")
+    assert said.code == 2
+    assert said.err.startswith("there is no run yet: ")
+    assert said.err.endswith("  try       paritygate run tiny\n")
+
+
+def test_a_run_by_path(paritygate: Callable, runs: Path) -> None:
+    assert paritygate("gate", str(runs / "good")).code == 0
+
+
+def test_a_run_that_is_not_judged(paritygate: Callable, synthetic: ModuleType, tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path / "runs" / "raw", judged="no")
+    said = paritygate("gate", "raw")
+    assert (said.code, said.err) == (2, "run is not judged: raw\n  try       paritygate judge raw\n")
+
+
+def test_report_writes_the_page_and_prints_sections(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("report", "bad")
+    assert said.code == 0
+    page = (runs / "bad" / "report.html").read_text()
+    assert "layers.1.attn" in page
+    assert said.out.splitlines()[0].endswith("report.html")
+    assert paritygate("report", "bad", "--text", "divergence").out.startswith("FIRST DIVERGENCE\n")
+    assert paritygate("report", "bad", "--text", "nothing").code == 2
+    assert json.loads(paritygate("report", "bad", "--json").out)["report"] == str(runs / "bad" / "report.html")
+    assert "heatmap" in json.loads(paritygate("report", "bad", "--text", "all", "--json").out)
+
+
+def test_compare_shows_what_got_worse(paritygate: Callable, runs: Path, synthetic: ModuleType) -> None:
+    said = paritygate("compare", "good", "bad")
+    assert said.code == 1
+    assert said.out.startswith("broken  ")
+    assert "changed rows: " in said.out.splitlines()[-2]
+    assert paritygate("compare", "bad", "good").code in (0, 1)
+    same = paritygate("compare", "good", "good")
+    assert (same.code, same.out.splitlines()[0]) == (0, f"0 changed rows: {len(synthetic.rows(layers=2)):,} equal")
+
+
+def test_approve_writes_a_baseline_and_says_so(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
+    select = "tiny-scout.long/bf16/single/cpu/chained/layers.1.post_norm:out"
+    said = paritygate("approve", "bad", "--select", select, "--reason", "known and harmless")
+    assert said.code == 0
+    assert said.out.startswith(f"accepted  {select}\n1 row accepted in ")
+    (line,) = (tmp_path / "golden" / "baselines" / "cpu.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == "known and harmless"
+    refused = paritygate("approve", "bad", "--select", "*/nothing:*", "--reason", "r")
+    assert refused.code == 2
+    assert refused.err.startswith("no row matches: */nothing:*\n")
+
+
+def test_judge_refuses_a_golden_that_has_changed(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "golden" / "tiny").mkdir(parents=True)
+    (tmp_path / "golden" / "tiny" / "tiny-scout.long.json").write_text("{}")
+    said = paritygate("judge", "good")
+    assert said.code == 3
+    assert said.err.splitlines() == [
+        "golden has changed since the run: tiny/tiny-scout.long",
+        "  expected  111111111111",
+        "  got       44136fa355b3",
+        "  try       paritygate run tiny",
+    ]
+
+
+def test_judge_without_its_golden(paritygate: Callable, runs: Path) -> None:
+    said = paritygate("judge", "good")
+    assert said.code == 3
+    assert said.err.startswith("no golden: tiny/tiny-scout.long\n")
+
+
+def test_latest_is_the_run_that_started_last(paritygate: Callable, runs: Path) -> None:
+    os.utime(runs / "good" / "run.json")
+    assert json.loads(paritygate("show", "--json").out)["run"]["id"] == "bad"
+    assert Run.open(runs / "bad").info.started > Run.open(runs / "good").info.started

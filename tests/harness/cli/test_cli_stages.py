@@ -1,0 +1,174 @@
+"""Verbs that compose stages: run, replay, golden, capture, list, doctor. Slow stages have stand-ins."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from paritygate.catalog.select import select_cases
+from paritygate.cli.verb import Settings
+from paritygate.core.cell import Mode
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def budgets(tmp_path: Path) -> None:
+    (tmp_path / "golden").mkdir()
+    (tmp_path / "golden" / "budgets.toml").write_text((ROOT / "golden" / "budgets.toml").read_text())
+
+
+@pytest.fixture
+def stages(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budgets: None) -> dict[str, Any]:
+    """Stand-ins for replay and judge; what replay was called with. `fault` and `problems` choose the outcome."""
+    import paritygate.cli.stages
+    import paritygate.replay.launch
+
+    called: dict[str, Any] = {"fault": "none", "problems": ()}
+
+    def replay(suite, cases, cells, modes, store, runs, command, **options):
+        called.update(suite=suite, cases=cases, cells=cells, modes=modes, runs=runs, command=command, **options)
+        return synthetic.write_run(tmp_path / "runs" / "made", called["fault"], "no", problems=called["problems"])
+
+    def judge(settings: Settings, run):
+        rows = synthetic.rows(called["fault"], layers=2)
+        run.save_rows(rows)
+        return rows
+
+    monkeypatch.setattr(paritygate.replay.launch, "replay", replay)
+    monkeypatch.setattr(paritygate.cli.stages, "judge_run", judge)
+    return called
+
+
+def test_run_replays_judges_reports_and_gates(paritygate: Callable, stages: dict[str, Any], tmp_path: Path) -> None:
+    said = paritygate("run", "tiny")
+    assert said.code == 0
+    assert (tmp_path / "runs" / "made" / "rows.jsonl").is_file()
+    assert (tmp_path / "runs" / "made" / "report.html").is_file()
+    assert said.out.startswith("PASS  ")
+    for words in ("43.5 s wall time", "1.20 GiB peak memory", "96 compilations", "made/report.html"):
+        assert words in said.out.replace("\n", " ")
+    assert (stages["suite"], stages["cases"]) == ("tiny", select_cases("tiny"))
+    assert [str(cell) for cell in stages["cells"]] == [f"{d}/single/cpu" for d in ("f64", "f32", "f16", "bf16")]
+    assert stages["modes"] == [Mode.ISOLATED, Mode.CHAINED]
+    assert stages["command"] == ("paritygate", "run", "tiny")
+    assert stages["compile_cache"] == tmp_path / ".cache" / "paritygate" / "xla"
+    assert (stages["workers"], stages["timeout_s"]) == (None, 1800.0)
+
+
+def test_run_takes_options(paritygate: Callable, stages: dict[str, Any]) -> None:
+    options = "--cells f64 --mode chained --workers 1 --timeout 9 --no-compile-cache"
+    assert paritygate("run", "tiny-scout.long", *options.split()).code == 0
+    assert [case.id for case in stages["cases"]] == ["tiny-scout.long"]
+    assert [str(cell) for cell in stages["cells"]] == ["f64/single/cpu"]
+    assert stages["modes"] == [Mode.CHAINED]
+    assert (stages["workers"], stages["timeout_s"], stages["compile_cache"]) == (1, 9.0, None)
+
+
+def test_run_fails_with_the_gates_code(paritygate: Callable, stages: dict[str, Any]) -> None:
+    stages["fault"] = "semantic"
+    said = paritygate("run")
+    assert said.code == 1
+    assert "layers.1.attn:inner.q_rope" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate locate made"
+
+
+def test_run_with_a_dead_worker_is_infrastructure(paritygate: Callable, stages: dict[str, Any]) -> None:
+    stages["problems"] = ("worker 2 was killed by signal 9",)
+    said = paritygate("run")
+    assert said.code == 4
+    assert said.out.startswith("INCOMPLETE  ")
+    assert "worker 2 was killed by signal 9" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate doctor"
+
+
+def test_run_as_json_prints_one_value(paritygate: Callable, stages: dict[str, Any]) -> None:
+    value = json.loads(paritygate("run", "--json").out)
+    assert (value["exit_code"], value["run"], value["compilations"]) == (0, "made", 96)
+
+
+def test_a_mistake_in_the_budgets_is_found_before_the_replay(
+    paritygate: Callable, stages: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "golden" / "budgets.toml").write_text("nonsense")
+    said = paritygate("run")
+    assert said.code == 2
+    assert said.err.startswith("budgets cannot be read: ")
+    assert "suite" not in stages
+
+
+def test_replay_judges_nothing(paritygate: Callable, stages: dict[str, Any], tmp_path: Path) -> None:
+    said = paritygate("replay")
+    assert said.code == 0
+    assert not (tmp_path / "runs" / "made" / "rows.jsonl").exists()
+    assert said.out.splitlines()[-1] == "next    paritygate judge made"
+
+
+def test_unknown_names_are_refused_before_anything_runs(paritygate: Callable, stages: dict[str, Any]) -> None:
+    said = paritygate("run", "tinny")
+    assert said.code == 2
+    assert said.err.startswith("unknown suite or case: tinny\n")
+    assert "did you mean tiny" in said.err
+    assert paritygate("run", "--cells", "f63").code == 2
+    assert paritygate("capture", "tinny").code == 2
+
+
+def test_run_without_goldens_is_code_3(paritygate: Callable, budgets: None) -> None:
+    said = paritygate("run", "tiny-scout.long")
+    assert said.code == 3
+    assert "tiny/tiny-scout.long" in said.err
+
+
+def test_golden_verify_names_what_is_wrong(paritygate: Callable, budgets: None, tmp_path: Path) -> None:
+    said = paritygate("golden", "verify")
+    assert (said.code, said.out.splitlines()[-1]) == (3, "next    paritygate capture tiny")
+    (tmp_path / "golden" / "tiny").mkdir()
+    (tmp_path / "golden" / "tiny" / "a.b.json").write_text("{}")
+    said = paritygate("golden", "verify", "tiny")
+    assert said.code == 3
+    assert said.out.startswith("tiny/a.b: golden of another format")
+    assert json.loads(paritygate("golden", "verify", "--json").out)["findings"][0]["object"] == "tiny/a.b"
+    assert paritygate("golden", "ls", "tinny").code == 2
+
+
+@pytest.mark.parametrize(
+    ("noun", "words"),
+    [
+        ("families", "llama4"),
+        ("cases", "tiny-scout.long"),
+        ("sites", "layers.0.attn"),
+        ("cells", "bf16/single/cpu"),
+        ("metrics", "rel_l2"),
+    ],
+)
+def test_list(paritygate: Callable, noun: str, words: str) -> None:
+    said = paritygate("list", noun)
+    assert said.code == 0
+    assert words in said.out
+    assert said.out.splitlines()[-1].startswith("next    paritygate ")
+    assert words in json.dumps(json.loads(paritygate("list", noun, "--json").out))
+
+
+def test_list_within_a_preset(paritygate: Callable) -> None:
+    assert "tiny-scout" not in paritygate("list", "cases", "tiny-maverick").out
+    said = paritygate("list", "sites", "tiny-mavrick")
+    assert said.code == 2
+    assert "did you mean tiny-maverick" in said.err
+
+
+def test_doctor_looks_at_everything(paritygate: Callable, budgets: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paritygate.cli.verbs import doctor
+
+    monkeypatch.setattr(doctor, "WORKER", "print('cpu:test')")
+    said = paritygate("doctor")
+    assert said.code == 3  # no goldens here
+    assert "ok   worker        cpu:test" in said.out
+    assert "BAD  goldens       no goldens: " in said.out
+    assert "next    mend goldens, then paritygate doctor" in said.out
+    monkeypatch.setattr(doctor, "WORKER", "raise SystemExit('no such device')")
+    checks = {check["name"]: check for check in json.loads(paritygate("doctor", "--json").out)["checks"]}
+    assert checks["worker"]["state"].startswith("worker does not start\n  got       no such device")
+    assert checks["worker"]["exit_code"] == 4
