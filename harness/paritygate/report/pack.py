@@ -50,7 +50,9 @@ def pack(pages: tuple[SitePage, ...]) -> str:
         judged = {j.metric for j in row.judgements}
         only_measured = sorted((name, value) for name, value in row.drift.metrics.items() if name not in judged)
         columns["metrics"].append([v for name, value in only_measured for v in (index(name), _short(value))])
-        columns["worst"].append([v for e in row.drift.worst for v in (list(e.index), _long(e.golden), _long(e.got))])
+        # The difference is packed too: in float64 it lies beyond the digits that are kept of both values.
+        elements = [(list(e.index), _long(e.golden), _long(e.got), _short(e.got - e.golden)) for e in row.drift.worst]
+        columns["worst"].append([value for element in elements for value in element])
     data = {"sizes": [len(page.rows) for page in pages], "strings": list(strings), "columns": columns}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()

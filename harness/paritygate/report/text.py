@@ -3,6 +3,7 @@
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import cache
 
 from paritygate.report.assemble import assemble
 from paritygate.report.data import ReportData, failing, root, worst
@@ -107,30 +108,41 @@ class _Page:
         """Columns with nothing in them are left out; nothing is cut off: cells that are too wide are wrapped."""
         columns = [part.columns[i] for i in part.kept]
         rows = [[row[i] for i in part.kept] for row in part.rows]
-        texts = [[row[i].text for row in rows] for i in range(len(columns))]
-        least = [_longest_word([c.title, *column]) for c, column in zip(columns, texts, strict=True)]
-        wanted = [max([least[i], *map(len, column)]) for i, column in enumerate(texts)]
-        widths = self.fit(wanted, least)
+        texts = [[column.title, *(row[i].text for row in rows)] for i, column in enumerate(columns)]
+        widths = self.fit(texts)
         lines = self.line([Item(c.title, Tone.MUTED) for c in columns], widths, columns)
         for row in rows:
             lines += self.line(row, widths, columns)
         return lines + ([self.paint(part.caption, Tone.MUTED)] if part.caption else [])
 
-    def fit(self, widths: list[int], least: list[int]) -> list[int]:
-        """Narrows the columns with most to spare until a line fits, or until no column can be narrower."""
-        widths = list(widths)
+    def fit(self, columns: list[list[str]]) -> list[int]:
+        """Widths of columns of texts such that a line fits, if it can, without cutting a word, and rows stay low.
+
+        Narrows one column at a time: the one that adds fewest lines to the table, of those the one with most to spare.
+        """
+        least = [_longest_word(texts) for texts in columns]
+        widths = [max([low, *map(len, texts[1:])]) for low, texts in zip(least, columns, strict=True)]
+
+        @cache
+        def heights(column: int, width: int) -> list[int]:
+            return [len(_wrap(text, width)) for text in columns[column]]
+
+        def total(narrowed: int) -> int:
+            each = [heights(i, width - (i == narrowed)) for i, width in enumerate(widths)]
+            return sum(map(max, zip(*each, strict=True)))
+
         while sum(widths) + 2 * (len(widths) - 1) > self.width:
-            widest = max(range(len(widths)), key=lambda i: widths[i] - least[i])
-            if widths[widest] <= least[widest]:
+            spare = [i for i, width in enumerate(widths) if width > least[i]]
+            if not spare:
                 break
-            widths[widest] -= 1
+            widths[min(spare, key=lambda i: (total(i), least[i] - widths[i]))] -= 1
         return widths
 
     def line(self, row: Sequence[Item], widths: list[int], columns: list[Column]) -> list[str]:
         """One row of a table, as many lines as its tallest cell has."""
         lines, cells = [], []
         for item, width in zip(row, widths, strict=True):
-            cells.append(textwrap.wrap(item.text, width, break_on_hyphens=False) or [""])
+            cells.append(_wrap(item.text, width))
         for i in range(max(map(len, cells), default=0)):
             shown = [cell[i] if i < len(cell) else "" for cell in cells]
             aligned = [
@@ -185,6 +197,10 @@ class _Page:
             lines += [f"    {line}" for part in row_parts(row) for line in inner.lines(part)]
         more = sum(map(failing, page.rows)) - len(by_itself)
         return lines + ([f"  and {more} more that are not a pass"] if by_itself and more else [])
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _longest_word(texts: list[str]) -> int:

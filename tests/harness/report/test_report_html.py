@@ -126,6 +126,8 @@ def test_site_pages_carry_every_row(failing: ReportData, page: str) -> None:
     ]
     assert len(columns["judgements"][place]) == 7 * len(row.judgements)
     assert columns["worst"][place][0] == list(row.drift.worst[0].index)
+    assert len(columns["worst"][place]) == 4 * len(row.drift.worst)
+    assert columns["worst"][place][3] == pytest.approx(row.drift.worst[0].got - row.drift.worst[0].golden, rel=1e-3)
     assert columns["worst"][place][1] == pytest.approx(row.drift.worst[0].golden, rel=1e-8)  # nine digits are kept
 
 

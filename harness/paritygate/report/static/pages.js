@@ -75,9 +75,9 @@
       made.append(table(["metric", "value", "floor", "ρ", "limit", "", "budget"], [...judged, ...measured], 1, 4));
     }
     if (row.worst.length) {
-      const lines = chunks(row.worst, 3).map(([index, golden, got]) => [
+      const lines = chunks(row.worst, 4).map(([index, golden, got, difference]) => [
         element("code", "", `[${index.join(", ")}]`), String(golden), String(got),
-        element("span", "bad", number(Number(got) - Number(golden))),
+        element("span", "bad", number(difference)),
       ]);
       made.append(table(["worst elements", "golden", "got", "difference"], lines, 1, 3));
     }
