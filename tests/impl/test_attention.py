@@ -15,18 +15,23 @@ CONFIG = Llama4TextConfig(
 ROPE, NO_ROPE = 0, 3
 
 
-def attend(layer_idx: int, mask, numerics=FLOAT64, length: int = 5):
+@nnx.jit
+def call(module, *arguments):
+    return module(*arguments)
+
+
+def attend(layer_idx: int, mask, numerics=FLOAT64):
+    length = 4
     module = Llama4TextAttention(CONFIG, layer_idx, numerics=numerics, rngs=nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, length, 12)), dtype=numerics.compute)
     turns = jnp.ones((1, length, 2, 2), dtype=numerics.rope)
-    compiled = nnx.jit(lambda module, *arguments: module(*arguments))
-    run = nnx.capture(compiled, nnx.Intermediate, method_outputs=nnx.Intermediate)
+    run = nnx.capture(call, nnx.Intermediate, method_outputs=nnx.Intermediate)
     out, taps = run(module, x, mask, turns, jnp.arange(length))
     return out, {path[0]: value.get_value() for path, value in nnx.to_flat_state(taps) if len(path) == 2}
 
 
-def causal(length: int = 5):
-    return jnp.tril(jnp.ones((1, length, length), dtype=bool))
+def causal():
+    return jnp.tril(jnp.ones((1, 4, 4), dtype=bool))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -40,7 +45,7 @@ def test_temperature_is_one_up_to_the_floor_and_then_steps(dtype):
 def test_taps_of_a_rope_layer():
     _, taps = attend(ROPE, causal())
     shapes = {name: values[0].shape for name, values in taps.items() if name.startswith("tap")}
-    queries, keys, probs = (1, 5, 4, 4), (1, 5, 2, 4), (1, 4, 5, 5)
+    queries, keys, probs = (1, 4, 4, 4), (1, 4, 2, 4), (1, 4, 4, 4)
     assert shapes == {
         "tap_q_rope": queries,
         "tap_k_rope": keys,
@@ -56,10 +61,10 @@ def test_taps_of_a_rope_layer():
 def test_taps_of_a_layer_without_rope():
     _, taps = attend(NO_ROPE, causal())
     assert {name for name in taps if not name.endswith("proj")} == {"tap_query", "tap_key", "tap_probs"}
-    query = taps["q_proj"][0].reshape(1, 5, 4, 4)
-    steps = attention_temperature(jnp.arange(5), 2, CONFIG.attn_scale, FLOAT64)
+    query = taps["q_proj"][0].reshape(1, 4, 4, 4)
+    steps = attention_temperature(jnp.arange(4), 2, CONFIG.attn_scale, FLOAT64)
     np.testing.assert_array_equal(taps["tap_query"][0], query * steps[None, :, None, None])
-    np.testing.assert_array_equal(taps["tap_key"][0], taps["k_proj"][0].reshape(1, 5, 2, 4))
+    np.testing.assert_array_equal(taps["tap_key"][0], taps["k_proj"][0].reshape(1, 4, 2, 4))
 
 
 def test_a_key_head_serves_consecutive_query_heads():
@@ -67,8 +72,8 @@ def test_a_key_head_serves_consecutive_query_heads():
     query, key = np.asarray(taps["tap_query"][0])[0], np.asarray(taps["tap_key"][0])[0]
     probs = np.asarray(taps["tap_probs"][0])[0]
     for head, key_head in enumerate([0, 0, 1, 1]):
-        scores = query[4, head] @ key[:, key_head].T / 2
-        assert np.argsort(scores).tolist() == np.argsort(probs[head, 4]).tolist()
+        scores = query[3, head] @ key[:, key_head].T / 2
+        assert np.argsort(scores).tolist() == np.argsort(probs[head, 3]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +81,7 @@ def test_a_key_head_serves_consecutive_query_heads():
 )
 def test_a_row_that_sees_nothing_spreads_over_all_keys(layer_idx, dtype):
     numerics = Numerics.like_hf(dtype)
-    out, taps = attend(layer_idx, jnp.zeros((1, 4, 4), dtype=bool), numerics, length=4)
+    out, taps = attend(layer_idx, jnp.zeros((1, 4, 4), dtype=bool), numerics)
     assert out.dtype == dtype
     assert np.isfinite(np.asarray(out, dtype="float64")).all()
     np.testing.assert_array_equal(taps["tap_probs"][0], jnp.full((1, 4, 4, 4), 0.25, dtype=numerics.compute))

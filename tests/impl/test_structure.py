@@ -16,6 +16,8 @@ from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Llama4TextDecoderLay
 from limits import limit
 
 BFLOAT16 = Numerics.like_hf("bfloat16")
+FLOAT64 = Numerics.like_hf("float64")
+IDS = jnp.asarray(PROMPT.input_ids)
 
 
 def parameters(module) -> int:
@@ -82,29 +84,22 @@ def test_a_scout_sized_layer_runs_abstractly():
     assert (out.shape, out.dtype) == ((2, 16384, 5120), BFLOAT16.compute)
 
 
-def test_jit_changes_rounding_only():
-    config = Llama4TextConfig.from_dict(CONFIGS["maverick"])
-    model = Llama4ForCausalLM(config, numerics=Numerics.like_hf("float64"), rngs=nnx.Rngs(0))
-    ids = jnp.asarray(PROMPT.input_ids)
-    eager, jitted = model(ids).logits, nnx.jit(lambda model, ids: model(ids).logits)(model, ids)
+def loaded(case: str, hf_runs, numerics: Numerics) -> Llama4ForCausalLM:
+    config = Llama4TextConfig.from_dict(CONFIGS[case])
+    return Llama4ForCausalLM.from_state_dict(config, hf_runs[case].weights, numerics=numerics)
+
+
+def test_jit_changes_rounding_only(hf_runs):
+    model = loaded("maverick", hf_runs, FLOAT64)
+    eager, jitted = model(IDS).logits, nnx.jit(lambda model, ids: model(ids).logits)(model, IDS)
     drift = np.linalg.norm(eager - jitted) / np.linalg.norm(eager)
-    assert drift <= limit("model", "f64", config.num_hidden_layers)
-
-
-def logits_of(numerics: Numerics) -> np.ndarray:
-    two_kinds = {"num_hidden_layers": 2, "no_rope_layers": [1, 0], "initializer_range": 0.5}
-    config = Llama4TextConfig.from_dict(CONFIGS["scout"] | two_kinds)
-    logits = Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0))(jnp.asarray(PROMPT.input_ids)).logits
-    assert logits.dtype == numerics.compute
-    return np.asarray(logits)
-
-
-@pytest.fixture(scope="module")
-def all_in_float64() -> np.ndarray:
-    return logits_of(Numerics.uniform("float64"))
+    assert drift <= limit("model", "f64", model.config.num_hidden_layers)
 
 
 @pytest.mark.parametrize("role", ["norm", "rope", "softmax", "activation", "router", "temperature"])
-def test_every_role_is_read_and_changes_no_dtype_but_its_own(role, all_in_float64):
-    coarse = dataclasses.replace(Numerics.uniform("float64"), **{role: "bfloat16"})
-    assert (logits_of(coarse) != all_in_float64).any()
+def test_every_role_is_read_and_changes_no_dtype_but_its_own(role, hf_runs):
+    coarse = dataclasses.replace(FLOAT64, **{role: "bfloat16"})
+    fine_logits = loaded("scout", hf_runs, FLOAT64)(IDS).logits
+    coarse_logits = loaded("scout", hf_runs, coarse)(IDS).logits
+    assert coarse_logits.dtype == fine_logits.dtype == FLOAT64.compute
+    assert (np.asarray(coarse_logits) != np.asarray(fine_logits)).any()
