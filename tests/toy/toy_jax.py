@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
 from paritygate.core.cell import DtypePolicy
 
 
@@ -55,9 +56,7 @@ class Block(nnx.Module):
 class Toy(nnx.Module):
     def __init__(self, layers: int, weight: Any, island: str):
         self.embed = Table(weight("embed.weight"))
-        self.layers = nnx.List(
-            [Block(lambda name, i=i: weight(f"layers.{i}.{name}"), island) for i in range(layers)]
-        )
+        self.layers = nnx.List([Block(lambda name, i=i: weight(f"layers.{i}.{name}"), island) for i in range(layers)])
         self.head = Matrix(weight("head.weight"))
 
     def __call__(self, tokens: jax.Array) -> jax.Array:

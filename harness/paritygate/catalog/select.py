@@ -9,7 +9,7 @@ from paritygate.core.family import Case, Family
 from paritygate.core.registry import discover
 
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
-PLATFORMS = ("cpu", "gpu", "tpu")
+PLATFORMS: tuple[str, ...] = ("cpu", "gpu", "tpu")
 MESHES = {"single": MeshLayout("single")}
 
 

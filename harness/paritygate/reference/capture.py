@@ -6,36 +6,29 @@ tied is refused, and the next prompt seed is tried.
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 
-from paritygate.catalog.select import families, policies
+from paritygate.catalog.select import families
 from paritygate.core.cell import DtypePolicy, Mode
 from paritygate.core.errors import HarnessError, UsageError
-from paritygate.core.family import Case, Family, Preset
+from paritygate.core.family import Case
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import real_rows
-from paritygate.core.registry import load
 from paritygate.core.site import Kind, Port, Site, address
 from paritygate.metrics.measure import measure
 from paritygate.reference import prompts
-from paritygate.reference.hooks import Call, Recorder
+from paritygate.reference.build import Reference, Traced, Values
+from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
 from paritygate.reference.select import value
-from paritygate.reference.tensors import cast, map_tensors, to_torch
-from paritygate.reference.weights import draw
 from paritygate.store.golden import GoldenStore
 
 MAX_SEEDS = 200
-_ORACLE = "float64"
 _BF16_EPS = 2.0**-8
-
-Values = dict[tuple[str, str, int], np.ndarray]  # (site, port, call) → value in the golden's layout
 
 
 def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None]) -> list[Golden]:
@@ -58,75 +51,6 @@ def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[st
             goldens.append(golden)
             say(f"{case.id}: {len(golden.ports)} ports captured")
     return goldens
-
-
-@dataclass
-class Reference:
-    """The reference of one preset, in float64 and in every peer's dtype, with the same weights (drawn where not given)."""
-
-    family: Family
-    preset: Preset
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
-    sites: list[Site] = field(default_factory=list)
-
-    def __post_init__(self):
-        self.sites = self.sites or self.family.sites_of(self.preset)
-        if not self.weights:
-            meta = load(self.family.reference.build)(self.preset.config, None, "float32")
-            shapes = {name: tuple(tensor.shape) for name, tensor in meta.state_dict().items()}
-            self.weights = draw(self.family, self.preset, shapes)
-
-    @cached_property
-    def oracle(self) -> torch.nn.Module:
-        with lifted():
-            return self.build(_ORACLE)
-
-    @cached_property
-    def peers(self) -> dict[str, tuple[DtypePolicy, torch.nn.Module]]:
-        return {
-            name: (policy, self.build(policy.peer)) for name, policy in policies().items() if policy.peer and not policy.roles
-        }
-
-    def build(self, dtype: str) -> torch.nn.Module:
-        return load(self.family.reference.build)(self.preset.config, self.weights, dtype)
-
-    def run(self, model: torch.nn.Module, case_inputs: Mapping[str, np.ndarray]) -> Recorder:
-        """One forward pass of the whole model from tokens, every site recorded."""
-        arguments = {name: to_torch(case_inputs[key]) for name, key in self.family.reference.inputs.items()}
-        modules = {site.reference: model.get_submodule(site.reference) for site in self.sites}
-        recorder = Recorder()
-        with torch.no_grad(), recorder.on(modules, self.family.reference.functions):
-            model(**arguments)
-        return recorder
-
-    def values(
-        self, recorder: Recorder, case_inputs: Mapping[str, np.ndarray]
-    ) -> dict[tuple[str, str, int], tuple[Port, Site, np.ndarray, int]]:
-        """Every port's value in a recorded pass, keyed by (site, port, call)."""
-        found = {}
-        for site in self.sites:
-            calls = recorder.calls.get(site.reference, [])
-            if len(calls) != site.calls:
-                raise UsageError(
-                    "site was not run as often as its spec says",
-                    where=site.name,
-                    expected=f"{site.calls} calls of {site.reference or 'the model'}",
-                    got=str(len(calls)),
-                )
-            for ordinal, call in enumerate(calls):
-                for port in site.ports:
-                    array, order = value(port, site.name, call, case_inputs)
-                    found[site.name, port.name, ordinal] = (port, site, array, order)
-        return found
-
-    def isolated(self, model: torch.nn.Module, site: Site, calls: list[Call], dtype: torch.dtype) -> list[Call]:
-        """The site's module of a peer, run on the oracle's arguments rounded to the peer's dtype."""
-        module = model.get_submodule(site.reference)
-        recorder, rounded = Recorder(), cast(dtype)
-        with torch.no_grad(), recorder.on({site.reference: module}, self.family.reference.functions):
-            for call in calls:
-                module(*map_tensors(rounded, call.args), **map_tensors(rounded, call.kwargs))
-        return recorder.calls[site.reference]
 
 
 def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None]) -> Golden:
@@ -164,7 +88,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
         GoldenPort(
             site.name,
             port.name,
-            call,
+            key[2],
             port.kind,
             port.layout,
             order,
@@ -172,12 +96,12 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             () if port.is_input else site.modes,
             port.role,
             {
-                mode: {name: _floor(port, array, values.get((site.name, port.name, call)), real) for name, values in sides.items()}
+                mode: {name: _floor(port, array, values.get(key), real) for name, values in sides.items()}
                 for mode, sides in floors.items()
                 if mode in site.modes and port.kind is Kind.FLOAT and not port.is_input
             },
         )
-        for order, ((_, _, call), (port, site, array, _)) in enumerate(ranked)
+        for order, (key, (port, site, array, _)) in enumerate(ranked)
     )
     return Golden(
         case,
@@ -228,7 +152,7 @@ def _decisions(reference: Reference) -> list[tuple[Site, str, str]]:
     return [(site, d.choice, d.scores) for site in reference.sites for d in site.decisions]
 
 
-def _margins(reference: Reference, oracle: Mapping, real: np.ndarray) -> dict[str, float]:
+def _margins(reference: Reference, oracle: Traced, real: np.ndarray) -> dict[str, float]:
     """The smallest margin of each decision over real tokens, in units of the scores' rms."""
     margins = {}
     for site, choice, scores in _decisions(reference):
@@ -247,14 +171,16 @@ def _near_tie(margins: Mapping[str, float], min_margin_x: float) -> str:
     return ""
 
 
-def _flips(chained: Mapping[str, Values], oracle: Mapping, real: np.ndarray) -> str:
+def _flips(chained: Mapping[str, Values], oracle: Traced, real: np.ndarray) -> str:
     for key, (port, site, values, _) in oracle.items():
         if port.kind is not Kind.INDEX or port.is_input:
             continue
         for name, peer in chained.items():
             differs = real_rows(values, port.layout, real) != real_rows(peer[key], port.layout, real)
             if flips := int(differs.any(-1).sum()):
-                return f"the reference in {name} chooses otherwise for {flips} tokens at {address(site.name, port.name)}"
+                return (
+                    f"the reference in {name} chooses otherwise for {flips} tokens at {address(site.name, port.name)}"
+                )
     return ""
 
 
@@ -272,5 +198,3 @@ def _provenance(seed: int, reference: Reference) -> dict[str, Any]:
         "weights_seed": reference.preset.seed,
         "prompt_seed": seed,
     }
-
-

@@ -14,7 +14,7 @@ from paritygate.reference.tensors import map_tensors
 
 @dataclass
 class Call:
-    """One call: arguments as they were on entry, the result as it was on exit, and the calls of tapped functions inside.
+    """One call: arguments as on entry, the result as on exit, and the calls of tapped functions inside.
 
     `entered` and `left` count events of the whole pass, so that values can be put in the order of their production.
     """
@@ -28,7 +28,7 @@ class Call:
 
 
 def _snapshot(value: Any) -> Any:
-    # The reference writes into some of its values afterwards (the routed sum is added in place), so a view is not enough.
+    # Not a view: the reference writes into some values afterwards (the routed sum is added in place).
     return map_tensors(lambda tensor: tensor.detach().clone(), value)
 
 
@@ -44,14 +44,14 @@ class Recorder:
         self._events += 1
         return self._events
 
-    def _enter(self, args: tuple, kwargs: dict[str, Any]) -> Call:
+    def _enter(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
         return Call(_snapshot(tuple(args)), _snapshot(dict(kwargs)), self._tick())
 
     @contextmanager
     def on(self, modules: dict[str, torch.nn.Module], functions: Iterable[str]) -> Iterator["Recorder"]:
         """Records while the context is open: `modules` by the name to file them under, `functions` as `module:name`."""
         handles = []
-        patched: list[tuple[Any, str, Callable]] = []
+        patched: list[tuple[Any, str, Callable[..., Any]]] = []
         try:
             for path, module in modules.items():
                 handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
@@ -69,19 +69,19 @@ class Recorder:
                 setattr(owner, name, original)
             self._open.clear()
 
-    def _before(self, path: str) -> Callable:
-        def hook(module: torch.nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+    def _before(self, path: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             call = self._enter(args, kwargs)
             self.calls[path].append(call)
             self._open.append(call)
 
         return hook
 
-    def _after(self, module: torch.nn.Module, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
+    def _after(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         call = self._open.pop()
         call.result, call.left = _snapshot(result), self._tick()
 
-    def _tapped(self, name: str, function: Callable) -> Callable:
+    def _tapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def tapped(*args: Any, **kwargs: Any) -> Any:
             call = self._enter(args, kwargs)
             result = function(*args, **kwargs)

@@ -13,7 +13,7 @@ from paritygate.core.family import Mechanism
 from paritygate.core.site import Kind, address
 from paritygate.metrics.measure import measure
 from paritygate.reference import prompts
-from paritygate.reference.capture import Reference
+from paritygate.reference.build import Reference
 from paritygate.reference.oracle import lifted
 
 

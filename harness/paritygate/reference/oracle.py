@@ -19,9 +19,9 @@ def lifted() -> Iterator[None]:
     try:
         for name, dtype in doubles.items():
             setattr(torch, name, dtype)
-        torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+        torch.Tensor.float = torch.Tensor.double
         yield
     finally:
-        torch.Tensor.float = as_float  # type: ignore[method-assign]
+        torch.Tensor.float = as_float
         for name, dtype in saved.items():
             setattr(torch, name, dtype)

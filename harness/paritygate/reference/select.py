@@ -66,7 +66,10 @@ def _find(call: Call, source: str, rest: list[str], where: str) -> tuple[Any, in
         function, source, *rest = rest
         if not call.functions.get(function):
             raise UsageError(
-                "tapped function was not called", where=where, expected=function, got=", ".join(call.functions) or "none"
+                "tapped function was not called",
+                where=where,
+                expected=function,
+                got=", ".join(call.functions) or "none",
             )
         call = call.functions[function][0]
     try:

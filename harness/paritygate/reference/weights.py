@@ -1,6 +1,6 @@
 """Seeded weights that excite every path, drawn per tensor so that one tensor does not depend on another's size.
 
-Every value is exact in bfloat16 and in float16: a cell's dtype then costs arithmetic only, never the storing of weights.
+Every value is exact in bfloat16 and in float16: a cell's dtype then costs arithmetic only, not the storing of weights.
 """
 
 import zlib

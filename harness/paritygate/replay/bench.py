@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.drift import Drift
 from paritygate.core.family import Case, Family
-from paritygate.core.golden import Golden, GoldenPort, TensorRef
+from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
 from paritygate.core.site import Kind, Port, Site
 from paritygate.metrics.measure import measure
@@ -59,9 +60,7 @@ class Bench:
 
     def argument(self, port: Port, golden: GoldenPort) -> jax.Array:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
-        array = convert(
-            self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, self.sizes
-        )
+        array = convert(self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, self.sizes)
         if port.kind is Kind.FLOAT:
             array = array.astype(dtype_of(self.policy.dtype(port.numerics)))
         return _device(array)
@@ -71,10 +70,7 @@ class Bench:
         return {name: _device(self.input(key)) for name, key in self.family.candidate.inputs.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {name: self._weight(ref) for name, ref in self.manifest.weights.items()}
-
-    def _weight(self, ref: TensorRef) -> np.ndarray:
-        return self.store.tensor(ref)
+        return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
 
     def measured(self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | None) -> Drift:
         """The drift of one value; a value that is not there, or of another shape, is a problem and no drift."""
@@ -115,7 +111,7 @@ class Bench:
         detail = f"{type(reason).__name__}: {reason}"[:2000]
         return self._drift(golden, mode, golden.tensor.shape, "", problem=problem, detail=detail)
 
-    def _drift(self, golden: GoldenPort, mode: Mode, shape: tuple[int, ...], dtype: str, **fields) -> Drift:
+    def _drift(self, golden: GoldenPort, mode: Mode, shape: tuple[int, ...], dtype: str, **fields: Any) -> Drift:
         return Drift(
             case=self.case.id,
             cell=str(self.cell),

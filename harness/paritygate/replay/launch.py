@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from paritygate.catalog.select import families, meshes, policies
 from paritygate.core.cell import Cell, Mode
@@ -51,7 +51,9 @@ def replay(
     out of time is recorded in the run's `problems`; its rows will be missing.
     """
     if not cases or not cells or not modes:
-        raise NothingComparedError("nothing to replay", got=f"{len(cases)} cases, {len(cells)} cells, {len(modes)} modes")
+        raise NothingComparedError(
+            "nothing to replay", got=f"{len(cases)} cases, {len(cells)} cells, {len(modes)} modes"
+        )
     total = _check_goldens(suite, cases, modes, store) * len(cells)
     started = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
@@ -84,7 +86,7 @@ def replay(
             workers=tuple(gathered.records),
             wall_s=round(time.time() - started, 3),
             compilations=sum(int(record["compilations"]) for record in gathered.records),
-            peak_memory_bytes=max((int(r["peak_memory_bytes"]) for r in gathered.records), default=0),
+            peak_memory_bytes=sum(int(record["peak_memory_bytes"]) for record in gathered.records),
             problems=tuple(gathered.problems),
         )
         run = run.save(info)
@@ -164,10 +166,11 @@ class _Gathered:
         self._file = path.open("w")
         self.total, self.progress = total, progress
         self.done = 0
-        self.records: list[dict] = []
+        self.records: list[dict[str, Any]] = []
         self.problems: list[str] = []
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, worker: "_Worker") -> None:
+        """Takes one line of a worker: a drift, its record when it is done, or why it failed."""
         message = json.loads(text)
         if "drift" in message:
             drift = message["drift"]
@@ -178,7 +181,8 @@ class _Gathered:
         elif "done" in message:
             self.records.append(message["done"])
         elif "failed" in message:
-            self.problems.append(message["failed"])
+            worker.said_why = True
+            self.problems.append(f"{worker.name}: {message['failed']}")
 
     def close(self) -> None:
         self._file.close()
@@ -187,15 +191,22 @@ class _Gathered:
 @dataclass
 class _Worker:
     job: Job
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
     log: IO[bytes]
     log_path: Path
     deadline: float
-    buffer: bytes = b""
+    unread: bytes = b""
+    stopped: bool = False
+    said_why: bool = False
 
     @property
     def name(self) -> str:
         return "worker for " + ", ".join(map(str, self.job.cells))
+
+    def close(self) -> None:
+        self.log.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def _run_all(
@@ -216,15 +227,16 @@ def _run_all(
             for key, _ in selector.select(timeout=0.2):
                 worker = key.data
                 chunk = os.read(key.fd, 1 << 16)
-                *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
+                *lines, worker.unread = (worker.unread + chunk).split(b"\n")
                 for line in lines:
-                    gathered.line(line.decode())
+                    gathered.line(line.decode(), worker)
                 if not chunk:
                     selector.unregister(key.fileobj)
                     running.remove(worker)
                     _end(worker, gathered)
             for worker in running:
-                if time.monotonic() > worker.deadline and worker.process.poll() is None:
+                if time.monotonic() > worker.deadline and not worker.stopped:
+                    worker.stopped = True
                     gathered.problems.append(f"{worker.name} ran longer than {timeout_s:g} s and was stopped")
                     worker.process.kill()
 
@@ -252,14 +264,15 @@ def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache:
 
 def _end(worker: _Worker, gathered: _Gathered) -> None:
     code = worker.process.wait()
-    worker.log.close()
-    said = len(gathered.records)
-    if code == 0 and said:
+    worker.close()
+    if code == 0:
         return
     tail = worker.log_path.read_text(errors="replace").strip().splitlines()[-1:]
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    if not any(worker.name in problem for problem in gathered.problems):
-        gathered.problems.append(f"{worker.name} {how}: {tail[0] if tail else 'no output'} (see {worker.log_path.name})")
+    if not worker.stopped and not worker.said_why:
+        gathered.problems.append(
+            f"{worker.name} {how}: {tail[0] if tail else 'no output'} (see {worker.log_path.name})"
+        )
 
 
 def _stop(running: list[_Worker]) -> None:
@@ -272,4 +285,4 @@ def _stop(running: list[_Worker]) -> None:
         except subprocess.TimeoutExpired:
             worker.process.kill()
             worker.process.wait()
-        worker.log.close()
+        worker.close()

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
 
+from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
 from paritygate.core.cell import DtypePolicy
 
 

@@ -4,6 +4,8 @@ One program serves every module with an equal graph definition and equal shapes,
 of site once.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ import jax
 from flax import nnx
 
 from paritygate.core.site import Port, Site
+
+_RESULT = "paritygate_result"
 
 
 class Place(NamedTuple):
@@ -47,27 +51,60 @@ def submodule(module: nnx.Module, path: str) -> nnx.Module:
 
 @partial(jax.jit, static_argnames=("graphdef", "places"))
 def _observe(
-    graphdef: nnx.GraphDef, places: tuple[Place, ...], state: nnx.State, arguments: dict[str, jax.Array]
+    graphdef: nnx.GraphDef[nnx.Module], places: tuple[Place, ...], state: Any, arguments: dict[str, jax.Array]
 ) -> list[jax.Array | None]:
     module = nnx.merge(graphdef, state)
-    _, seen = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(**arguments)
+    with _results_kept(module):
+        _, seen = nnx.capture(module, nnx.Intermediate)(**arguments)
     values = nnx.to_pure_dict(seen)
     return [_pick(values, place) for place in places]
 
 
-def _pick(values: Any, place: Place) -> jax.Array | None:
+@contextmanager
+def _results_kept(module: nnx.Module) -> Iterator[None]:
+    """While open, every submodule sows what its `__call__` returns, once for each call from outside.
+
+    Flax's own `method_outputs` misses a `__call__` that a class inherits, and counts one that calls its parent's twice.
+    """
+    running: list[nnx.Module] = []
+
+    def keeping(call: Callable[..., Any]) -> Callable[..., Any]:
+        def kept(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+            if any(other is self for other in running):  # the parent class's part of a call that is kept already
+                return call(self, *args, **kwargs)
+            running.append(self)
+            try:
+                result = call(self, *args, **kwargs)
+            finally:
+                running.pop()
+            self.sow(nnx.Intermediate, _RESULT, result)
+            return result
+
+        return kept
+
+    originals: dict[type, Any] = {}
     try:
-        for part in place.path:
-            values = values[part]
-        value = values["__call__"][place.call]
-    except (KeyError, IndexError, TypeError):
-        return None
-    for key in place.keys:
+        for cls in {type(part) for _, part in nnx.iter_modules(module)}:
+            call = next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
+            if call is not None:
+                originals[cls] = vars(cls).get("__call__")
+                cls.__call__ = keeping(call)
+        yield
+    finally:
+        for cls, own in originals.items():
+            if own is None:
+                del cls.__call__
+            else:
+                cls.__call__ = own
+
+
+def _pick(values: Any, place: Place) -> jax.Array | None:
+    for part in (*place.path, _RESULT, place.call, *place.keys):
         try:
-            value = value[key]
+            values = values[part]
         except (KeyError, IndexError, TypeError):
-            value = getattr(value, str(key), None)
-    return value
+            values = getattr(values, str(part), None)  # a field of a result that is a dataclass
+    return values
 
 
 def observe(module: nnx.Module, places: list[Place], arguments: dict[str, jax.Array]) -> list[jax.Array | None]:

@@ -43,17 +43,19 @@ def work(job: "Job", emit: "Any") -> None:
     started = time.monotonic()
     counts = _count_compilations()
     extend(job.extensions)
-    if bool(jax.config.jax_enable_x64) != job.environment.x64 or jax.default_backend() != job.environment.platform:
+    x64 = bool(jax.config.read("jax_enable_x64"))
+    if (x64, jax.default_backend()) != (job.environment.x64, job.environment.platform):
         raise InfrastructureError(
             "JAX did not start as asked",
             expected=f"{job.environment.platform}, x64 {job.environment.x64}",
-            got=f"{jax.default_backend()}, x64 {jax.config.jax_enable_x64}",
+            got=f"{jax.default_backend()}, x64 {x64}",
         )
     store = GoldenStore(Path(job.golden))
     replays = {"isolated": isolated, "chained": chained}
     for cell in job.cells:
         policy = job.policies[cell.dtype]
-        model, built = None, ""
+        model: Any = None
+        built = ""
         for case in job.cases:
             family = job.families[case.family]
             bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store)
@@ -72,10 +74,10 @@ def _count_compilations() -> dict[str, float]:
 
     counts = {"compilations": 0, "compile_s": 0.0, "cache_hits": 0}
 
-    def on_duration(event: str, seconds: float, **_: Any) -> None:
+    def on_duration(event: str, duration_secs: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             counts["compilations"] += 1
-            counts["compile_s"] += seconds
+            counts["compile_s"] += duration_secs
 
     def on_event(event: str, **_: Any) -> None:
         if event == "/jax/compilation_cache/cache_hits":

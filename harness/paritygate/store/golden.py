@@ -78,7 +78,9 @@ class GoldenStore:
         try:
             return from_json(Golden, data, case_id)
         except HarnessError as reason:
-            raise GoldenError("golden manifest is corrupt", where=str(path), got=reason.what + " at " + reason.where) from reason
+            raise GoldenError(
+                "golden manifest is corrupt", where=str(path), got=reason.what + " at " + reason.where
+            ) from reason
 
     def _missing(self, suite: str, case_id: str) -> GoldenError:
         return GoldenError(

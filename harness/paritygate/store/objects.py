@@ -77,15 +77,17 @@ class ObjectStore:
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(length))[TENSOR] if length < size else {}
+                length = int.from_bytes(file.read(8), "little")
+                if 8 + length > size:
+                    raise ValueError(f"has {size} bytes and no whole header")
+                header = json.loads(file.read(length))[TENSOR]
             dtype = dtype_of(_NAMES[header["dtype"]])
             shape = tuple(header["shape"])
             if (dtype.name, shape) != (ref.dtype, ref.shape):
                 raise ValueError(f"holds {dtype.name} {shape}")
             if size != 8 + length + math.prod(shape) * dtype.itemsize:
                 raise ValueError(f"has {size} bytes")
-        except (OSError, ValueError, KeyError, struct.error) as reason:
+        except (OSError, ValueError, KeyError, TypeError) as reason:
             raise GoldenError(
                 "object is missing or corrupt",
                 where=str(path),

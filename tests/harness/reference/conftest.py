@@ -12,7 +12,7 @@ def family():
 
 @pytest.fixture(scope="session")
 def reference(family):
-    from paritygate.reference.capture import Reference
+    from paritygate.reference.build import Reference
 
     built = {}
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Case
 from paritygate.core.registry import extend
@@ -65,7 +66,7 @@ def test_nearly_tied_routing_is_refused_and_the_next_seed_tried(tmp_path, monkey
     said = []
     monkeypatch.setattr(capturing, "MAX_SEEDS", 3)
     llama4_with(monkeypatch, min_margin_x=1e6)
-    with pytest.raises(UsageError, match="no prompt seed gives clear routing: tiny-scout.long") as caught:
+    with pytest.raises(UsageError, match=r"no prompt seed gives clear routing: tiny-scout\.long") as caught:
         capture([Case("llama4", "tiny-scout", "long")], "tiny", GoldenStore(tmp_path), said.append)
     assert "3 seeds, all nearly tied" in str(caught.value)
     assert len(said) == 3

@@ -6,11 +6,12 @@ import types
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from paritygate.core.errors import UsageError
 from paritygate.core.site import Kind, Port
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.select import chosen, value
-from torch import nn
 
 
 class Inner(nn.Module):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from paritygate.reference import prompts
 from paritygate.reference.oracle import lifted
-from torch.utils._python_dispatch import TorchDispatchMode
 
 NARROW = {torch.float32, torch.complex64, torch.float16, torch.bfloat16}
 

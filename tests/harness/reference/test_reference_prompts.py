@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Prompt, PromptRow
 from paritygate.reference.prompts import IGNORED_LABEL, inputs

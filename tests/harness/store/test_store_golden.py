@@ -1,5 +1,6 @@
 """Manifests: verify names what a damaged object serves, gc keeps what is named, and a kill loses nothing."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import textwrap
 
 import numpy as np
 import pytest
+
 from paritygate.core.cell import Mode
 from paritygate.core.errors import GoldenError
 from paritygate.core.family import Case
@@ -150,10 +152,8 @@ def test_a_killed_writer_leaves_a_valid_golden(store, delay_s):
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(delay_s)
-    except subprocess.TimeoutExpired:
-        pass
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from paritygate.core.errors import GoldenError
 from paritygate.core.golden import TensorRef
 from paritygate.store.objects import ALIGNMENT, ObjectStore, encode

@@ -18,6 +18,7 @@ _FREQUENCIES = Port(
 )
 _MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask", reference_layout="B 1 T S")
 _SLOTS = Port("in.slots", INDEX, "T", "case:slots", "query_slots")
+_FEED_FORWARD = "model.layers.{layer}.feed_forward"
 _ROTATED = "call:apply_rotary_emb:result"
 _SCORED = "call:eager_attention_forward"
 
@@ -129,11 +130,11 @@ SITES = (
         doc="L2 norm per head, of the queries (call 0) and of the keys (call 1)",
     ),
     _norm("layers.{layer}.post_norm", "model.layers.{layer}.post_attention_layernorm"),
-    _mlp("layers.{layer}.mlp", "model.layers.{layer}.feed_forward", HIDDEN, ("dense",), "dense feed-forward"),
+    _mlp("layers.{layer}.mlp", _FEED_FORWARD, HIDDEN, ("dense",), "dense feed-forward"),
     Site(
         "layers.{layer}.moe",
-        "model.layers.{layer}.feed_forward",
-        "model.layers.{layer}.feed_forward",
+        _FEED_FORWARD,
+        _FEED_FORWARD,
         (
             Port("in.x", FLOAT, HIDDEN, "arg:0", "hidden_states"),
             Port("out", FLOAT, HIDDEN, "result:0", "result:0", reference_layout=ROWS),
@@ -143,8 +144,8 @@ SITES = (
     ),
     Site(
         "layers.{layer}.moe.router",
-        "model.layers.{layer}.feed_forward.router",
-        "model.layers.{layer}.feed_forward.router",
+        _FEED_FORWARD + ".router",
+        _FEED_FORWARD + ".router",
         (
             Port("in.x", FLOAT, ROWS, "arg:0", "x"),
             Port("out.logits", FLOAT, "(B T) E", "result:1", "result:1"),
@@ -157,8 +158,8 @@ SITES = (
     ),
     Site(
         "layers.{layer}.moe.experts",
-        "model.layers.{layer}.feed_forward.experts",
-        "model.layers.{layer}.feed_forward.experts",
+        _FEED_FORWARD + ".experts",
+        _FEED_FORWARD + ".experts",
         (
             Port("in.x", FLOAT, "(E B T) D", "arg:0", "x"),
             Port("out", FLOAT, "(E B T) D", "result", "result"),
@@ -166,7 +167,9 @@ SITES = (
         ("moe",),
         doc="routed experts, rows grouped by expert",
     ),
-    _mlp("layers.{layer}.moe.shared", "model.layers.{layer}.feed_forward.shared_expert", ROWS, ("moe",), "shared expert"),
+    _mlp(
+        "layers.{layer}.moe.shared", "model.layers.{layer}.feed_forward.shared_expert", ROWS, ("moe",), "shared expert"
+    ),
     _norm("norm", "model.norm"),
     Site(
         "lm_head",

@@ -1,0 +1,152 @@
+"""Workers: one per environment, each with nothing but JAX and the candidate, refusing what would compare nothing."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace as changed
+
+import pytest
+
+from paritygate.catalog import select
+from paritygate.core.cell import Mode
+from paritygate.core.codec import readable
+from paritygate.core.errors import GoldenError, InfrastructureError, NothingComparedError
+from paritygate.replay import launch
+from paritygate.replay.launch import WORKER, plan
+from paritygate.store.golden import GoldenStore
+
+# What a worker may not need: the libraries of torch, of the judge, of the report and of the command line.
+FORBIDDEN = ("torch", "transformers", "pandas", "jinja2", "typer", "safetensors", "fsspec", "pytest")
+
+
+def test_cells_with_one_environment_share_a_worker(toy_store):
+    jobs = plan("toy", list(select.suites()["toy"]), select.select_cells("f64,f32,bf16"), list(Mode), toy_store)
+    assert [[cell.dtype for cell in job.cells] for job in jobs] == [["f64"], ["f32", "bf16"]]
+    assert [job.environment.variables("")["JAX_ENABLE_X64"] for job in jobs] == ["1", "0"]
+
+
+def test_a_worker_needs_only_jax_and_the_candidate(replay_toy, job_of, tmp_path):
+    """The worker's own job, run again where importing anything else fails and paritygate is not installed."""
+    job = replay_toy().folder / "workers" / "0.job.json"
+    probe = tmp_path / "probe.py"
+    probe.write_text(
+        f"""
+import runpy, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {FORBIDDEN!r}:
+            raise ImportError(f"a worker imported {{name}}")
+
+sys.meta_path.insert(0, Refuse())
+sys.modules["paritygate"] = None  # whatever is installed here is not what the worker may use
+sys.argv = ["worker.py", {str(job)!r}]
+try:
+    runpy.run_path({str(WORKER)!r}, run_name="__main__")
+finally:
+    print("loaded", sorted(n for n in sys.modules if n in {FORBIDDEN!r}), file=sys.stderr)
+"""
+    )
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
+    done = subprocess.run([sys.executable, "-P", str(probe)], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "loaded []" in done.stderr
+    assert done.stdout.count('{"drift":') == 16
+    assert done.stdout.splitlines()[-1].startswith('{"done":')
+
+
+def test_the_candidates_interpreter_is_used(replay_toy, tmp_path):
+    interpreter = tmp_path / "python-of-the-candidate"
+    interpreter.write_text(f'#!/bin/sh\necho started with the other interpreter >&2\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    run = replay_toy(interpreter=str(interpreter))
+    assert run.info.problems == ()
+    assert run.info.workers[0]["interpreter"] == str(interpreter)
+    assert "started with the other interpreter" in (run.folder / "workers" / "0.log").read_text()
+
+
+def test_an_interpreter_that_is_not_there_is_infrastructure(replay_toy):
+    with pytest.raises(InfrastructureError, match="worker cannot be started: /no/such/python"):
+        replay_toy(interpreter="/no/such/python")
+
+
+def test_jax_that_starts_otherwise_is_refused(replay_toy, monkeypatch):
+    monkeypatch.setattr(
+        "paritygate.replay.job.Environment.variables",
+        lambda self, cache: {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "0"},
+    )
+    run = replay_toy()
+    (problem,) = run.info.problems
+    assert "JAX did not start as asked" in problem
+    assert list(run.drifts()) == []
+
+
+def test_whatever_influenced_the_run_is_recorded(replay_toy, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    (worker,) = replay_toy().info.workers
+    assert worker["environment"]["XLA_FLAGS"] == "--xla_cpu_enable_fast_math=false"
+    assert worker["environment"]["JAX_ENABLE_X64"] == "1"
+    assert set(worker["versions"]) == {"jax", "jaxlib", "flax", "numpy", "ml_dtypes"}
+    assert worker["compilations"] > 0
+    assert worker["peak_memory_bytes"] > 10**8
+
+
+def test_a_warm_compile_cache_answers_everything(replay_toy, tmp_path):
+    cache = tmp_path / "cache"
+    cold, warm = (replay_toy(compile_cache=cache).info for _ in range(2))
+    assert warm.compilations == cold.compilations
+    assert warm.workers[0]["cache_hits"] == warm.compilations
+    assert cold.workers[0]["cache_hits"] < cold.compilations
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_others_can_write_is_refused(replay_toy, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    with pytest.raises(InfrastructureError, match="can be written by others"):
+        replay_toy(compile_cache=cache)
+
+
+@pytest.mark.parametrize("damage", ["object", "manifest", "spec"])
+def test_a_bad_golden_stops_the_run_before_it_starts(toy_store, replay_toy, tmp_path, damage):
+    import shutil
+
+    shutil.copytree(toy_store.root, tmp_path / "copy")
+    store = GoldenStore(tmp_path / "copy")
+    golden = store.read("toy", "toy-2.plain")
+    if damage == "object":
+        path = store.objects.path(golden.ports[3].tensor.object)
+        path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    elif damage == "manifest":
+        store.path("toy", "toy-2.plain").write_text("{")
+    else:
+        store.path("toy", "toy-2.plain").write_text(readable(changed(golden, spec="0" * 64)))
+    with pytest.raises(GoldenError) as caught:
+        replay_toy(store=store)
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "runs").exists()
+    if damage == "object":
+        assert golden.ports[3].address in str(caught.value)
+
+
+def test_nothing_to_replay_is_not_a_pass(toy_store, tmp_path):
+    with pytest.raises(NothingComparedError, match="nothing to replay") as caught:
+        launch.replay("toy", [], [], [], toy_store, tmp_path, ())
+    assert caught.value.exit_code == 5
+
+
+def test_lines_of_an_interrupted_run_are_kept(replay_toy):
+    run = replay_toy()
+    path = run.folder / "drifts.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:5]) + lines[5][:40])
+    assert len(list(run.drifts())) == 5
+
+
+def test_progress_counts_up_to_the_total(replay_toy):
+    seen = []
+    replay_toy(progress=lambda done, total, what: seen.append((done, total, what)))
+    assert seen[-1][:2] == (16, 16)
+    assert [done for done, _, _ in seen] == list(range(1, 17))
+    assert seen[0][2] == "f64/single/cpu toy-2.plain"

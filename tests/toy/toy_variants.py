@@ -1,0 +1,96 @@
+"""Candidates that go wrong, each in one way, for the tests of what a replay makes of it."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import toy_jax
+from flax import nnx
+
+from paritygate.core.cell import DtypePolicy
+
+
+def _head(change: Any) -> Any:
+    """A builder whose head's result is changed."""
+
+    class Changed(toy_jax.Matrix):
+        def __call__(self, inputs: jax.Array) -> jax.Array:
+            return change(super().__call__(inputs))
+
+    def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+        model = toy_jax.build(config, weights, policy)
+        model.head = Changed(model.head.kernel[...])
+        return model
+
+    return build
+
+
+nan = _head(lambda x: x.at[0, 0, 0].set(jnp.nan))
+nan_in_padding = _head(lambda x: x.at[1, 0, 0].set(jnp.nan))
+transposed = _head(lambda x: x.swapaxes(1, 2))
+doubled = _head(lambda x: x * 2)
+integers = _head(lambda x: jnp.round(x).astype(jnp.int32))
+
+
+def inherits(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    """Right, but the head's class inherits its `__call__`."""
+
+    class Head(toy_jax.Matrix):
+        pass
+
+    model = toy_jax.build(config, weights, policy)
+    model.head = Head(model.head.kernel[...])
+    return model
+
+
+def raises(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    class Broken(toy_jax.Matrix):
+        def __call__(self, inputs: jax.Array) -> jax.Array:
+            raise ValueError("the head is not ported yet")
+
+    model = toy_jax.build(config, weights, policy)
+    model.head = Broken(model.head.kernel[...])
+    return model
+
+
+def headless(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    model = toy_jax.build(config, weights, policy)
+    model.output, model.head = model.head, None
+
+    class Renamed(toy_jax.Toy):
+        def __call__(self, tokens: jax.Array) -> jax.Array:
+            x = self.embed(tokens)
+            for layer in self.layers:
+                x = layer(x)
+            return self.output(x)
+
+    model.__class__ = Renamed
+    return model
+
+
+def noisy(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    print('{"drift": "not a drift"}', flush=True)
+    os.write(1, b"straight to the descriptor\n")
+    print("a warning of the candidate", file=sys.stderr)
+    return toy_jax.build(config, weights, policy)
+
+
+def killed(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    if policy.name == "bf16":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return toy_jax.build(config, weights, policy)
+
+
+def hangs(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    time.sleep(600)
+    raise AssertionError("the worker was not stopped")
+
+
+def no_such_weight(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    raise KeyError("decoder.weight")
