@@ -39,8 +39,8 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
     blame: Blame = {}
     for failing in by_cell.values():
         failing.sort(key=lambda row: row.drift.order)
-        blame |= _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
-        blame |= _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], blame)
+        isolated = _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
+        blame |= isolated | _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], isolated)
     return [_finish(row, blame, twins, oracles) if diverged(row) else row for row in rows]
 
 
@@ -65,8 +65,8 @@ def _blame_isolated(failing: list[Row]) -> Blame:
     return blame
 
 
-def _blame_chained(failing: list[Row], blame: Blame) -> Blame:
-    """As above for chained rows, `blame` holding the isolated ones.
+def _blame_chained(failing: list[Row], isolated: Blame) -> Blame:
+    """As above for chained rows, `isolated` holding who is to blame for those of the same case and cell.
 
     Everything after the first difference ran on wrong values, so it is put down to that first one, with one exception:
     a value that differs on golden inputs too, by fault of its own site, differs by itself. Where there is no isolated
@@ -76,12 +76,24 @@ def _blame_chained(failing: list[Row], blame: Blame) -> Blame:
     own_first: dict[tuple[str, int], Row] = {}
     for row in failing:
         drift = row.drift
-        isolated = blame.get((drift.case, drift.cell, Mode.ISOLATED, drift.site, drift.port, drift.call))
-        if isolated is None or isolated.drift.site != drift.site:
-            found[drift.key] = failing[0]
+        alone = isolated.get((drift.case, drift.cell, Mode.ISOLATED, drift.site, drift.port, drift.call))
+        if alone is None or alone.drift.site != drift.site:
+            found[drift.key] = _feeding(failing[0], isolated)
         else:
             found[drift.key] = own_first.setdefault((drift.site, drift.call), row)
     return found
+
+
+def _feeding(first: Row, isolated: Blame) -> Row:
+    """The row to blame for the first chained difference: itself, or a site around it that differs on golden inputs.
+
+    A site that is right on golden inputs and differs first in the chain was fed wrong values by the code around it: by
+    the innermost site that contains it and that differs by itself when it is replayed alone.
+    """
+    by_itself = {row.drift.site: row for key, row in reversed(isolated.items()) if row.drift.key == key}
+    if first.drift.site in by_itself:
+        return first
+    return next((by_itself[site] for site in _containers(first.drift.site) if site in by_itself), first)
 
 
 def _finish(row: Row, blame: Blame, twins: Blame, oracles: Collection[str]) -> Row:
