@@ -9,9 +9,9 @@ class Budget:
     """One rule of `golden/budgets.toml`; the first rule that fits a row's metric decides, top to bottom.
 
     A rule fits where `metric` is equal and the patterns `dtype`, `mode`, `site` and `port` match (fnmatch).
-    The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the cell's
-    compute dtype, times the golden's largest magnitude for metrics in absolute units. `limit` replaces all that by a
-    fixed bound on the value, for the oracle's own dtype and for choices.
+    The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
+    cell's compute dtype, times the golden's largest magnitude for metrics in absolute units. `limit` replaces all that
+    by a fixed bound on the value, for the oracle's own dtype and for choices.
     """
 
     name: str

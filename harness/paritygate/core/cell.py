@@ -18,9 +18,10 @@ class Mode(StrEnum):
 class DtypePolicy:
     """Named dtypes per role, plus the matmul precision.
 
-    `compute` is the model dtype, `island` that of the places where the reference computes wider (norm statistics, rope,
-    router sigmoid, ...). `roles` overrides single roles by name. `peer` is the torch dtype whose drift is the noise
-    floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be started with.
+    `compute` is the model dtype, `island` that of the places where the reference computes wider (norm statistics,
+    rope, router sigmoid, ...). `roles` overrides single roles by name. `peer` is the torch dtype whose drift is the
+    noise floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be
+    started with.
     """
 
     name: str

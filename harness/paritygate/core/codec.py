@@ -22,7 +22,7 @@ def to_json(value: Any) -> Any:
         return value.value
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, tuple | list | frozenset | set):
+    if isinstance(value, tuple | list):
         return [to_json(v) for v in value]
     return value
 
@@ -51,7 +51,10 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if data is None and type(None) in args:
             return None
-        for arg in (a for a in args if a is not type(None)):
+        wanted = [arg for arg in args if arg is not type(None)]
+        if len(wanted) == 1:
+            return _decode(wanted[0], data, where)
+        for arg in wanted:
             try:
                 return _decode(arg, data, where)
             except UsageError:
@@ -72,7 +75,7 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
     if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(data, Mapping):
             raise _refuse(where, "an object", data)
-        return {k: _decode(args[1], v, f"{where}.{k}") for k, v in data.items()}
+        return {_decode(args[0], k, where): _decode(args[1], v, f"{where}.{k}") for k, v in data.items()}
     if dataclasses.is_dataclass(hint):
         return _decode_dataclass(typing.cast(type, hint), data, where)
     if isinstance(hint, type) and issubclass(hint, Enum):
@@ -80,9 +83,14 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
             return hint(data)
         except ValueError:
             raise _refuse(where, " or ".join(str(m.value) for m in hint), data) from None
+    if not isinstance(hint, type) or origin is not None:
+        raise TypeError(f"{where}: JSON of {hint} is not known to this codec")
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if isinstance(hint, type) and (not isinstance(data, hint) or (hint is int and isinstance(data, bool))):
+        try:
+            return float(data)
+        except OverflowError:
+            raise _refuse(where, "a float", data) from None
+    if not isinstance(data, hint) or (hint is int and isinstance(data, bool)):
         raise _refuse(where, hint.__name__, data)
     return data
 
@@ -91,7 +99,7 @@ def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, Mapping):
         raise _refuse(where, "an object", data)
     fields = {f.name: f for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(data) - set(fields)):
+    if unknown := sorted(set(data) - set(fields), key=str):
         raise UsageError(
             "unknown keys", where=where, expected=", ".join(sorted(fields)), got=", ".join(map(str, unknown))
         )

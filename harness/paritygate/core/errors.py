@@ -71,6 +71,6 @@ def unknown_name(noun: str, name: str, known: list[str]) -> UsageError:
     return UsageError(
         f"unknown {noun}",
         where=name,
-        expected=f"one of {', '.join(sorted(known)) or 'none (there are none)'}",
+        expected=f"one of {', '.join(sorted(known))}" if known else "none, for there are none",
         try_=f"did you mean {' or '.join(near)}?" if near else "",
     )

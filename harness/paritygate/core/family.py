@@ -1,7 +1,8 @@
 """What an architecture is to the harness: one spec of plain data. Code is named by dotted string, `module:function`."""
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -125,15 +126,29 @@ class Family:
         found: list[Site] = []
         for site in self.sites:
             if "{layer}" not in site.name:
+                if "{layer}" in site.reference + site.candidate:
+                    raise UsageError(
+                        "module of one layer at a site of no layer",
+                        where=f"{self.name}/{preset.name}: {site.name}",
+                        expected="{layer} in the site's name too",
+                        got=f"{site.reference} and {site.candidate}",
+                    )
                 found.append(site.at(None, ()))
                 continue
             found += [
                 site.at(layer, traits) for layer, traits in enumerate(preset.layers) if set(site.traits) <= set(traits)
             ]
-        names = [site.name for site in found]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise UsageError("two sites have one name", where=f"{self.name}/{preset.name}", got=", ".join(sorted(twice)))
+        where = f"{self.name}/{preset.name}"
+        if twice := _twice(site.name for site in found):
+            raise UsageError("two sites have one name", where=where, got=twice)
+        for site in found:
+            if twice := _twice(port.name for port in site.ports):
+                raise UsageError("two ports of a site have one name", where=f"{where}: {site.name}", got=twice)
         return found
+
+
+def _twice(names: Iterable[str]) -> str:
+    return ", ".join(sorted(name for name, count in Counter(names).items() if count > 1))
 
 
 @dataclass(frozen=True)
@@ -172,10 +187,7 @@ class Case:
                             site.calls,
                             site.modes,
                             site.decisions,
-                            [
-                                [p.name, p.kind, p.layout, p.reference, p.reference_layout, p.role]
-                                for p in site.ports
-                            ],
+                            [[p.name, p.kind, p.layout, p.reference, p.reference_layout, p.role] for p in site.ports],
                         ]
                         for site in family.sites_of(preset)
                     ],

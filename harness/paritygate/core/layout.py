@@ -25,7 +25,9 @@ def parse(layout: str) -> tuple[tuple[str, ...], ...]:
             else:
                 merged.append(word)
         else:
-            raise UsageError("bad layout", where=repr(layout), expected="axes such as 'B T D', 'E (B T) D' or 'B 1 T S'")
+            raise UsageError(
+                "bad layout", where=repr(layout), expected="axes such as 'B T D', 'E (B T) D' or 'B 1 T S'"
+            )
     letters = [axis for group in groups for axis in group if axis != "1"]
     if merged is not None or len(set(letters)) != len(letters):
         raise UsageError("bad layout", where=repr(layout), expected="closed brackets and each letter once")
@@ -38,13 +40,13 @@ def convert(array: np.ndarray, source: str, target: str, sizes: dict[str, int]) 
     `sizes` gives the lengths of the axes that a merged axis is split into. Raises ValueError with both sides when
     the shape does not fit the layout.
     """
-    if source == target:
-        if array.ndim != len(parse(source)):
-            raise ValueError(f"shape {array.shape} does not fit layout '{source}'")
-        return array
     groups = parse(source)
-    if array.ndim != len(groups):
+    if array.ndim != len(groups) or any(
+        group == ("1",) and length != 1 for group, length in zip(groups, array.shape, strict=True)
+    ):
         raise ValueError(f"shape {array.shape} does not fit layout '{source}'")
+    if source == target:
+        return array
     lengths: dict[str, int] = {}
     split: list[int] = []
     for group, length in zip(groups, array.shape, strict=True):
@@ -52,10 +54,13 @@ def convert(array: np.ndarray, source: str, target: str, sizes: dict[str, int]) 
         if known.count(None) == 1:
             rest = int(np.prod([k for k in known if k is not None]))
             known[known.index(None)] = length // rest if rest else 0
-        if None in known or int(np.prod(known)) != length or (group == ("1",) and length != 1):  # type: ignore[arg-type]
-            raise ValueError(f"axis of {length} does not fit '{' '.join(group)}' of layout '{source}' with sizes {sizes}")
-        split += [int(k) for k in known if k is not None]
-        lengths |= dict(zip(group, split[-len(group) :], strict=True))
+        sized = [axis_length for axis_length in known if axis_length is not None]
+        if None in known or int(np.prod(sized)) != length:
+            raise ValueError(
+                f"axis of {length} does not fit '{' '.join(group)}' of layout '{source}' with sizes {sizes}"
+            )
+        split += sized
+        lengths |= dict(zip(group, sized, strict=True))
     axes = [axis for group in groups for axis in group]
     kept = [i for i, axis in enumerate(axes) if axis != "1"]
     array = array.reshape(split).reshape([split[i] for i in kept])
@@ -72,20 +77,27 @@ def real_rows(array: np.ndarray, layout: str, real: np.ndarray | None) -> np.nda
     """The values of `array` that stem from real tokens, as rows.
 
     `real` is the Bool (B, T) map of real tokens, or None when every token is real. Axes `B` and `T` (or `B` and `S`
-    where there is no `T`) come first and only their real pairs are kept: (rows, features). Layouts without them are
-    returned as (1, features).
+    where there is no `T`) come first and only their real pairs are kept: (rows, features). A layout with `B` alone
+    gives one row per sequence, one without it a single row.
     """
     groups = parse(layout)
-    axes = [axis for group in groups for axis in group]
+    axes = {axis for group in groups for axis in group}
     time = "T" if "T" in axes else "S"
-    if "B" not in axes or time not in axes:
-        return array.reshape(1, -1) if "B" not in axes else array.reshape(array.shape[0], -1)
-    if real is None:
+    if "B" not in axes:
+        return array.reshape(1, array.size)
+    rows = ["B", time] if time in axes else ["B"]
+    if real is None and time in axes:
         real = np.ones(_tokens_shape(array.shape, groups, time), bool)
-    sizes = {"B": real.shape[0], time: real.shape[1], "S": real.shape[1]}
-    rest = [axis for axis in axes if axis not in ("B", time, "1")]
-    array = convert(array, layout, " ".join(["B", time, *rest]), sizes)
-    return array[real].reshape(int(real.sum()), int(np.prod(array.shape[2:])))
+    sizes = {} if real is None else dict(zip(rows, real.shape, strict=False))
+    # Axes merged with neither stay merged: their lengths need not be known.
+    kept = [group if set(group) & set(rows) else ("".join(group),) for group in groups]
+    features = [axis for group in kept for axis in group if axis not in (*rows, "1")]
+    source = " ".join(group[0] if len(group) == 1 else f"({' '.join(group)})" for group in kept)
+    array = convert(array, source, " ".join([*rows, *features]), sizes)
+    width = int(np.prod(array.shape[len(rows) :]))
+    if real is not None and time in axes:
+        array = array[real]
+    return array.reshape(array.shape[0], width)
 
 
 def _tokens_shape(shape: tuple[int, ...], groups: tuple[tuple[str, ...], ...], time: str) -> tuple[int, int]:

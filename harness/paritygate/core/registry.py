@@ -25,7 +25,7 @@ EXTENSION_POINTS = {
 
 
 def extend(directories: Iterable[str | Path]) -> None:
-    """Adds the rows found in `directories` to the extension points. Raises UsageError on a path that is no directory."""
+    """Adds the rows found in `directories` to the extension points. Raises UsageError where one is no directory."""
     for directory in map(Path, directories):
         if not directory.is_dir():
             raise UsageError("extension directory does not exist", where=str(directory))
@@ -41,11 +41,16 @@ def extend(directories: Iterable[str | Path]) -> None:
 def discover(package: str, attribute: str, cls: type[T]) -> dict[str, T]:
     """The `attribute` of every module in `package` that has one, by its `name`, sorted by module name.
 
-    Raises UsageError where the attribute is of another type or two modules claim one name.
+    Raises UsageError where a module cannot be imported, the attribute is of another type, two modules claim one name,
+    or two folders have a file of one name, the second of which Python would never read.
     """
     found: dict[str, T] = {}
-    for module_info in sorted(pkgutil.iter_modules(importlib.import_module(package).__path__), key=lambda m: m.name):
-        module = importlib.import_module(f"{package}.{module_info.name}")
+    for module_name, file in _files(package):
+        try:
+            module = importlib.import_module(f"{package}.{module_name}")
+        except Exception as reason:
+            got = f"{type(reason).__name__}: {reason}"
+            raise UsageError("file cannot be imported", where=file, got=got) from reason
         row = getattr(module, attribute, None)
         if row is None:
             continue
@@ -58,15 +63,30 @@ def discover(package: str, attribute: str, cls: type[T]) -> dict[str, T]:
     return found
 
 
+def _files(package: str) -> list[tuple[str, str]]:
+    """(module name, path) of every module in the folders of `package`, sorted."""
+    files: dict[str, str] = {}
+    for folder in importlib.import_module(package).__path__:
+        for info in pkgutil.iter_modules([folder]):
+            file = str(Path(folder) / f"{info.name}.py")
+            if info.name in files:
+                raise UsageError("two files of one name", where=file, got=files[info.name], try_="rename one of them")
+            files[info.name] = file
+    return sorted(files.items())
+
+
 def load(dotted: str) -> Any:
     """The object that `module:name` names. Raises UsageError with the reason where it cannot be imported."""
     module_name, colon, name = dotted.partition(":")
-    if not colon:
+    if not (module_name and colon and name):
         raise UsageError("bad dotted name", where=dotted, expected="module:name")
     try:
         target: Any = importlib.import_module(module_name)
+    except Exception as reason:  # a file of the user's may raise anything
+        raise UsageError("cannot load code", where=dotted, got=f"{type(reason).__name__}: {reason}") from reason
+    try:
         for part in name.split("."):
             target = getattr(target, part)
-    except (ImportError, AttributeError) as reason:
+    except AttributeError as reason:
         raise UsageError("cannot load code", where=dotted, got=str(reason)) from reason
     return target

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas
 
 RUN_FORMAT = 1
+_DRIFT_COLUMNS = tuple("case cell mode site port call order kind layout shape dtype nonfinite".split())
+_ROW_COLUMNS = tuple("verdict diagnosis origin reason accepted".split())
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RunInfo:
     """The content of `run.json`: what was asked, what ran, and whatever influenced it.
 
     `workers` holds one record per worker process: environment, versions, cells, compilations, wall time, peak memory.
-    `goldens` maps a case id to the sha256 of its manifest.
+    `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is the sum of the workers' peaks, which
+    run side by side; `compilations` the sum of the programs that they asked XLA for.
     """
 
     id: str
@@ -58,10 +61,9 @@ class Run:
             raise UsageError("no such run", where=str(folder), try_="paritygate run tiny") from None
         except (OSError, ValueError) as reason:
             raise UsageError("run.json cannot be read", where=str(folder), got=str(reason)) from reason
-        if data.get("format") != RUN_FORMAT:
-            raise UsageError(
-                "run of another format", where=str(folder), expected=str(RUN_FORMAT), got=str(data.get("format"))
-            )
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != RUN_FORMAT:
+            raise UsageError("run of another format", where=str(folder), expected=str(RUN_FORMAT), got=str(found))
         return cls(folder, from_json(RunInfo, data))
 
     def drifts(self) -> Iterator[Drift]:
@@ -76,27 +78,27 @@ class Run:
         return _lines(path, Row)
 
     def rows(self) -> "pandas.DataFrame":
-        """One line per row: drift, verdict and diagnosis, with a column per metric, ρ and limit."""
+        """One line per row: the drift, the verdict with its reasons, then for each metric its value, ρ and limit.
+
+        The columns of a metric are `rel_l2`, `rel_l2_x` and `rel_l2_limit`, the last two where it was judged.
+        """
         import pandas
 
         records = []
         for row in self.judged():
             drift = row.drift
             record: dict[str, Any] = {
-                name: getattr(drift, name)
-                for name in "case cell mode site port call order kind layout shape dtype nonfinite".split()
+                **{name: getattr(drift, name) for name in _DRIFT_COLUMNS},
+                **{name: str(getattr(row, name)) for name in _ROW_COLUMNS},
+                **drift.metrics,
             }
-            record |= dict(drift.metrics)
             for judgement in row.judgements:
                 record |= {f"{judgement.metric}_x": judgement.ratio, f"{judgement.metric}_limit": judgement.limit}
-            record |= {
-                "verdict": str(row.verdict),
-                "diagnosis": str(row.diagnosis),
-                "origin": row.origin,
-                "reason": row.reason,
-            }
             records.append(record)
-        return pandas.DataFrame.from_records(records)
+        further = dict.fromkeys(name for record in records for name in record)
+        return pandas.DataFrame.from_records(
+            records, columns=list(dict.fromkeys([*_DRIFT_COLUMNS, *_ROW_COLUMNS, *further]))
+        )
 
     def save(self, info: RunInfo) -> "Run":
         write_atomic(self.folder / "run.json", readable(info).encode())
