@@ -1,0 +1,114 @@
+"""Porting faults, each a change of one place in the candidate's source, and where the gate must point."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`old` stands exactly once in `file` of jax_llama4 and becomes `new`.
+
+    `at` is the first address to blame; `also` are the same code's other uses, without the layer.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    at: str
+    also: tuple[str, ...] = ()
+
+
+FAULTS = (
+    Fault(
+        "rope rotated by halves",
+        "rope.py",
+        """    pairs = x.astype(numerics.rope).reshape(*x.shape[:-1], -1, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+    cos, sin = frequencies[:, :, None, :, 0], frequencies[:, :, None, :, 1]
+    rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)
+""",
+        """    first, second = jnp.split(x.astype(numerics.rope), 2, axis=-1)
+    cos, sin = frequencies[:, :, None, :, 0], frequencies[:, :, None, :, 1]
+    rotated = jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)
+""",
+        "layers.0.attn:inner.q_rope",
+    ),
+    Fault(
+        "rms norm eps × 0.1",
+        "norms.py",
+        "normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps)",
+        "normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps * 0.1)",
+        "layers.0.input_norm:out",
+        also=("post_norm:out", "norm:out"),
+    ),
+    Fault(
+        "chunk mask off by one",
+        "masks.py",
+        "query_chunk = (query_slots[None, :] - first_real[:, None]) // chunk_size",
+        "query_chunk = (query_slots[None, :] + 1 - first_real[:, None]) // chunk_size",
+        "masks:out.chunked",
+    ),
+    Fault(
+        "router score on the expert output",
+        "moe.py",
+        """        routed_in = tokens[None, :, :] * scores.T[:, :, None]
+        routed_out = self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)
+""",
+        """        routed_in = jnp.broadcast_to(tokens, (scores.shape[1], *tokens.shape))
+        routed_out = self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)
+        routed_out = routed_out * scores.T[:, :, None]
+""",
+        "layers.0.moe:out",
+    ),
+    Fault(
+        "temperature off by one position",
+        "attention.py",
+        "count = query_slots.astype(numerics.temperature) + 1.0",
+        "count = query_slots.astype(numerics.temperature)",
+        "layers.3.attn:inner.query",
+    ),
+    Fault(
+        "kv heads tiled instead of repeated",
+        "attention.py",
+        """        grouped = query.reshape(batch, length, self.num_key_value_heads, -1, self.head_dim)
+        scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=self.numerics.precision)
+        scores = scores.reshape(batch, heads, length, -1)
+""",
+        """        tiled = jnp.tile(key, (1, 1, heads // self.num_key_value_heads, 1))
+        scores = jnp.einsum("btnh,bsnh->bnts", query, tiled, precision=self.numerics.precision)
+""",
+        "layers.0.attn:inner.probs",
+    ),
+    Fault(
+        "rope theta wrong",
+        "rope.py",
+        "rope.rope_theta",
+        "(2 * rope.rope_theta)",
+        "rope:out",
+    ),
+)
+
+# The same computation in another order: the gate must not cry wolf. `at` is empty.
+HARMLESS = (
+    Fault(
+        "silu by its definition",
+        "mlp.py",
+        "jax.nn.silu(x.astype(self.numerics.activation))",
+        "(jax.nn.sigmoid(x.astype(self.numerics.activation)) * x.astype(self.numerics.activation))",
+        "",
+    ),
+    Fault(
+        "mean of squares by a dot product",
+        "norms.py",
+        "jnp.mean(jnp.square(x), axis=-1, keepdims=True)",
+        'jnp.einsum("...d,...d->...", x, x)[..., None] / x.shape[-1]',
+        "",
+    ),
+    Fault(
+        "scores with the operands exchanged",
+        "attention.py",
+        'scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=self.numerics.precision)',
+        'scores = jnp.einsum("bskh,btkgh->bkgts", key, grouped, precision=self.numerics.precision)',
+        "",
+    ),
+)
