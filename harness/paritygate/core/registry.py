@@ -29,6 +29,7 @@ def extend(directories: Iterable[str | Path]) -> None:
     for directory in map(Path, directories):
         if not directory.is_dir():
             raise UsageError("extension directory does not exist", where=str(directory))
+        directory = directory.resolve()  # one directory is one row of the paths, however it is written
         if str(directory) not in sys.path:
             sys.path.append(str(directory))
         for folder, package in EXTENSION_POINTS.items():

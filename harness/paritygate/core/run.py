@@ -95,10 +95,9 @@ class Run:
             for judgement in row.judgements:
                 record |= {f"{judgement.metric}_x": judgement.ratio, f"{judgement.metric}_limit": judgement.limit}
             records.append(record)
-        further = dict.fromkeys(name for record in records for name in record)
-        return pandas.DataFrame.from_records(
-            records, columns=list(dict.fromkeys([*_DRIFT_COLUMNS, *_ROW_COLUMNS, *further]))
-        )
+        further = {name for record in records for name in record} - {*_DRIFT_COLUMNS, *_ROW_COLUMNS}
+        columns = [*_DRIFT_COLUMNS, *_ROW_COLUMNS, *sorted(further)]
+        return pandas.DataFrame.from_records(records, columns=columns)
 
     def save(self, info: RunInfo) -> "Run":
         write_atomic(self.folder / "run.json", readable(info).encode())
