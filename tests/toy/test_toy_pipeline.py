@@ -1,0 +1,291 @@
+"""The whole pipeline on a family that is no transformer, from one spec file, by the command line and its exit codes."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TOY = Path(__file__).resolve().parent
+BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
+CASE = "toy-2.plain"
+DTYPES = ("f64", "f32", "f16", "bf16")
+VALUES = 8  # ports of the two-layer preset that are no inputs
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Folders of goldens and runs, and the directory that holds the family."""
+
+    root: Path
+    extension: Path = TOY
+    golden: str = "golden"
+
+    def call(self, *arguments: str) -> Said:
+        environ = os.environ | {
+            "PARITYGATE_PATH": str(self.extension),
+            "PARITYGATE_GOLDEN": str(self.root / self.golden),
+            "PARITYGATE_RUNS": str(self.root / "runs"),
+            "XDG_CACHE_HOME": str(self.root / "cache"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        program = "import sys; from paritygate.cli.main import main; sys.exit(main())"
+        child = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            cwd=self.root,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        return Said(child.returncode, child.stdout, child.stderr)
+
+    def done(self, *arguments: str, code: int = 0) -> Said:
+        said = self.call(*arguments)
+        assert said.code == code, f"{arguments}\n{said.out}\n{said.err}"
+        return said
+
+    def run_folders(self) -> set[Path]:
+        return set((self.root / "runs").glob("*"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The toy captured, by the command line, in folders of its own."""
+    root = tmp_path_factory.mktemp("toy")
+    (root / "golden").mkdir()
+    shutil.copy(BUDGETS, root / "golden")
+    said = Workplace(root).done("capture", "toy")
+    assert f"{CASE}: 14 ports captured" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate run toy"
+    return Workplace(root)
+
+
+@pytest.fixture(scope="module")
+def good(place: Workplace) -> dict[str, Any]:
+    """What `run --json` says of the toy in all four dtypes and both modes."""
+    return place.done("run", "toy", "--json").json
+
+
+@pytest.fixture
+def variant(place: Workplace, tmp_path: Path) -> Callable[..., Workplace]:
+    """variant("doubled") → the same folders, with that candidate named by the one line of the family file."""
+
+    def make(name: str) -> Workplace:
+        directory = shutil.copytree(TOY, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "test_*"))
+        family = directory / "families" / "toy.py"
+        text = family.read_text()
+        assert text.count("toy_jax:build") == 1
+        family.write_text(text.replace("toy_jax:build", f"toy_variants:{name}"))
+        return Workplace(place.root, directory)
+
+    return make
+
+
+def test_golden_is_whole(place: Workplace) -> None:
+    assert "1 golden whole" in place.done("golden", "verify").out
+    assert place.done("golden", "verify", "--json").json == {"goldens": 1, "findings": []}
+    (case,) = place.done("golden", "ls", "toy", "--json").json["toy"]
+    assert case == CASE
+
+
+def test_a_right_port_passes_in_every_dtype_and_mode(good: dict[str, Any]) -> None:
+    summary = good["summary"]
+    assert good["exit_code"] == 0
+    assert summary["verdicts"] == {"pass": len(DTYPES) * 2 * VALUES}
+    assert summary["cells"] == {f"{dtype}/single/cpu": {"pass": 2 * VALUES} for dtype in DTYPES}
+    assert summary["modes"] == {mode: {"pass": len(DTYPES) * VALUES} for mode in ("isolated", "chained")}
+    assert (good["problems"], good["first_divergences"]) == ([], [])
+    assert good["wall_s"] > 0 and good["peak_memory_bytes"] > 0 and good["compilations"] > 0
+
+
+def test_the_report_is_one_page_with_every_site(good: dict[str, Any], place: Workplace) -> None:
+    page = Path(good["report"]).read_text()
+    for site in ("embed", "layers.0", "layers.1.norm", "head"):
+        assert site in page
+    assert "http://" not in page and "https://" not in page
+    Path(good["report"]).unlink()
+    assert place.done("report", good["run"], "--json").json["report"] == good["report"]
+    assert Path(good["report"]).is_file()
+    text = place.done("report", good["run"], "--text", "verdict")
+    assert "PASS" in text.out
+
+
+def test_show_locate_gate_and_judge_agree(good: dict[str, Any], place: Workplace) -> None:
+    name = good["run"]
+    assert "PASS" in place.done("show", name).out
+    rows = place.done("show", name, "head:out", "--json").json["rows"]
+    assert len(rows) == len(DTYPES) * 2
+    assert {row["verdict"] for row in rows} == {"pass"}
+    assert all({"rel_l2", "kl", "top1"} <= row["drift"]["metrics"].keys() for row in rows), "logits have a role"
+    assert place.done("locate", name, "--json").json["first_divergences"] == []
+    assert place.done("gate", name, "--json").json["summary"] == good["summary"]
+    assert place.done("judge", name, "--json").json["summary"] == good["summary"]
+
+
+def test_a_second_run_is_the_first_again(good: dict[str, Any], place: Workplace) -> None:
+    again = place.done("run", CASE, "--cells", "f32,f64", "--json").json
+    assert again["summary"]["verdicts"] == {"pass": 4 * VALUES}
+    compared = place.done("compare", again["run"], good["run"], "--json").json
+    assert not {"broken", "worse", "gone"} & compared["counts"].keys()
+    assert compared["counts"]["equal"] == 4 * VALUES, "nothing depends on what runs beside it"
+    assert place.call("compare", good["run"], again["run"]).code == 1, "half of the values are gone"
+
+
+def test_a_fault_is_code_1_and_found_where_it_is(
+    good: dict[str, Any], variant: Callable[[str], Workplace], tmp_path: Path
+) -> None:
+    place = variant("doubled")
+    bad = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json
+    assert bad["exit_code"] == 1
+    assert bad["summary"]["diagnoses"] == {"semantic": 4}, "head:out, in two cells and two modes"
+    assert bad["summary"]["verdicts"] == {"pass": 4 * VALUES - 4, "over_budget": 4}
+    for command in ("gate", "locate"):
+        place.done(command, bad["run"], code=1)
+    located = place.done("locate", bad["run"], "--json", code=1).json["first_divergences"]
+    assert {(d["row"]["drift"]["site"], d["row"]["drift"]["port"], d["row"]["diagnosis"]) for d in located} == {
+        ("head", "out", "semantic")
+    }
+    assert [d["cell"] for d in located] == ["bf16/single/cpu", "f64/single/cpu"]
+    compared = place.done("compare", good["run"], bad["run"], "--json", code=1).json
+    assert compared["counts"]["broken"] == 4
+
+    # Accepted with a reason, in a copy of the goldens, it passes; a baseline of a right port then calls it regressed.
+    copied = place.root / f"golden-{tmp_path.name}"
+    shutil.copytree(place.root / "golden", copied)
+    accepting = Workplace(place.root, place.extension, copied.name)
+    assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ").code == 2
+    accepted = accepting.done("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json")
+    assert len(accepted.json["accepted"]) == 4
+    accepting.done("judge", bad["run"])
+    accepting.done("gate", bad["run"])
+    accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right")
+    accepting.done("judge", bad["run"])
+    regressed = accepting.done("gate", bad["run"], "--json", code=1).json
+    assert regressed["summary"]["verdicts"]["regressed"] == 4
+    place.done("judge", bad["run"])  # as it was, with no baseline
+    place.done("gate", bad["run"], code=1)
+
+
+def test_unknown_names_are_code_2_and_cost_nothing(good: dict[str, Any], place: Workplace) -> None:
+    before = place.run_folders()
+    for arguments, text in (
+        (("run", "toi"), "unknown suite or case: toi\n"),
+        (("run", "toy", "--cells", "bf61"), "unknown dtype policy: bf61\n"),
+        (("run", "toy", "--mode", "both-of-them"), "unknown mode: both-of-them\n"),
+        (("capture", "toy-2.plane"), "unknown suite or case: toy-2.plane\n"),
+        (("show", good["run"], "haed:out"), "no row matches: haed:out\n"),
+        (("gate", good["run"] + "x"), f"unknown run: {good['run']}x\n"),
+    ):
+        said = place.done(*arguments, code=2)
+        assert said.err.startswith(text)
+        assert "Traceback" not in said.err and said.out == ""
+    assert place.run_folders() == before
+
+
+def port_object(golden: Path, port: str) -> Path:
+    manifest = json.loads((golden / "toy" / f"{CASE}.json").read_text())
+    (name,) = {p["tensor"]["object"] for p in manifest["ports"] if f"{p['site']}:{p['port']}" == port}
+    return golden / "objects" / name[:2] / f"{name}.safetensors"
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_object_is_code_3_and_never_a_drift(place: Workplace, tmp_path: Path, damage: str) -> None:
+    golden = place.root / f"golden-{tmp_path.name}"
+    shutil.copytree(place.root / "golden", golden)
+    path = port_object(golden, "layers.1.norm:out")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink() if damage == "gone" else path.write_bytes(content if damage == "flipped" else content[:-1])
+    broken, before = Workplace(place.root, place.extension, golden.name), place.run_folders()
+
+    serves = f"{CASE} layers.1.norm:out"
+    for said in (broken.done("golden", "verify", code=3), broken.done("run", "toy", "--cells", "f64", code=3)):
+        text = said.out + said.err
+        assert path.stem in text and serves in text
+        assert ("missing" if damage == "gone" else "corrupt") in text
+    (finding,) = broken.done("golden", "verify", "--json", code=3).json["findings"]
+    assert finding["object"] == f"object {path.stem}" and serves in finding["ports"]
+    assert place.run_folders() == before, "no worker was started"
+
+
+def test_a_golden_that_is_not_there_or_of_another_spec_is_code_3(
+    place: Workplace, tmp_path: Path, variant: Callable[[str], Workplace]
+) -> None:
+    empty = Workplace(place.root, place.extension, f"golden-{tmp_path.name}")
+    (place.root / empty.golden).mkdir()
+    shutil.copy(BUDGETS, place.root / empty.golden)
+    assert f"no golden: toy/{CASE}" in empty.done("run", "toy", code=3).err
+    empty.done("golden", "verify", code=3)
+
+    changed = variant("inherits")
+    family = changed.extension / "families" / "toy.py"
+    family.write_text(family.read_text().replace("scale=0.3", "scale=0.4"))
+    assert "golden is stale" in changed.done("run", "toy", code=3).err
+
+
+def test_a_killed_worker_is_code_4_and_says_which(variant: Callable[[str], Workplace]) -> None:
+    place = variant("killed")
+    said = place.done("run", "toy", "--cells", "f32,bf16", "--json", code=4).json
+    (problem,) = said["problems"]
+    assert re.match(r"worker for f32/single/cpu, bf16/single/cpu was killed by signal 9: ", problem)
+    assert said["summary"]["cells"] == {
+        "f32/single/cpu": {"pass": 2 * VALUES},
+        "bf16/single/cpu": {"missing": 2 * VALUES},
+    }
+    assert "was killed by signal 9" in place.done("gate", said["run"], code=4).out
+
+
+def test_nothing_compared_is_code_5(place: Workplace, tmp_path: Path) -> None:
+    directory = shutil.copytree(TOY, tmp_path / "chained", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
+    family = directory / "families" / "toy.py"
+    text = family.read_text()
+    # Sites that are replayed chained only, asked for isolated.
+    text += (
+        "\nfrom dataclasses import replace\nfrom paritygate.core.cell import Mode\n"
+        "FAMILY = replace(FAMILY, sites=tuple(replace(site, modes=(Mode.CHAINED,)) for site in FAMILY.sites))\n"
+    )
+    family.write_text(text)
+    golden = f"golden-{tmp_path.name}"
+    (place.root / golden).mkdir()
+    shutil.copy(BUDGETS, place.root / golden)
+    chained = Workplace(place.root, directory, golden)
+    chained.done("capture", "toy")
+    before = place.run_folders()
+    said = chained.done("run", "toy", "--mode", "isolated", code=5)
+    assert said.err.startswith("the goldens hold nothing to compare: toy")
+    assert place.run_folders() == before
+
+
+def test_a_run_whose_rows_are_all_missing_is_code_5(good: dict[str, Any], place: Workplace) -> None:
+    folder = shutil.copytree(good["folder"], place.root / "emptied")
+    (folder / "drifts.jsonl").write_text("")
+    place.done("judge", str(folder))
+    said = place.done("gate", str(folder), "--json", code=5).json
+    assert said["summary"]["verdicts"] == {"missing": len(DTYPES) * 2 * VALUES}
+
+
+def test_every_listing_knows_the_toy_and_is_json(place: Workplace) -> None:
+    expected = {"families": "toy", "cases": CASE, "sites": "layers.1.norm", "cells": "bf16/single/cpu"}
+    for noun, word in expected.items():
+        listed = place.done("list", noun, "--json")
+        assert word in json.dumps(listed.json)
+    assert len(place.done("list", "sites", "toy-2", "--json").json) == 6
