@@ -4,7 +4,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
@@ -32,84 +32,171 @@ def from_json(cls: type[T], data: Any, where: str = "") -> T:
 
     Raises UsageError that names the path of the first value that does not fit.
     """
-    return _decode(cls, data, where or getattr(cls, "__name__", str(cls)))
+    try:
+        return _decoder(cls)(data)
+    except _Misfit as misfit:
+        root = where or getattr(cls, "__name__", str(cls))
+        place = root + "".join(reversed(misfit.path))
+        raise UsageError(misfit.what, where=place, expected=misfit.expected, got=misfit.got) from None
+
+
+class _Misfit(Exception):
+    """A value that does not fit; `path` grows, innermost part first, while it passes through the decoders."""
+
+    def __init__(self, expected: str, got: Any, what: str = "value does not fit"):
+        self.what, self.expected = what, expected
+        self.got = got if what != "value does not fit" else f"{type(got).__name__} {got!r:.80}"
+        self.path: list[str] = []
+
+
+Decoder = Callable[[Any], Any]
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _refuse(where: str, expected: str, got: Any) -> UsageError:
-    return UsageError("value does not fit", where=where, expected=expected, got=f"{type(got).__name__} {got!r:.80}")
-
-
-def _decode(hint: Any, data: Any, where: str) -> Any:
-    if hint is Any:
-        return data
+def _decoder(hint: Any) -> Decoder:
+    """The function that decodes one type. Made once a type: a run has thousands of lines of one type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda data: data
     if origin in (typing.Union, types.UnionType):
-        if data is None and type(None) in args:
-            return None
-        wanted = [arg for arg in args if arg is not type(None)]
-        if len(wanted) == 1:
-            return _decode(wanted[0], data, where)
-        for arg in wanted:
-            try:
-                return _decode(arg, data, where)
-            except UsageError:
-                continue
-        raise _refuse(where, str(hint), data)
+        return _union(hint, args)
     if origin is typing.Literal:
-        if data not in args:
-            raise _refuse(where, " or ".join(map(repr, args)), data)
-        return data
+        return _checked(lambda data: data in args, " or ".join(map(repr, args)))
     if origin is tuple:
-        if not isinstance(data, list | tuple):
-            raise _refuse(where, "a list", data)
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_decode(args[0], v, f"{where}[{i}]") for i, v in enumerate(data))
-        if len(data) != len(args):
-            raise _refuse(where, f"a list of {len(args)}", data)
-        return tuple(_decode(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, data, strict=True)))
-    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(data, Mapping):
-            raise _refuse(where, "an object", data)
-        return {_decode(args[0], k, where): _decode(args[1], v, f"{where}.{k}") for k, v in data.items()}
+        return _sequence(args)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(*args)
     if dataclasses.is_dataclass(hint):
-        return _decode_dataclass(typing.cast(type, hint), data, where)
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        try:
-            return hint(data)
-        except ValueError:
-            raise _refuse(where, " or ".join(str(m.value) for m in hint), data) from None
+        return _dataclass(typing.cast(type, hint))
     if not isinstance(hint, type) or origin is not None:
-        raise TypeError(f"{where}: JSON of {hint} is not known to this codec")
-    if hint is float and isinstance(data, int) and not isinstance(data, bool):
+        raise TypeError(f"JSON of {hint} is not known to this codec")
+    if issubclass(hint, Enum):
+        return _enum(hint)
+    if hint is float:
+        return _float
+    if hint is int:
+        return _checked(lambda data: isinstance(data, int) and not isinstance(data, bool), "int")
+    return _checked(lambda data: isinstance(data, hint), hint.__name__)
+
+
+def _checked(fits: Callable[[Any], bool], expected: str) -> Decoder:
+    def decode(data: Any) -> Any:
+        if not fits(data):
+            raise _Misfit(expected, data)
+        return data
+
+    return decode
+
+
+def _float(data: Any) -> float:
+    if isinstance(data, float):
+        return data
+    if isinstance(data, int) and not isinstance(data, bool):
         try:
             return float(data)
         except OverflowError:
-            raise _refuse(where, "a float", data) from None
-    if not isinstance(data, hint) or (hint is int and isinstance(data, bool)):
-        raise _refuse(where, hint.__name__, data)
-    return data
+            raise _Misfit("a float", data) from None
+    raise _Misfit("float", data)
 
 
-def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise _refuse(where, "an object", data)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    if unknown := sorted(set(data) - set(fields), key=str):
-        raise UsageError(
-            "unknown keys", where=where, expected=", ".join(sorted(fields)), got=", ".join(map(str, unknown))
-        )
-    hints, values = _hints(cls), {}
-    for name, field in fields.items():
-        if name in data:
-            values[name] = _decode(hints[name], data[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise UsageError("missing key", where=f"{where}.{name}")
-    return cls(**values)
+def _enum(cls: type[Enum]) -> Decoder:
+    def decode(data: Any) -> Enum:
+        try:
+            return cls(data)
+        except ValueError:
+            raise _Misfit(" or ".join(str(member.value) for member in cls), data) from None
+
+    return decode
+
+
+def _union(hint: Any, args: tuple[Any, ...]) -> Decoder:
+    wanted = [_decoder(arg) for arg in args if arg is not type(None)]
+    optional = type(None) in args
+
+    def decode(data: Any) -> Any:
+        if data is None and optional:
+            return None
+        if len(wanted) == 1:
+            return wanted[0](data)
+        for decoder in wanted:
+            try:
+                return decoder(data)
+            except _Misfit:
+                continue
+        raise _Misfit(str(hint), data)
+
+    return decode
+
+
+def _sequence(args: tuple[Any, ...]) -> Decoder:
+    repeated = len(args) == 2 and args[1] is Ellipsis
+    decoders = [_decoder(arg) for arg in args if arg is not Ellipsis]
+
+    def decode(data: Any) -> tuple[Any, ...]:
+        if not isinstance(data, list | tuple):
+            raise _Misfit("a list", data)
+        if not repeated and len(data) != len(decoders):
+            raise _Misfit(f"a list of {len(decoders)}", data)
+        values: list[Any] = []
+        try:
+            for decoder, value in zip(decoders * len(data) if repeated else decoders, data, strict=True):
+                values.append(decoder(value))
+        except _Misfit as misfit:
+            misfit.path.append(f"[{len(values)}]")
+            raise
+        return tuple(values)
+
+    return decode
+
+
+def _mapping(of_keys: Any, of_values: Any) -> Decoder:
+    of_key, of_value = _decoder(of_keys), _decoder(of_values)
+
+    def decode(data: Any) -> dict[Any, Any]:
+        if not isinstance(data, Mapping):
+            raise _Misfit("an object", data)
+        keys, values = [of_key(name) for name in data], {}
+        for key, (name, value) in zip(keys, data.items(), strict=True):
+            try:
+                values[key] = of_value(value)
+            except _Misfit as misfit:
+                misfit.path.append(f".{name}")
+                raise
+        return values
+
+    return decode
+
+
+def _dataclass(cls: type) -> Decoder:
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    decoders: dict[str, Decoder] = {}  # filled when first used, since a dataclass may contain itself
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+
+    def decode(data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            raise _Misfit("an object", data)
+        if unknown := sorted(data.keys() - fields.keys(), key=str):
+            raise _Misfit(", ".join(sorted(fields)), ", ".join(map(str, unknown)), "unknown keys")
+        if not decoders:
+            decoders.update({name: _decoder(hints[name]) for name in fields})
+        values, name = {}, ""
+        try:
+            for name in required:
+                if name not in data:
+                    raise _Misfit("", "", "missing key")
+            for name, value in data.items():
+                values[name] = decoders[name](value)
+        except _Misfit as misfit:
+            misfit.path.append(f".{name}")
+            raise
+        return cls(**values)
+
+    return decode
 
 
 def canonical(value: Any) -> str:
