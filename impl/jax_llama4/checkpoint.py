@@ -14,7 +14,6 @@ from safetensors import safe_open
 
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.precision import Numerics
-from jax_llama4.text import Llama4ForCausalLM
 
 
 class CheckpointError(ValueError):
@@ -78,7 +77,7 @@ class _Slot:
         return shape[::-1] if self.transform == "transpose" else shape
 
 
-def _slots(model: Llama4ForCausalLM) -> dict[str, _Slot]:
+def _slots(model: Any) -> dict[str, _Slot]:
     """The model's parameters by the HF name of the tensor that fills them."""
     slots: dict[str, _Slot] = {}
     for path, variable in _parameters(model):
@@ -90,7 +89,7 @@ def _slots(model: Llama4ForCausalLM) -> dict[str, _Slot]:
     return slots
 
 
-def _parameters(model: Llama4ForCausalLM) -> Iterator[tuple[str, nnx.Variable[Any]]]:
+def _parameters(model: Any) -> Iterator[tuple[str, nnx.Variable[Any]]]:
     """Each parameter once; a tied table under the name of the embedding."""
     tied = model.config.tie_word_embeddings
     for part in ("model",) if tied else ("model", "lm_head"):
@@ -102,20 +101,26 @@ def _parameters(model: Llama4ForCausalLM) -> Iterator[tuple[str, nnx.Variable[An
             yield ".".join((part, *map(str, path))), variable
 
 
-def load_state_dict(config: Llama4TextConfig, state: Mapping[str, np.ndarray], numerics: Numerics) -> Llama4ForCausalLM:
+def load_state_dict(
+    config: Llama4TextConfig, state: Mapping[str, np.ndarray], numerics: Numerics, model_class: Any = None
+) -> Any:
     """Build the model with the tensors of `state`; see `load_tensors`."""
-    return load_tensors(config, state.items(), numerics)
+    return load_tensors(config, state.items(), numerics, model_class)
 
 
 def load_tensors(
-    config: Llama4TextConfig, named_tensors: Iterable[tuple[str, np.ndarray]], numerics: Numerics
-) -> Llama4ForCausalLM:
+    config: Llama4TextConfig, named_tensors: Iterable[tuple[str, np.ndarray]], numerics: Numerics, model_class: Any = None
+) -> Any:
     """Build the model with these tensors, cast to `numerics.param` by NumPy.
 
     Raises CheckpointError with everything at once: tensors missing, unexpected, given twice, of a wrong shape or kind.
     """
+    if model_class is None:
+        from jax_llama4.text import Llama4ForCausalLM  # its classes import this file
+
+        model_class = Llama4ForCausalLM
     # Traced, not run: nothing is drawn or compiled, and every parameter is filled below.
-    model = nnx.eval_shape(lambda: Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: model_class(config, numerics=numerics, rngs=nnx.Rngs(0)))
     slots = _slots(model)
     problems: list[str] = []
     tensors = _text_tensors(named_tensors, problems)
@@ -165,7 +170,7 @@ def _drop_tied_copy(tensors: dict[str, np.ndarray], problems: list[str]) -> None
         problems.append("lm_head.weight: differs from model.embed_tokens.weight, but tie_word_embeddings is set")
 
 
-def to_state_dict(model: Llama4ForCausalLM) -> dict[str, np.ndarray]:
+def to_state_dict(model: Any) -> dict[str, np.ndarray]:
     """The model's parameters under HF's names and layouts, in the dtype they are held in."""
     state = {}
     for name, slot in _slots(model).items():

@@ -1,8 +1,5 @@
 """The text model: embedding, decoder stack, final norm; and the causal language model with its head and loss."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,6 +12,7 @@ from jax_llama4.masks import Llama4TextMasks
 from jax_llama4.norms import Llama4TextRMSNorm
 from jax_llama4.outputs import Llama4CausalLMOutputWithPast, MoeModelOutputWithPast
 from jax_llama4.precision import Numerics
+from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
 
 # HF: `ignore_index` of its loss: a label that does not count.
@@ -23,8 +21,10 @@ IGNORED_LABEL = -100
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
 
 
-class Llama4TextModel(nnx.Module):
+class Llama4TextModel(Pretrained, nnx.Module):
     """Decoder stack without a head."""
+
+    checkpoint_root = "model."
 
     def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
         numerics.require_available()
@@ -124,7 +124,7 @@ class Llama4TiedHead(nnx.Module):
         return jnp.einsum("btd,vd->btv", x, table, precision=self.numerics.precision)
 
 
-class Llama4ForCausalLM(nnx.Module):
+class Llama4ForCausalLM(Pretrained, nnx.Module):
     """Text model with a language-modelling head."""
 
     def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
@@ -136,15 +136,6 @@ class Llama4ForCausalLM(nnx.Module):
         else:
             std = config.initializer_range
             self.lm_head = linear(config.hidden_size, config.vocab_size, std=std, numerics=numerics, rngs=rngs)
-
-    @classmethod
-    def from_state_dict(
-        cls, config: Llama4TextConfig, state: Mapping[str, Any], *, numerics: Numerics
-    ) -> "Llama4ForCausalLM":
-        """Build the model from HF tensors by name; raises CheckpointError. See `checkpoint.load_state_dict`."""
-        from jax_llama4.checkpoint import load_state_dict  # the loader builds models, so it imports this file
-
-        return load_state_dict(config, state, numerics)
 
     def __call__(
         self,
