@@ -19,7 +19,7 @@ jax.config.update("jax_disable_most_optimizations", True)  # the programs are ti
 sys.path.insert(0, str(HERE))  # for impl_cases, which the child process reads as well
 
 # Not text, whose own messages for wrong shapes are under test, nor outputs, which JAX also builds from non-arrays.
-_TYPED = ("attention", "decoder", "masks", "mlp", "moe", "norms", "rope", "taps")
+_TYPED = ("attention", "decoder", "masks", "mlp", "moe", "norms", "rope", "sampling", "taps")
 install_import_hook([f"jax_llama4.{name}" for name in _TYPED], "beartype.beartype")
 
 
@@ -57,3 +57,14 @@ def hf_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HfRun]:
             parts["weights"], parts["outputs"], parts["inv_freq_float32"][""], facts["modules"], facts["config"]
         )
     return runs
+
+
+@pytest.fixture(scope="session")
+def hf_generation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    """Processed logits, greedy tokens and the weights behind them, by the names `hf_generation.py` gives."""
+    folder = tmp_path_factory.mktemp("hf_generation")
+    script = HERE / "hf_generation.py"
+    done = subprocess.run([sys.executable, str(script), str(folder)], env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(folder / "generation.npz") as arrays:
+        return dict(arrays)
