@@ -1,191 +1,209 @@
-"""HF tensors to model and back: reads and writes name → array mappings, and reads safetensors folders."""
+"""One table from HF's tensors to parameters: where each comes from, how it is stored, what its axes mean."""
 
 import dataclasses
+import functools
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from safetensors import safe_open
+from jax.sharding import Mesh, NamedSharding
 
 from jax_llama4.config import Llama4TextConfig
-from jax_llama4.precision import Numerics
+from jax_llama4.precision import Numerics, resolve
+from jax_llama4.sharding import Placement, Rules, ShardingError, as_placement, require_logical
 
 
 class CheckpointError(ValueError):
     """Everything that does not fit between a checkpoint and a model; `problems` has one line each."""
 
-    def __init__(self, problems: list[str]):
+    def __init__(self, problems: Sequence[str]):
         self.problems = tuple(problems)
         super().__init__("checkpoint does not fit the model:" + "".join(f"\n  {problem}" for problem in problems))
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """One HF tensor name and the parameter it fills; `{i}` is a layer, `{name}` any other part of the name."""
+    """One HF tensor name, the parameter it fills, and a logical axis for each dimension of that parameter.
+
+    In both names `{i}` is a layer and `{a|b}` one of these words. An axis of None is replicated under all rules.
+    """
 
     hf: str
     path: str
     transform: Literal["as_is", "transpose"]
+    axes: tuple[str | None, ...]
+
+    def __post_init__(self):
+        require_logical(self.axes)
 
     def hf_name(self, path: str) -> str | None:
         """The HF name of the tensor that fills `path`, or None where the rule is not about it."""
         found = re.fullmatch(_as_regex(self.path), path)
-        return self.hf.format(**found.groupdict()) if found else None
+        if not found:
+            return None
+        words = iter(found.groups())
+        return re.sub(_PLACEHOLDER, lambda _: next(words), self.hf)
 
 
+_PLACEHOLDER = r"\{([^}]*)\}"
+
+
+@functools.cache
 def _as_regex(pattern: str) -> str:
-    pattern = re.escape(pattern).replace(r"\{i\}", r"(?P<i>\d+)")
-    return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[a-z_]+)", pattern)
+    literal, words = re.split(_PLACEHOLDER, pattern)[::2], re.split(_PLACEHOLDER, pattern)[1::2]
+    groups = [r"(\d+)" if word == "i" else f"({word})" for word in words]
+    return "".join(re.escape(text) + group for text, group in zip(literal, [*groups, ""], strict=True))
 
 
 _LAYER = "model.layers.{i}."
+_ATTN = _LAYER + "self_attn."
 _FFN = _LAYER + "feed_forward."
+_SHARED = _FFN + "shared_expert."
+_NORM = "{input|post_attention}_layernorm.weight"
 
 # Matrices of linear layers are stored (out, in) by torch and (in, out) here. The experts already are (in, out).
+# Heads lie one after another along the axes `heads` and `kv_heads`, head_dim wide each. In `gate_up_proj` the last axis
+# is the gate's columns and then up's. Every device needs the logits of all experts, so the router's are replicated.
 RULES = (
-    Rule("model.embed_tokens.weight", "model.embed_tokens.embedding", "as_is"),
-    Rule(_LAYER + "{name}_layernorm.weight", _LAYER + "{name}_layernorm.weight", "as_is"),
-    Rule(_LAYER + "self_attn.{name}_proj.weight", _LAYER + "self_attn.{name}_proj.kernel", "transpose"),
-    Rule(_LAYER + "self_attn.{name}_proj.bias", _LAYER + "self_attn.{name}_proj.bias", "as_is"),
-    Rule(_FFN + "router.weight", _FFN + "router.kernel", "transpose"),
-    Rule(_FFN + "experts.{name}_proj", _FFN + "experts.{name}_proj", "as_is"),
-    Rule(_FFN + "shared_expert.{name}_proj.weight", _FFN + "shared_expert.{name}_proj.kernel", "transpose"),
-    Rule(_FFN + "{name}_proj.weight", _FFN + "{name}_proj.kernel", "transpose"),
-    Rule("model.norm.weight", "model.norm.weight", "as_is"),
-    Rule("lm_head.weight", "lm_head.kernel", "transpose"),
+    Rule("model.embed_tokens.weight", "model.embed_tokens.embedding", "as_is", ("vocab", "embed")),
+    Rule(_LAYER + _NORM, _LAYER + _NORM, "as_is", ("embed",)),
+    Rule(_ATTN + "q_proj.weight", _ATTN + "q_proj.kernel", "transpose", ("embed", "heads")),
+    Rule(_ATTN + "{k|v}_proj.weight", _ATTN + "{k|v}_proj.kernel", "transpose", ("embed", "kv_heads")),
+    Rule(_ATTN + "o_proj.weight", _ATTN + "o_proj.kernel", "transpose", ("heads", "embed")),
+    Rule(_ATTN + "q_proj.bias", _ATTN + "q_proj.bias", "as_is", ("heads",)),
+    Rule(_ATTN + "{k|v}_proj.bias", _ATTN + "{k|v}_proj.bias", "as_is", ("kv_heads",)),
+    Rule(_ATTN + "o_proj.bias", _ATTN + "o_proj.bias", "as_is", ("embed",)),
+    Rule(_FFN + "router.weight", _FFN + "router.kernel", "transpose", ("embed", None)),
+    Rule(_FFN + "experts.gate_up_proj", _FFN + "experts.gate_up_proj", "as_is", ("expert", "embed", "expert_mlp")),
+    Rule(_FFN + "experts.down_proj", _FFN + "experts.down_proj", "as_is", ("expert", "expert_mlp", "embed")),
+    Rule(_SHARED + "{gate|up}_proj.weight", _SHARED + "{gate|up}_proj.kernel", "transpose", ("embed", "mlp")),
+    Rule(_SHARED + "down_proj.weight", _SHARED + "down_proj.kernel", "transpose", ("mlp", "embed")),
+    Rule(_FFN + "{gate|up}_proj.weight", _FFN + "{gate|up}_proj.kernel", "transpose", ("embed", "mlp")),
+    Rule(_FFN + "down_proj.weight", _FFN + "down_proj.kernel", "transpose", ("mlp", "embed")),
+    Rule("model.norm.weight", "model.norm.weight", "as_is", ("embed",)),
+    Rule("lm_head.weight", "lm_head.kernel", "transpose", ("embed", "vocab")),
+    Rule("score.weight", "score.kernel", "transpose", ("embed", None)),
 )
 
-# A multimodal file holds the text model under TEXT_PREFIX, beside parts that a text model has no place for.
-TEXT_PREFIX = "language_model."
-OTHER_PARTS = ("vision_model.", "multi_modal_projector.")
+# A tied head holds the embedding table itself.
+_TIED = {"lm_head.embedding": "model.embed_tokens.embedding"}
 
 
 @dataclasses.dataclass(frozen=True)
-class _Slot:
-    path: str
+class Parameter:
+    """One parameter of a model, or one layer's row of a parameter that is stacked over layers."""
+
+    path: str  # as in an unrolled causal language model, the names that RULES uses
+    own_path: str  # as in its own model
     variable: nnx.Variable[Any]
-    transform: str
+    row: int | None
+    rule: Rule
+    hf_name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        shape = tuple(self.variable.shape)
+        return shape if self.row is None else shape[1:]
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        shape = tuple(self.variable.shape)
-        return shape[::-1] if self.transform == "transpose" else shape
+        """The shape of HF's tensor."""
+        return self.shape[::-1] if self.rule.transform == "transpose" else self.shape
+
+    @property
+    def axes(self) -> tuple[str | None, ...]:
+        """A logical axis for each dimension of the variable."""
+        return self.rule.axes if self.row is None else ("layer", *self.rule.axes)
 
 
-def _slots(model: Any) -> dict[str, _Slot]:
-    """The model's parameters by the HF name of the tensor that fills them."""
-    slots: dict[str, _Slot] = {}
-    for path, variable in _parameters(model):
-        matches = [(name, rule) for rule in RULES if (name := rule.hf_name(path)) is not None]
-        if len(matches) != 1:
-            raise CheckpointError([f"{path}: expected one rule for this parameter, {len(matches)} match"])
-        name, rule = matches[0]
-        slots[name] = _Slot(path, variable, rule.transform)
-    return slots
+def parameters(model: nnx.Module) -> dict[str, Parameter]:
+    """The parameters of a top-level model, built or abstract, by the HF name of the tensor that fills each.
 
-
-def _parameters(model: Any) -> Iterator[tuple[str, nnx.Variable[Any]]]:
-    """Each parameter once; a tied table under the name of the embedding."""
-    tied = model.config.tie_word_embeddings
-    for part in ("model",) if tied else ("model", "lm_head"):
-        flat = nnx.to_flat_state(nnx.state(getattr(model, part), nnx.Param))
-        for path, _ in flat:
-            variable: Any = getattr(model, part)
-            for key in path:
-                variable = getattr(variable, str(key))  # nnx.List keeps its items under their numbers
-            yield ".".join((part, *map(str, path))), variable
-
-
-def load_state_dict(
-    config: Llama4TextConfig, state: Mapping[str, np.ndarray], numerics: Numerics, model_class: Any = None
-) -> Any:
-    """Build the model with the tensors of `state`; see `load_tensors`."""
-    return load_tensors(config, state.items(), numerics, model_class)
-
-
-def load_tensors(
-    config: Llama4TextConfig, named_tensors: Iterable[tuple[str, np.ndarray]], numerics: Numerics, model_class: Any = None
-) -> Any:
-    """Build the model with these tensors, cast to `numerics.param` by NumPy.
-
-    Raises CheckpointError with everything at once: tensors missing, unexpected, given twice, of a wrong shape or kind.
+    A module with an attribute `layer_numbers` holds weights stacked over these layers, as rows of every leading axis.
     """
-    if model_class is None:
-        from jax_llama4.text import Llama4ForCausalLM  # its classes import this file
+    root = getattr(model, "checkpoint_root", "")
+    found: dict[str, Parameter] = {}
+    for keys, _ in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        own_path = ".".join(map(str, keys))
+        node, rows = model, None
+        for depth, key in enumerate(keys):
+            node = getattr(node, str(key))  # nnx.List keeps its items under their numbers
+            if getattr(node, "layer_numbers", None) is not None:
+                rest = ".".join(map(str, keys[depth + 1 :]))
+                rows = [f"model.layers.{number}.{rest}" for number in node.layer_numbers]
+        variable: Any = node
+        for row, path in enumerate(rows or [_TIED.get(root + own_path, root + own_path)]):
+            matches = [(name, rule) for rule in RULES if (name := rule.hf_name(path)) is not None]
+            if len(matches) != 1:
+                raise CheckpointError([f"{path}: expected one rule for this parameter, {len(matches)} match"])
+            name, rule = matches[0]
+            found[name] = Parameter(path, own_path, variable, row if rows else None, rule, name)
+    return found
 
-        model_class = Llama4ForCausalLM
-    # Traced, not run: nothing is drawn or compiled, and every parameter is filled below.
-    model = nnx.eval_shape(lambda: model_class(config, numerics=numerics, rngs=nnx.Rngs(0)))
-    slots = _slots(model)
+
+def abstract_model(model_class: Any, config: Llama4TextConfig, numerics: Numerics, **options: Any) -> Any:
+    """The model with shapes for parameters: traced, not run, so nothing is drawn, compiled or allocated."""
+    return nnx.eval_shape(lambda: model_class(config, numerics=numerics, rngs=nnx.Rngs(0), **options))
+
+
+def param_shardings(
+    config: Llama4TextConfig, mesh: Mesh, rules: Rules | str, model_class: Any = None, **options: Any
+) -> dict[str, NamedSharding]:
+    """Where each parameter lies, by its path in the model; `options` are the constructor's, such as stacked layers.
+
+    A parameter is split as the rules say or refused, never left whole in silence: raises ShardingError naming each
+    parameter, dimension and mesh axis that do not divide. `rules.replace(kv_heads=None)` replicates an axis on purpose.
+    """
+    placement = as_placement(mesh, rules)
+    assert placement is not None
+    model = abstract_model(model_class or default_class(), config, resolve(), **options)
+    return shardings_of(parameters(model), config, placement)
+
+
+def shardings_of(
+    found: Mapping[str, Parameter], config: Llama4TextConfig, placement: Placement
+) -> dict[str, NamedSharding]:
+    """As `param_shardings`, for the parameters of a model."""
+    # What is split is whole heads, and the same experts' columns of gate, up and down.
+    units = {
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "expert_mlp": config.intermediate_size,
+    }
     problems: list[str] = []
-    tensors = _text_tensors(named_tensors, problems)
-    if config.tie_word_embeddings:
-        _drop_tied_copy(tensors, problems)
-
-    problems += [f"{name}: missing, expected {slots[name].stored_shape}" for name in slots if name not in tensors]
-    problems += [f"{name}: unexpected, {tensor.shape}" for name, tensor in tensors.items() if name not in slots]
-    for name, slot in slots.items():
-        tensor = tensors.get(name)
-        if tensor is None:
+    placed: dict[str, NamedSharding] = {}
+    for parameter in found.values():
+        if parameter.own_path in placed:
             continue
-        if tensor.shape != slot.stored_shape:
-            problems.append(f"{name}: expected shape {slot.stored_shape}, got {tensor.shape}")
-        elif not jnp.issubdtype(tensor.dtype, jnp.floating):
-            problems.append(f"{name}: expected floating values, got {tensor.dtype.name}")
+        sharding = placement.sharding(parameter.axes)
+        placed[parameter.own_path] = sharding
+        dimensions = zip(parameter.axes, sharding.spec, parameter.variable.shape, strict=True)
+        for dimension, (logical, entry, size) in enumerate(dimensions):
+            count, ways = units.get(str(logical), size), placement.ways(entry)
+            if count % ways:
+                problems.append(
+                    f"{parameter.own_path}: dimension {dimension} has {count} {logical}, which {ways} devices along "
+                    f"{entry} do not divide; rules.replace({logical}=None) replicates it"
+                )
     if problems:
-        raise CheckpointError(problems)
-
-    for name, slot in slots.items():
-        value = tensors[name].astype(numerics.param)
-        value = np.ascontiguousarray(value.T) if slot.transform == "transpose" else value
-        slot.variable.set_value(jax.device_put(value))
-    return model
+        raise ShardingError(problems)
+    return placed
 
 
-def _text_tensors(pairs: Iterable[tuple[str, np.ndarray]], problems: list[str]) -> dict[str, np.ndarray]:
-    """The text model's tensors by their name in a text-only file."""
-    given = [(name, np.asarray(tensor)) for name, tensor in pairs]
-    multimodal = any(name.startswith(TEXT_PREFIX) for name, _ in given)
-    tensors: dict[str, np.ndarray] = {}
-    for name, tensor in given:
-        if multimodal and name.startswith(OTHER_PARTS):
-            continue
-        name = name.removeprefix(TEXT_PREFIX)
-        if name in tensors:
-            problems.append(f"{name}: given twice, {tensors[name].shape} and {tensor.shape}")
-        tensors[name] = tensor
-    return tensors
+def shard_model(model: Any, mesh: Mesh, rules: Rules | str) -> None:
+    """Move the parameters of a built model onto a mesh, in place; raises as `param_shardings`."""
+    placement = as_placement(mesh, rules)
+    assert placement is not None
+    found = parameters(model)
+    placed = shardings_of(found, model.config, placement)
+    for path, variable in {parameter.own_path: parameter.variable for parameter in found.values()}.items():
+        variable.set_value(jax.device_put(variable[...], placed[path]))
 
 
-def _drop_tied_copy(tensors: dict[str, np.ndarray], problems: list[str]) -> None:
-    """HF: leaves the tied head out of its files, but names it in `state_dict()`; a true copy is accepted."""
-    head = tensors.pop("lm_head.weight", None)
-    table = tensors.get("model.embed_tokens.weight")
-    if head is not None and table is not None and not np.array_equal(head, table):
-        problems.append("lm_head.weight: differs from model.embed_tokens.weight, but tie_word_embeddings is set")
+def default_class() -> Any:
+    """`Llama4ForCausalLM`."""
+    from jax_llama4.heads import Llama4ForCausalLM  # the model classes import this file
 
-
-def to_state_dict(model: Any) -> dict[str, np.ndarray]:
-    """The model's parameters under HF's names and layouts, in the dtype they are held in."""
-    state = {}
-    for name, slot in _slots(model).items():
-        value = np.asarray(slot.variable[...])
-        state[name] = np.ascontiguousarray(value.T) if slot.transform == "transpose" else value
-    return state
-
-
-def read_safetensors(folder: str | Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every tensor of every `*.safetensors` file of a folder; a name held by two files comes twice."""
-    files = sorted(Path(folder).glob("*.safetensors"))
-    if not files:
-        raise CheckpointError([f"{folder}: expected *.safetensors files, found none"])
-    for file in files:
-        with safe_open(file, framework="numpy") as tensors:
-            # Not a mapping, and not iterable in older releases.
-            for name in tensors.keys():  # noqa: SIM118
-                yield name, tensors.get_tensor(name)
+    return Llama4ForCausalLM
