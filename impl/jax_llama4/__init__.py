@@ -1,25 +1,42 @@
 """Llama 4 text model in JAX (Flax NNX): the public names."""
 
 from jax_llama4.attention import Llama4TextAttention
+from jax_llama4.cache import InsertMetadata, TransformerCache, TransformerCacheView, TransformerMetadata
 from jax_llama4.checkpoint import CheckpointError, load_state_dict, load_tensors, read_safetensors, to_state_dict
 from jax_llama4.config import ConfigError, Llama4TextConfig, RopeParameters
 from jax_llama4.decoder import Llama4TextDecoderLayer
-from jax_llama4.masks import Llama4TextMasks, causal_mask, chunked_mask
+from jax_llama4.heads import Llama4ForCausalLM, Llama4ForSequenceClassification
+from jax_llama4.masks import Llama4TextMasks, MaskInfo, causal_mask, chunked_mask
 from jax_llama4.mlp import Llama4TextMLP
+from jax_llama4.modes import MODE_DECODE, MODE_INSERT, MODE_PREFILL, MODE_TRAIN
 from jax_llama4.moe import Llama4Router, Llama4TextExperts, Llama4TextMoe, bmm
 from jax_llama4.norms import Llama4TextL2Norm, Llama4TextRMSNorm
-from jax_llama4.outputs import Llama4CausalLMOutputWithPast, MoeModelOutputWithPast
-from jax_llama4.precision import ROLES, Numerics
+from jax_llama4.outputs import (
+    AttentionLayerOutput,
+    DecoderLayerOutput,
+    Llama4CausalLMOutputWithPast,
+    MoeModelOutputWithPast,
+    SequenceClassifierOutputWithPast,
+)
+from jax_llama4.precision import ROLES, Numerics, resolve
 from jax_llama4.rope import Llama4TextRotaryEmbedding, apply_rotary_emb
 from jax_llama4.taps import Tap
-from jax_llama4.text import Llama4ForCausalLM, Llama4TextModel
+from jax_llama4.text import Llama4TextModel
 
 __all__ = [
+    "MODE_DECODE",
+    "MODE_INSERT",
+    "MODE_PREFILL",
+    "MODE_TRAIN",
     "ROLES",
+    "AttentionLayerOutput",
     "CheckpointError",
     "ConfigError",
+    "DecoderLayerOutput",
+    "InsertMetadata",
     "Llama4CausalLMOutputWithPast",
     "Llama4ForCausalLM",
+    "Llama4ForSequenceClassification",
     "Llama4Router",
     "Llama4TextAttention",
     "Llama4TextConfig",
@@ -32,10 +49,15 @@ __all__ = [
     "Llama4TextMoe",
     "Llama4TextRMSNorm",
     "Llama4TextRotaryEmbedding",
+    "MaskInfo",
     "MoeModelOutputWithPast",
     "Numerics",
     "RopeParameters",
+    "SequenceClassifierOutputWithPast",
     "Tap",
+    "TransformerCache",
+    "TransformerCacheView",
+    "TransformerMetadata",
     "apply_rotary_emb",
     "bmm",
     "causal_mask",
@@ -43,5 +65,6 @@ __all__ = [
     "load_state_dict",
     "load_tensors",
     "read_safetensors",
+    "resolve",
     "to_state_dict",
 ]

@@ -1,6 +1,7 @@
 """Grouped-query attention with HF's eager rounding, rope or attention temperature by kind of layer."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +10,19 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.linear import linear
+from jax_llama4.masks import CHUNKED, MaskInfo, causal_mask, chunked_mask
+from jax_llama4.modes import MODE_TRAIN, Mode
 from jax_llama4.norms import Llama4TextL2Norm
-from jax_llama4.precision import Numerics
-from jax_llama4.rope import apply_rotary_emb
+from jax_llama4.outputs import AttentionLayerOutput
+from jax_llama4.precision import Numerics, resolve
+from jax_llama4.rope import apply_rotary_emb, inverse_frequencies, rotation_table
+from jax_llama4.sharding import shard
 from jax_llama4.taps import Tap
 
 
 def attention_temperature(
-    query_slots: Int[Array, "T"], floor_scale: int, attn_scale: float, numerics: Numerics
-) -> Float[Array, "T"]:
+    query_slots: Int[Array, "*B T"], floor_scale: int, attn_scale: float, numerics: Numerics
+) -> Float[Array, "*B T"]:
     """Factor on the query, 1 for the first floor_scale - 1 slots and growing with the logarithm of the distance.
 
     It follows the slot in the row, padding included, not the rope position. Source: arXiv 2501.19399.
@@ -32,12 +37,25 @@ class Llama4TextAttention(nnx.Module):
     `layer_idx` only selects the kind of layer and is not kept: layers of one kind have equal graph definitions.
     """
 
-    def __init__(self, config: Llama4TextConfig, layer_idx: int, *, numerics: Numerics, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Llama4TextConfig,
+        layer_idx: int,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         self.head_dim = config.head_dim
         self.num_attention_heads = config.num_attention_heads
         self.num_key_value_heads = config.num_key_value_heads
         self.scaling = config.head_dim**-0.5
         self.use_rope = bool(config.no_rope_layers[layer_idx])  # HF: 1 in `no_rope_layers` means the layer uses rope
+        self.layer_type = config.layer_types[layer_idx]
+        self.chunk_size = config.attention_chunk_size if self.layer_type == CHUNKED else None
         self.attn_temperature_tuning = config.attn_temperature_tuning and not self.use_rope
         self.floor_scale = config.floor_scale
         self.attn_scale = config.attn_scale
@@ -53,6 +71,7 @@ class Llama4TextAttention(nnx.Module):
         self.o_proj = project(query_width, config.hidden_size)
         self.use_qk_norm = self.use_rope and config.use_qk_norm
         if self.use_rope:
+            self.rope_parameters = config.rope_parameters
             self.tap_q_rope = Tap()
             self.tap_k_rope = Tap()
         if self.use_qk_norm:
@@ -64,20 +83,39 @@ class Llama4TextAttention(nnx.Module):
     def __call__(
         self,
         hidden_states: Float[Array, "B T D"],
-        mask: Bool[Array, "B T S"],
-        frequencies: Float[Array, "B T R 2"],
-        query_slots: Int[Array, "T"],
-    ) -> Float[Array, "B T D"]:
-        """Attend and project back to D; `mask` is True where a query may see a key.
+        mask_info: Any = None,
+        position_ids: Int[Array, "B T"] | None = None,
+        mode: Mode = MODE_TRAIN,
+        cache_view: Any = None,
+        cache_metadata: Any = None,
+        output_attentions: bool = False,
+        frequencies: Float[Array, "B T R 2"] | None = None,
+        alibi: None = None,
+        *,
+        query_slots: Int[Array, "... T"] | None = None,
+    ) -> AttentionLayerOutput:
+        """Attend and project back to D.
 
-        `frequencies` is read in rope layers only, `query_slots` in layers with a temperature only.
+        `mask_info`: a MaskInfo, real tokens (B, S), or this layer's own mask (B, T, S), True where a query may see a
+        key. `cache_metadata` counts the new tokens already; with a `cache_view`, keys are those of its `extend`.
+        `frequencies`, read in rope layers only, default to those of `position_ids`, and these to the slots; the slots
+        to what the cache says, or 0 … T - 1. `mode` changes nothing here: it is what the model's caller chose.
+        Raises ValueError for an `alibi`: Llama 4 has none.
         """
+        del mode
+        if alibi is not None:
+            raise ValueError("alibi: Llama 4 has no such bias, expected None")
         batch, length, _ = hidden_states.shape
-        query = self.q_proj(hidden_states).reshape(batch, length, self.num_attention_heads, self.head_dim)
-        key = self.k_proj(hidden_states).reshape(batch, length, self.num_key_value_heads, self.head_dim)
-        value = self.v_proj(hidden_states).reshape(batch, length, self.num_key_value_heads, self.head_dim)
+        if query_slots is None:
+            query_slots = jnp.arange(length) if cache_metadata is None else cache_metadata.query_slots(length)
+        mask = self._mask(mask_info, batch, query_slots, cache_view, cache_metadata)
 
+        query = self._heads(self.q_proj(hidden_states), "heads")
+        key = self._heads(self.k_proj(hidden_states), "kv_heads")
+        value = self._heads(self.v_proj(hidden_states), "kv_heads")
         if self.use_rope:
+            if frequencies is None:
+                frequencies = self._frequencies(position_ids, query_slots, batch)
             query = self.tap_q_rope(apply_rotary_emb(query, frequencies, self.numerics))
             key = self.tap_k_rope(apply_rotary_emb(key, frequencies, self.numerics))
         if self.use_qk_norm:
@@ -85,13 +123,51 @@ class Llama4TextAttention(nnx.Module):
             key = self.qk_norm(key)
         if self.attn_temperature_tuning:
             query = self._scale_query(query, query_slots)
+        # What is kept is after rope and norm; the temperature is on the query only, so no key ever changes.
+        query, key = self.tap_query(query), self.tap_key(key)
+        if cache_view is not None:
+            key, value, cache_view = cache_view.extend(key, value, cache_metadata)
 
-        probs = self.tap_probs(self._probabilities(self.tap_query(query), self.tap_key(key), mask))
-        return self.o_proj(self._weighted_values(probs, value))
+        probs = self.tap_probs(self._probabilities(query, key, mask))
+        out = self.o_proj(shard(self._weighted_values(probs, value), "batch", "length", "heads"))
+        return AttentionLayerOutput(
+            attention_output=shard(out, "batch", "length", "embed"),
+            attention_weight=probs if output_attentions else None,
+            cache_view=cache_view,
+        )
 
-    def _scale_query(self, query: Float[Array, "B T N H"], query_slots: Int[Array, "T"]) -> Float[Array, "B T N H"]:
+    def _heads(self, x: Float[Array, "B T W"], axis: str) -> Float[Array, "B T N H"]:
+        return shard(x.reshape(*x.shape[:2], -1, self.head_dim), "batch", "length", axis, "head_dim")
+
+    def _mask(
+        self, mask_info: Any, batch: int, query_slots: Int[Array, "... T"], cache_view: Any, cache_metadata: Any
+    ) -> Bool[Array, "B T S"]:
+        info = MaskInfo.of(mask_info, self.layer_type)
+        length = query_slots.shape[-1]
+        if info.masks is not None:
+            if self.layer_type not in info.masks:
+                raise ValueError(f"mask_info: no mask for {self.layer_type}, only {', '.join(info.masks)}")
+            return info.masks[self.layer_type]
+        if cache_view is not None:
+            if info.attention_mask is not None:
+                raise ValueError("mask_info: with a cache, its metadata says which tokens are real")
+            return cache_metadata.mask(cache_view.size, length, self.chunk_size)
+        real = info.attention_mask
+        real = jnp.ones((batch, length), bool) if real is None else real.astype(bool)
+        slots = jnp.arange(length)
+        return causal_mask(real, slots) if self.chunk_size is None else chunked_mask(real, slots, self.chunk_size)
+
+    def _frequencies(
+        self, position_ids: Int[Array, "B T"] | None, query_slots: Int[Array, "... T"], batch: int
+    ) -> Float[Array, "B T R 2"]:
+        if position_ids is None:
+            position_ids = jnp.broadcast_to(query_slots, (batch, query_slots.shape[-1]))
+        inv_freq = inverse_frequencies(self.rope_parameters, self.head_dim, self.numerics.rope)
+        return rotation_table(position_ids, inv_freq, self.numerics)
+
+    def _scale_query(self, query: Float[Array, "B T N H"], query_slots: Int[Array, "... T"]) -> Float[Array, "B T N H"]:
         factor = attention_temperature(query_slots, self.floor_scale, self.attn_scale, self.numerics)
-        scaled = query.astype(self.numerics.temperature) * factor[None, :, None, None]
+        scaled = query.astype(self.numerics.temperature) * factor[..., None, None]
         return scaled.astype(self.numerics.compute)
 
     def _probabilities(

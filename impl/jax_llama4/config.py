@@ -16,6 +16,7 @@ COMPOSITE_TYPE = "llama4"
 _FILLED_IN: Any = None
 
 LAYER_TYPES = ("chunked_attention", "full_attention")
+PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
 
 _POSITIVE_INTS = (
     "vocab_size hidden_size intermediate_size intermediate_size_mlp num_hidden_layers num_attention_heads "
@@ -76,11 +77,16 @@ class Llama4TextConfig:
     floor_scale: int = 8192
     attn_scale: float = 0.1
     attention_bias: bool = False
+    # Sequence classification only.
+    num_labels: int = _FILLED_IN
+    id2label: tuple[str, ...] = _FILLED_IN
+    problem_type: str | None = None
 
     def __post_init__(self):
         problems: list[str] = []
         self._set(rope_parameters=complete_rope(self.rope_parameters, self.max_position_embeddings, problems))
         self._fill_sizes(problems)
+        self._fill_labels(problems)
         problems += self._wrong_scalars()
         if not problems:  # the lists below are derived from the numbers checked above
             self._fill_layers(problems)
@@ -103,6 +109,23 @@ class Llama4TextConfig:
             self._set(attn_temperature_tuning=bool(self.attn_temperature_tuning))
         if isinstance(self.eos_token_id, list):
             self._set(eos_token_id=tuple(self.eos_token_id))
+
+    def _fill_labels(self, problems: list[str]) -> None:
+        names: Any = self.id2label
+        if isinstance(names, Mapping):  # HF: label names by number, which JSON turns into words
+            names = tuple(names[key] for key in sorted(names, key=int))
+        count = self.num_labels if self.num_labels is not None else len(names) if names is not None else 2
+        if not _is_int(count) or count < 1:
+            problems.append(f"num_labels: expected a positive int, got {count!r}")
+            return
+        names = tuple(f"LABEL_{i}" for i in range(count)) if names is None else tuple(names)
+        if len(names) != count:
+            problems.append(f"id2label: expected {count} names, num_labels of them, got {list(names)}")
+        if self.problem_type is not None and self.problem_type not in PROBLEM_TYPES:
+            problems.append(
+                f"problem_type: expected None or one of {', '.join(PROBLEM_TYPES)}, got {self.problem_type!r}"
+            )
+        self._set(num_labels=count, id2label=names)
 
     def _wrong_scalars(self) -> list[str]:
         problems = [
@@ -240,7 +263,13 @@ class Llama4TextConfig:
         """JSON values under HF's names, derived fields expanded; `from_dict` gives back an equal value."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-        return values | {"rope_parameters": self.rope_parameters.to_dict(), "model_type": MODEL_TYPE}
+        del values["num_labels"]  # HF: the number of names
+        return values | {
+            "rope_parameters": self.rope_parameters.to_dict(),
+            "id2label": {str(i): name for i, name in enumerate(self.id2label)},
+            "label2id": {name: i for i, name in enumerate(self.id2label)},
+            "model_type": MODEL_TYPE,
+        }
 
 
 def _is_int(value: Any) -> bool:

@@ -11,7 +11,7 @@ _BOOKKEEPING = """
 _CALL = """
     output_attentions output_hidden_states cache_implementation use_return_dict chunk_size_feed_forward
     is_encoder_decoder is_decoder add_cross_attention cross_attention_hidden_size tie_encoder_decoder pruned_heads
-    id2label label2id num_labels problem_type prefix sep_token_id decoder_start_token_id
+    label2id prefix sep_token_id decoder_start_token_id
 """
 # Text generation, which older files keep beside the model.
 _GENERATION = """
@@ -26,6 +26,6 @@ IRRELEVANT = frozenset((_BOOKKEEPING + _CALL + _GENERATION).split())
 COMPOSITE_IRRELEVANT = frozenset(
     """
     vision_config boi_token_index eoi_token_index image_token_index boi_token_id eoi_token_id image_token_id
-    tie_word_embeddings pad_token_id bos_token_id eos_token_id initializer_range
+    tie_word_embeddings pad_token_id bos_token_id eos_token_id initializer_range id2label num_labels problem_type
     """.split()
 )

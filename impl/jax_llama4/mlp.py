@@ -1,6 +1,7 @@
 """The gated feed-forward block: dense layers, and the shared expert of the mixture."""
 
 import functools
+from typing import Any
 
 import jax
 from flax import nnx
@@ -8,7 +9,8 @@ from jaxtyping import Array, Float
 
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.linear import linear
-from jax_llama4.precision import Numerics
+from jax_llama4.precision import Numerics, resolve
+from jax_llama4.sharding import shard
 
 
 class SiLUActivation(nnx.Module):
@@ -26,8 +28,17 @@ class Llama4TextMLP(nnx.Module):
     """down(silu(gate(x)) · up(x)), widths D → F → D, no bias."""
 
     def __init__(
-        self, config: Llama4TextConfig, intermediate_size: int | None = None, *, numerics: Numerics, rngs: nnx.Rngs
+        self,
+        config: Llama4TextConfig,
+        intermediate_size: int | None = None,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
     ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         width = config.intermediate_size if intermediate_size is None else intermediate_size
         project = functools.partial(linear, std=config.initializer_range, numerics=numerics, rngs=rngs)
         self.gate_proj = project(config.hidden_size, width)
@@ -36,4 +47,7 @@ class Llama4TextMLP(nnx.Module):
         self.activation_fn = SiLUActivation(numerics)
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-        return self.down_proj(self.activation_fn(self.gate_proj(x)) * self.up_proj(x))
+        hidden = self.activation_fn(self.gate_proj(x)) * self.up_proj(x)
+        # Rows of a batch come as (B, T, F), the shared expert's tokens as (M, F).
+        leading = ("batch", "length") if hidden.ndim == 3 else ("batch",) * (hidden.ndim - 1)
+        return self.down_proj(shard(hidden, *leading, "mlp"))

@@ -1,11 +1,13 @@
 """RMSNorm with a weight, and the weightless per-head norm of queries and keys."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jax_llama4.precision import Numerics
+from jax_llama4.precision import Numerics, resolve
 
 
 def _divide_by_rms(x: Float[Array, "*B D"], eps: float) -> Float[Array, "*B D"]:
@@ -16,7 +18,17 @@ def _divide_by_rms(x: Float[Array, "*B D"], eps: float) -> Float[Array, "*B D"]:
 class Llama4TextRMSNorm(nnx.Module):
     """Divide by the root mean square of the last axis, then multiply by a weight of shape (D,)."""
 
-    def __init__(self, dim: int, eps: float = 1e-5, *, numerics: Numerics, rngs: nnx.Rngs | None = None):
+    def __init__(
+        self,
+        dim: int,
+        eps: float = 1e-5,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        numerics: Numerics | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, None, numerics)
         del rngs  # the weight starts at one; the argument is there so that all constructors look alike
         self.eps = eps
         self.numerics = numerics
@@ -34,9 +46,12 @@ class Llama4TextL2Norm(nnx.Module):
     HF: named after the L2 norm, but it takes the mean of the squares, not their sum.
     """
 
-    def __init__(self, eps: float = 1e-6, *, numerics: Numerics):
+    # Not read: the norm has no weight. Part of the EasyDeL class that this one stands in for.
+    kernel_init = staticmethod(nnx.initializers.ones)
+
+    def __init__(self, eps: float = 1e-6, dtype: Any = None, *, numerics: Numerics | None = None):
         self.eps = eps
-        self.numerics = numerics
+        self.numerics = resolve(dtype, None, None, numerics)
 
     def __call__(self, x: Float[Array, "*B H"]) -> Float[Array, "*B H"]:
         return _divide_by_rms(x.astype(self.numerics.norm), self.eps).astype(self.numerics.compute)

@@ -1,55 +1,78 @@
-"""What the models return: pytrees with HF's field names, absent fields None."""
+"""What the modules return: pytrees with HF's field names, absent fields None."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float
 
+from jax_llama4.pytree import PyTree
 
-@dataclasses.dataclass(frozen=True)
-class ModelOutput:
-    """A frozen dataclass of arrays that is also a pytree."""
-
-    def replace(self, **changes: Any) -> Self:
-        return dataclasses.replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Fields that are present, by name."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        return cls(**data)
+# A TransformerCache or a RaggedPagesCache, or the view of one layer; `Any` because jax builds these from other leaves.
+Cache = Any
+CacheView = Any
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class MoeModelOutputWithPast(ModelOutput):
+class AttentionLayerOutput(PyTree):
+    """Output of `Llama4TextAttention`; the weights where asked for, the view of this layer's cache where given."""
+
+    attention_output: Float[Array, "B T D"]
+    attention_weight: Float[Array, "B N T S"] | None = None
+    cache_view: CacheView = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class DecoderLayerOutput(PyTree):
+    """Output of `Llama4TextDecoderLayer`; `router_logits` where asked for, in mixture layers only."""
+
+    hidden_states: Float[Array, "B T D"]
+    attention_weight: Float[Array, "B N T S"] | None = None
+    router_logits: Float[Array, "M E"] | None = None
+    cache_view: CacheView = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class MoeModelOutputWithPast(PyTree):
     """Output of `Llama4TextModel`.
 
     `hidden_states`, where asked for, are L + 1 arrays: embeddings, outputs of layers 0 … L - 2, and the last layer's
-    output after the final norm. `router_logits` has one (M, E) array per mixture layer, M = B · T.
+    output after the final norm. `attentions` are L arrays (B, N, T, S); under a cache S counts its entries.
+    `router_logits` has one (M, E) array per mixture layer, M = B · T.
     """
 
     last_hidden_state: Float[Array, "B T D"]
-    past_key_values: None = None
+    past_key_values: Cache = None
     hidden_states: tuple[Float[Array, "B T D"], ...] | None = None
-    attentions: None = None
+    attentions: tuple[Float[Array, "B N T S"], ...] | None = None
     router_logits: tuple[Float[Array, "M E"], ...] | None = None
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Llama4CausalLMOutputWithPast(ModelOutput):
-    """Output of `Llama4ForCausalLM`; the text model fills neither cache, attentions nor image features."""
+class Llama4CausalLMOutputWithPast(PyTree):
+    """Output of `Llama4ForCausalLM`, which leaves the image features None; fields as in `MoeModelOutputWithPast`."""
 
     loss: Float[Array, ""] | None = None
     logits: Float[Array, "B T V"] | None = None
-    past_key_values: None = None
+    past_key_values: Cache = None
     hidden_states: tuple[Float[Array, "B T D"], ...] | None = None
-    attentions: None = None
-    image_hidden_states: None = None
+    attentions: tuple[Float[Array, "B N T S"], ...] | None = None
+    image_hidden_states: Float[Array, "I P D"] | None = None
+    router_logits: tuple[Float[Array, "M E"], ...] | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SequenceClassifierOutputWithPast(PyTree):
+    """Output of `Llama4ForSequenceClassification`: one row of logits a sequence."""
+
+    loss: Float[Array, ""] | None = None
+    logits: Float[Array, "B L"] | None = None
+    past_key_values: Cache = None
+    hidden_states: tuple[Float[Array, "B T D"], ...] | None = None
+    attentions: tuple[Float[Array, "B N T S"], ...] | None = None
     router_logits: tuple[Float[Array, "M E"], ...] | None = None

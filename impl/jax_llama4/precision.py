@@ -66,3 +66,26 @@ class Numerics:
         ]
         if narrowed:
             raise ValueError(f"JAX would narrow {', '.join(narrowed)}: set jax_enable_x64, or choose a narrower dtype")
+
+
+def resolve(
+    dtype: Any = None, param_dtype: Any = None, precision: Any = None, numerics: Numerics | None = None
+) -> Numerics:
+    """What the constructors make of their arguments: `numerics` as it is, or HF's dtype flow in `dtype`.
+
+    `dtype` defaults to float32 and `param_dtype` to `dtype`; a `precision` of None is the default of `Numerics`.
+    Raises ValueError where `numerics` is given beside any of the others, which it already says.
+    """
+    given = {"dtype": dtype, "param_dtype": param_dtype, "precision": precision}
+    said = [name for name, value in given.items() if value is not None]
+    if numerics is not None:
+        if said:
+            raise ValueError(f"numerics already says {', '.join(said)}: give one or the other")
+        return numerics
+    resolved = Numerics.like_hf(HF_ISLAND if dtype is None else dtype)
+    changes: dict[str, Any] = {}
+    if param_dtype is not None:
+        changes["param"] = param_dtype
+    if precision is not None:
+        changes["precision"] = precision
+    return dataclasses.replace(resolved, **changes)

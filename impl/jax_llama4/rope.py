@@ -47,6 +47,15 @@ def _stretch_slow_pairs(inv_freq: np.ndarray, rope: RopeParameters) -> np.ndarra
     return np.where(slow, inv_freq / factor, np.where(between, smoothed, inv_freq))
 
 
+def rotation_table(
+    position_ids: Int[Array, "B T"], inv_freq: np.ndarray, numerics: Numerics
+) -> Float[Array, "B T R 2"]:
+    """cos and sin of each position times each inverse frequency."""
+    angles = position_ids.astype(numerics.rope)[..., None] * jnp.asarray(inv_freq)
+    # HF: a complex number; it also multiplies by an attention factor, which is 1 for both supported rope types.
+    return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
 class Llama4TextRotaryEmbedding(nnx.Module):
     """From positions to one (cos, sin) per pair of head dimensions.
 
@@ -64,9 +73,7 @@ class Llama4TextRotaryEmbedding(nnx.Module):
         return inverse_frequencies(self.rope_parameters, self.head_dim, self.numerics.rope)
 
     def __call__(self, position_ids: Int[Array, "B T"]) -> Float[Array, "B T R 2"]:
-        angles = position_ids.astype(self.numerics.rope)[..., None] * jnp.asarray(self.inv_freq)
-        # HF: a complex number; it also multiplies by an attention factor, which is 1 for both supported rope types.
-        return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+        return rotation_table(position_ids, self.inv_freq, self.numerics)
 
 
 def apply_rotary_emb(

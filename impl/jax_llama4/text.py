@@ -1,35 +1,54 @@
-"""The text model: embedding, decoder stack, final norm; and the causal language model with its head and loss."""
+"""The text model without a head: embedding, decoder stack, final norm."""
 
-import jax
+from typing import Any, NoReturn
+
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Integer
 
+from jax_llama4.cache import InsertMetadata, TransformerCache
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
-from jax_llama4.linear import linear, normal_init
-from jax_llama4.masks import Llama4TextMasks
+from jax_llama4.linear import normal_init
+from jax_llama4.masks import Llama4TextMasks, MaskInfo
+from jax_llama4.modes import MODE_INSERT, MODE_PREFILL, CacheKind, Mode, resolve_mode
 from jax_llama4.norms import Llama4TextRMSNorm
-from jax_llama4.outputs import Llama4CausalLMOutputWithPast, MoeModelOutputWithPast
-from jax_llama4.precision import Numerics
+from jax_llama4.outputs import MoeModelOutputWithPast
+from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
-
-# HF: `ignore_index` of its loss: a label that does not count.
-IGNORED_LABEL = -100
+from jax_llama4.sharding import shard
+from jax_llama4.stack import remat_policy, run_unrolled
 
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
 
 
 class Llama4TextModel(Pretrained, nnx.Module):
-    """Decoder stack without a head."""
+    """Decoder stack without a head.
+
+    `remat_policy` names a member of `jax.checkpoint_policies`: what the backward pass keeps of each layer instead of
+    computing it again. None keeps everything.
+    """
 
     checkpoint_root = "model."
 
-    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Llama4TextConfig,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
+        remat_policy: str | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
         self.config = config
         self.numerics = numerics
+        self.remat_policy = _checked_policy(remat_policy)
         self.embed_tokens = nnx.Embed(
             config.vocab_size,
             config.hidden_size,
@@ -51,49 +70,93 @@ class Llama4TextModel(Pretrained, nnx.Module):
     def __call__(
         self,
         input_ids: Int[Array, "B T"] | None = None,
-        attention_mask: Bool[Array, "B T"] | Integer[Array, "B T"] | None = None,
+        attention_mask: Bool[Array, "B S"] | Integer[Array, "B S"] | None = None,
         position_ids: Int[Array, "B T"] | None = None,
         inputs_embeds: Float[Array, "B T D"] | None = None,
         *,
+        mask_info: MaskInfo | None = None,
+        mode: Mode | None = None,
+        past_key_values: Any = None,
+        cache_metadata: Any = None,
+        output_attentions: bool = False,
         output_hidden_states: bool = False,
         output_router_logits: bool | None = None,
     ) -> MoeModelOutputWithPast:
         """Run the stack on exactly one of `input_ids` and `inputs_embeds`.
 
-        `attention_mask` is nonzero where a token is real. Positions default to the slot in the row, padding included.
+        `attention_mask` is nonzero where a token is real: (B, T), or with a cache also (B, max_length) for all slots.
+        Positions default to the slot in the row, padding included. `mask_info` says the same as `attention_mask`, or
+        brings finished masks by attention type. `mode` is inferred where it is None. `past_key_values` is a cache; a
+        RaggedPagesCache needs its `cache_metadata`, and mode insert an InsertMetadata with the rows to replace.
         Raises ValueError for shapes that do not fit. A token id of V or more cannot be refused inside a compiled
-        program: its row is NaN, and a negative one counts from the end.
+        program, nor a slot that the cache has no room for: its row is NaN. A negative id counts from the end.
         """
         hidden_states = self._embed(input_ids, inputs_embeds)
         batch, length, _ = hidden_states.shape
-        _check_same_shape("attention_mask", attention_mask, (batch, length))
         _check_same_shape("position_ids", position_ids, (batch, length))
-        query_slots = jnp.arange(length)
+        if mask_info is not None and mask_info.attention_mask is not None:
+            if attention_mask is not None:
+                raise ValueError("attention_mask: given twice, also in mask_info")
+            attention_mask = mask_info.attention_mask
+        kind = (
+            "none" if past_key_values is None else "dense" if isinstance(past_key_values, TransformerCache) else "paged"
+        )
+        mode = resolve_mode(mode, length, kind)
+        running, cache = past_key_values, past_key_values
+        if mode == MODE_INSERT:
+            if not isinstance(cache_metadata, InsertMetadata):
+                raise ValueError(f"mode {mode}: expected cache_metadata=InsertMetadata(rows), got {cache_metadata!r}")
+            cache = running.empty_like(batch)
+
+        if cache is None:
+            _check_same_shape("attention_mask", attention_mask, (batch, length))
+            metadata, query_slots, views = None, jnp.arange(length), (None,) * self.config.num_hidden_layers
+        else:
+            metadata = cache.metadata.append(length, attention_mask)
+            query_slots, views = metadata.query_slots(length), cache.views
+            fits = metadata.fits(length)[..., None]
+            hidden_states = jnp.where(fits, hidden_states, jnp.full_like(hidden_states, jnp.nan))
         if position_ids is None:
             position_ids = jnp.broadcast_to(query_slots, (batch, length))
-        if attention_mask is None:
-            attention_mask = jnp.ones((batch, length), dtype=bool)
-
-        masks = self.masks(attention_mask.astype(bool), query_slots)
-        frequencies = self.rotary_emb(position_ids)
+        if mask_info is None or mask_info.masks is None:
+            mask_info = MaskInfo(masks=self._masks(attention_mask, query_slots, views, metadata, (batch, length)))
         if output_router_logits is None:
             output_router_logits = self.config.output_router_logits
-        entering, router_logits = [], []
-        for layer, layer_type in zip(self.layers, self.config.layer_types, strict=True):
-            entering.append(hidden_states)
-            arguments = (hidden_states, masks[layer_type], frequencies, query_slots)
-            if output_router_logits:
-                hidden_states, logits = layer._forward(*arguments)
-                router_logits.extend([] if logits is None else [logits])
-            else:
-                hidden_states = layer(*arguments)
-        hidden_states = self.norm(hidden_states)
-        return MoeModelOutputWithPast(
-            last_hidden_state=hidden_states,
-            # HF: the last layer's output appears only after the final norm.
-            hidden_states=(*entering, hidden_states) if output_hidden_states else None,
-            router_logits=tuple(router_logits) if output_router_logits else None,
+
+        shared = {
+            "mask_info": mask_info,
+            "mode": MODE_PREFILL if mode == MODE_INSERT else mode,
+            "cache_metadata": metadata,
+            "output_attentions": output_attentions,
+            "output_router_logits": output_router_logits,
+            "frequencies": self.rotary_emb(position_ids),
+            "query_slots": query_slots,
+        }
+        out = run_unrolled(
+            self.layers, self.remat_policy, shard(hidden_states, "batch", "length", "embed"), views, shared
         )
+        if cache is not None:
+            cache = cache.replace(views=out.views, metadata=metadata)
+            if mode == MODE_INSERT:
+                cache = running.insert(cache_metadata.rows, cache)
+        last = self.norm(out.hidden_states)
+        return MoeModelOutputWithPast(
+            last_hidden_state=last,
+            past_key_values=cache,
+            # HF: the last layer's output appears only after the final norm.
+            hidden_states=(*out.entering, last) if output_hidden_states else None,
+            attentions=out.attentions if output_attentions else None,
+            router_logits=out.router_logits if output_router_logits else None,
+        )
+
+    def _masks(
+        self, attention_mask: Any, query_slots: Any, views: tuple[Any, ...], metadata: Any, tokens: tuple[int, int]
+    ) -> dict[str, Bool[Array, "B T S"]]:
+        if metadata is None:
+            real = jnp.ones(tokens, dtype=bool) if attention_mask is None else attention_mask.astype(bool)
+            return self.masks(real, query_slots)
+        sizes = {kind: view.size for kind, view in zip(self.config.layer_types, views, strict=True)}
+        return self.masks.under_cache(metadata, tokens[1], sizes)
 
     def _embed(self, input_ids: Array | None, inputs_embeds: Array | None) -> Float[Array, "B T D"]:
         if input_ids is not None and inputs_embeds is not None:
@@ -111,79 +174,42 @@ class Llama4TextModel(Pretrained, nnx.Module):
             raise ValueError(f"inputs_embeds: expected a non-empty (batch, length, {width}), got {shape}")
         return inputs_embeds.astype(self.numerics.compute)
 
-
-class Llama4TiedHead(nnx.Module):
-    """Logits from the embedding table itself; the table is shared with `embed_tokens`, not copied."""
-
-    def __init__(self, embed_tokens: nnx.Embed, *, numerics: Numerics):
-        self.embedding = embed_tokens.embedding
-        self.numerics = numerics
-
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
-        table = self.embedding[...].astype(self.numerics.compute)
-        return jnp.einsum("btd,vd->btv", x, table, precision=self.numerics.precision)
-
-
-class Llama4ForCausalLM(Pretrained, nnx.Module):
-    """Text model with a language-modelling head."""
-
-    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
-        self.config = config
-        self.numerics = numerics
-        self.model = Llama4TextModel(config, numerics=numerics, rngs=rngs)
-        if config.tie_word_embeddings:
-            self.lm_head = Llama4TiedHead(self.model.embed_tokens, numerics=numerics)
-        else:
-            std = config.initializer_range
-            self.lm_head = linear(config.hidden_size, config.vocab_size, std=std, numerics=numerics, rngs=rngs)
-
-    def __call__(
+    def init_cache(
         self,
-        input_ids: Int[Array, "B T"] | None = None,
-        attention_mask: Bool[Array, "B T"] | Integer[Array, "B T"] | None = None,
-        position_ids: Int[Array, "B T"] | None = None,
-        labels: Int[Array, "B T"] | None = None,
-        inputs_embeds: Float[Array, "B T D"] | None = None,
-        *,
-        output_hidden_states: bool = False,
-        output_router_logits: bool | None = None,
-    ) -> Llama4CausalLMOutputWithPast:
-        """Logits for every position in the compute dtype and, given `labels`, the next-token loss.
-
-        Inputs and errors are those of `Llama4TextModel`. Labels are shifted here, not by the caller.
-        """
-        outputs = self.model(
-            input_ids,
-            attention_mask,
-            position_ids,
-            inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            output_router_logits=output_router_logits,
-        )
-        logits = self.lm_head(outputs.last_hidden_state)
-        loss = None
-        if labels is not None:
-            _check_same_shape("labels", labels, logits.shape[:2])
-            loss = causal_lm_loss(logits, labels, self.numerics)
-        return Llama4CausalLMOutputWithPast(
-            loss=loss,
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            router_logits=outputs.router_logits,
+        batch_size: int,
+        max_length: int,
+        starts: int | Array | None = None,
+        shardings: Sharding | dict[str, Sharding] | None = None,
+        pad_token_id: int | None = None,
+    ) -> TransformerCache:
+        """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
+        return TransformerCache.init_cache(
+            self.config, batch_size, max_length, starts, shardings, pad_token_id, dtype=self.numerics.compute
         )
 
+    def get_encoder(self) -> NoReturn:
+        raise NotImplementedError("Llama4TextModel is decoder-only: it has no encoder")
 
-def causal_lm_loss(logits: Float[Array, "B T V"], labels: Int[Array, "B T"], numerics: Numerics) -> Float[Array, ""]:
-    """Mean cross entropy of token t + 1 given the logits at t, over labels other than -100.
+    def get_decoder(self) -> "Llama4TextModel":
+        return self
 
-    Where no label counts it is NaN. HF: the same.
-    """
-    log_probs = jax.nn.log_softmax(logits[:, :-1].astype(numerics.loss), axis=-1)
-    targets = labels[:, 1:]
-    counted = targets != IGNORED_LABEL
-    picked = jnp.take_along_axis(log_probs, jnp.where(counted, targets, 0)[..., None], axis=-1)[..., 0]
-    total = jnp.sum(jnp.where(counted, picked, jnp.zeros_like(picked)))
-    return -total / jnp.sum(counted).astype(numerics.loss)
+    def get_lm_head(self) -> NoReturn:
+        raise NotImplementedError("Llama4TextModel has no head: Llama4ForCausalLM has one")
+
+    def get_embedding(self) -> nnx.Embed:
+        return self.embed_tokens
+
+
+def _kind_of(cache: Any) -> CacheKind:
+    if cache is None:
+        return "none"
+    return "dense" if isinstance(cache, TransformerCache) else "paged"
+
+
+def _checked_policy(name: str | None) -> str | None:
+    if name is not None:
+        remat_policy(name)
+    return name
 
 
 def _check_same_shape(name: str, value: Array | None, tokens: tuple[int, ...]) -> None:

@@ -44,8 +44,8 @@ FAULTS = (
     Fault(
         "chunk mask off by one",
         "masks.py",
-        "query_chunk = (query_slots[None, :] - first_real[:, None]) // chunk_size",
-        "query_chunk = (query_slots[None, :] + 1 - first_real[:, None]) // chunk_size",
+        "query_chunk = (query_slots - starts[:, None]) // chunk_size",
+        "query_chunk = (query_slots + 1 - starts[:, None]) // chunk_size",
         "masks:out.chunked",
     ),
     Fault(

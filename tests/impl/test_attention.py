@@ -16,8 +16,8 @@ ROPE, NO_ROPE = 0, 3
 
 
 @nnx.jit
-def call(module, *arguments):
-    return module(*arguments)
+def call(module, *arguments, **named):
+    return module(*arguments, **named)
 
 
 def attend(layer_idx: int, mask, numerics=FLOAT64):
@@ -26,8 +26,10 @@ def attend(layer_idx: int, mask, numerics=FLOAT64):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((1, length, 12)), dtype=numerics.compute)
     turns = jnp.ones((1, length, 2, 2), dtype=numerics.rope)
     run = nnx.capture(call, nnx.Intermediate, method_outputs=nnx.Intermediate)
-    out, taps = run(module, x, mask, turns, jnp.arange(length))
-    return out, {path[0]: value.get_value() for path, value in nnx.to_flat_state(taps) if len(path) == 2}
+    out, taps = run(module, x, mask, frequencies=turns)
+    return out.attention_output, {
+        path[0]: value.get_value() for path, value in nnx.to_flat_state(taps) if len(path) == 2
+    }
 
 
 def causal():

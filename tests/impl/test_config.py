@@ -89,7 +89,7 @@ def test_from_hf_reads_any_object_with_to_dict():
         def to_dict(self):
             return {"num_hidden_layers": 2, "architectures": ["Llama4ForCausalLM"], "id2label": {0: "a"}}
 
-    assert Llama4TextConfig.from_hf(Hf()) == Llama4TextConfig(num_hidden_layers=2)
+    assert Llama4TextConfig.from_hf(Hf()) == Llama4TextConfig(num_hidden_layers=2, id2label=["a"])
 
 
 def test_all_unknown_keys_and_wrong_values_are_named_at_once():

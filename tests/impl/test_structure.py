@@ -45,9 +45,9 @@ def test_a_program_compiled_for_one_layer_serves_all_of_its_kind():
     traced = []
 
     @nnx.jit
-    def run(layer, *arguments):
+    def run(layer, hidden_states, mask, frequencies, query_slots):
         traced.append(layer)
-        return layer(*arguments)
+        return layer(hidden_states, mask, frequencies=frequencies, query_slots=query_slots)
 
     arguments = (
         jnp.ones((1, 3, config.hidden_size), dtype=BFLOAT16.compute),
@@ -74,7 +74,7 @@ def test_a_scout_sized_layer_runs_abstractly():
     config = Llama4TextConfig()
     struct = jax.ShapeDtypeStruct
     out = nnx.eval_shape(
-        lambda layer, *arguments: layer(*arguments),
+        lambda layer, x, mask, turns, slots: layer(x, mask, frequencies=turns, query_slots=slots).hidden_states,
         abstract_layer(config, 0),
         struct((2, 16384, 5120), BFLOAT16.compute),
         struct((2, 16384, 16384), bool),

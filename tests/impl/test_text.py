@@ -8,7 +8,7 @@ from flax import nnx
 from impl_cases import CONFIGS, PROMPT
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
-from jax_llama4.text import causal_lm_loss
+from jax_llama4.losses import causal_lm_loss
 
 from limits import limit
 
