@@ -2,10 +2,11 @@
 
 from jax_llama4.attention import Llama4TextAttention
 from jax_llama4.cache import InsertMetadata, TransformerCache, TransformerCacheView, TransformerMetadata
-from jax_llama4.checkpoint import CheckpointError, load_state_dict, load_tensors, read_safetensors, to_state_dict
+from jax_llama4.checkpoint import CheckpointError, param_shardings, shard_model
 from jax_llama4.config import ConfigError, Llama4TextConfig, RopeParameters
 from jax_llama4.decoder import Llama4TextDecoderLayer
 from jax_llama4.heads import Llama4ForCausalLM, Llama4ForSequenceClassification
+from jax_llama4.loading import Progress, load_state_dict, load_tensors, read_safetensors, to_state_dict
 from jax_llama4.masks import Llama4TextMasks, MaskInfo, causal_mask, chunked_mask
 from jax_llama4.mlp import Llama4TextMLP
 from jax_llama4.modes import MODE_DECODE, MODE_INSERT, MODE_PREFILL, MODE_TRAIN
@@ -20,6 +21,7 @@ from jax_llama4.outputs import (
 )
 from jax_llama4.precision import ROLES, Numerics, resolve
 from jax_llama4.rope import Llama4TextRotaryEmbedding, apply_rotary_emb
+from jax_llama4.sharding import Rules, ShardingError, combine, make_mesh, shard, use_mesh
 from jax_llama4.taps import Tap
 from jax_llama4.text import Llama4TextModel
 
@@ -52,8 +54,11 @@ __all__ = [
     "MaskInfo",
     "MoeModelOutputWithPast",
     "Numerics",
+    "Progress",
     "RopeParameters",
+    "Rules",
     "SequenceClassifierOutputWithPast",
+    "ShardingError",
     "Tap",
     "TransformerCache",
     "TransformerCacheView",
@@ -62,9 +67,15 @@ __all__ = [
     "bmm",
     "causal_mask",
     "chunked_mask",
+    "combine",
     "load_state_dict",
     "load_tensors",
+    "make_mesh",
+    "param_shardings",
     "read_safetensors",
     "resolve",
+    "shard",
+    "shard_model",
     "to_state_dict",
+    "use_mesh",
 ]
