@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
-from jax_llama4.checkpoint import to_state_dict
+from jax_llama4.loading import to_state_dict
 from paritygate.core.cell import DtypePolicy
 
 
