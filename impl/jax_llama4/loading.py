@@ -180,11 +180,11 @@ def _put(tensor: Tensor, parameter: Parameter, dtype: np.dtype, sharding: Any) -
     transposed = parameter.rule.transform == "transpose"
     if sharding is None:
         return jax.device_put(_block(tensor, (), transposed, dtype))
-    devices_of: dict[tuple[slice, ...], list[Any]] = {}
+    blocks: dict[str, tuple[Any, list[Any]]] = {}
     for device, index in sharding.addressable_devices_indices_map(parameter.shape).items():
-        devices_of.setdefault(index, []).append(device)
+        blocks.setdefault(str(index), (index, []))[1].append(device)
     parts: list[jax.Array] = []
-    for index, devices in devices_of.items():
+    for index, devices in blocks.values():
         block = _block(tensor, index, transposed, dtype)
         parts += [jax.device_put(block, device) for device in devices]
         jax.block_until_ready(parts)  # so that the block can go before the next one comes

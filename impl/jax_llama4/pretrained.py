@@ -31,10 +31,17 @@ class Pretrained:
 
     @classmethod
     def from_state_dict(
-        cls, config: Llama4TextConfig, state: Mapping[str, Any], *, numerics: Numerics, **options: Any
+        cls,
+        config: Llama4TextConfig,
+        state: Mapping[str, Any],
+        *,
+        numerics: Numerics,
+        mesh: Mesh | None = None,
+        rules: Rules | str | None = None,
+        **options: Any,
     ) -> Self:
         """Build the model from HF tensors by name; raises CheckpointError. See `loading.load_tensors`."""
-        return load_state_dict(config, state, numerics, cls, **options)
+        return load_state_dict(config, state, numerics, cls, placement=as_placement(mesh, rules), **options)
 
     @classmethod
     def from_pretrained(

@@ -1,0 +1,83 @@
+"""Child process with eight devices: one small model under every rule set; writes NAME.npz and NAME.json for each.
+
+Usage: python mesh_run.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import impl_cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, combine, make_mesh, use_mesh
+from jax_llama4.checkpoint import parameters
+
+# Two layers of all kinds: rope and dense, no rope and a mixture; all that a rule splits is even.
+CONFIG = Llama4TextConfig.from_dict(
+    impl_cases.CONFIGS["scout"]
+    | {
+        "num_hidden_layers": 2,
+        "no_rope_layer_interval": 2,
+        "interleave_moe_layer_step": 2,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "vocab_size": 64,
+    }
+)
+RULE_SETS = {
+    **{name: (name,) for name in ("single", "data", "fsdp", "tensor", "expert", "sequence")},
+    "fsdp+tensor+expert": ("fsdp", "tensor", "expert"),
+    "data+tensor+sequence": ("data", "tensor", "sequence"),
+}
+NUMERICS = Numerics.uniform("float64")
+BATCH, LENGTH = 4, 14  # one chunk of 8 and the most of a second
+
+
+def mesh_axes(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Three axes of which the first are those that the rule sets use."""
+    used = [name for name in names if name != "single"]
+    return tuple([*used, *(name for name in ("data", "fsdp", "tensor") if name not in used)][:3])
+
+
+def steps(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """Logits of all tokens at once, then of the last one after a cache was filled with those before it."""
+    model = nnx.merge(graph, state)
+    prefilled = model(ids[:, :-1], mask[:, :-1], past_key_values=model.init_cache(BATCH, LENGTH))
+    decoded = model(ids[:, -1:], past_key_values=prefilled.past_key_values)
+    return {"forward": model(ids, mask).logits, "prefill": prefilled.logits, "decode": decoded.logits}
+
+
+def main(folder: Path) -> None:
+    ids = jnp.asarray(np.random.default_rng(3).integers(1, CONFIG.vocab_size, (BATCH, LENGTH)))
+    mask = jnp.ones_like(ids).at[1, :3].set(0)
+    abstract = nnx.eval_shape(lambda: Llama4ForCausalLM(CONFIG, numerics=NUMERICS, rngs=nnx.Rngs(0)))
+    shapes = {name: parameter.stored_shape for name, parameter in parameters(abstract).items()}
+    state = impl_cases.draw_weights(shapes)
+    for name, sets in {"one device": ("single",), **RULE_SETS}.items():
+        alone = name == "one device"
+        mesh, rules = (None, None) if alone else (make_mesh((2, 2, 2), mesh_axes(sets)), combine(*sets))
+        model = Llama4ForCausalLM.from_state_dict(CONFIG, state, numerics=NUMERICS, mesh=mesh, rules=rules)
+        graph, params = nnx.split(model)
+        with use_mesh(mesh, rules):
+            found = jax.jit(steps, static_argnums=0)(graph, params, ids, mask)
+        np.savez(folder / f"{name}.npz", **{key: np.asarray(value) for key, value in found.items()})
+        on = {
+            parameter.own_path: {
+                "shape": parameter.variable.shape,
+                "blocks": sorted({block.data.shape for block in parameter.variable[...].addressable_shards}),
+                "devices": len(parameter.variable[...].devices()),
+            }
+            for parameter in parameters(model).values()
+        }
+        (folder / f"{name}.json").write_text(json.dumps(on))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,186 @@
+"""Sharding: rules from logical axes to mesh axes, what `shard` does with them, and every rule set on eight devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from impl_cases import CONFIGS
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
+from mesh_run import CONFIG, RULE_SETS
+
+from jax_llama4 import (
+    Llama4ForCausalLM,
+    Llama4TextConfig,
+    Numerics,
+    Rules,
+    ShardingError,
+    combine,
+    make_mesh,
+    param_shardings,
+    shard,
+    shard_model,
+    use_mesh,
+)
+from jax_llama4.sharding import RULES
+
+from limits import limit
+
+SCOUT = Llama4TextConfig()
+FULL = combine("fsdp", "tensor", "expert")
+
+
+def abstract_mesh(**axes: int) -> AbstractMesh:
+    return AbstractMesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
+
+
+def test_a_mesh_axis_splits_the_first_dimension_that_asks_for_it():
+    assert FULL.spec(("batch", "length", "embed")) == PartitionSpec(("fsdp", "expert"), None, None)
+    assert FULL.spec(("embed", "mlp")) == PartitionSpec("fsdp", "tensor")
+    assert FULL.spec(("expert", "batch", "embed")) == PartitionSpec("expert", "fsdp", None)
+    assert FULL.spec((None, "layer")) == PartitionSpec(None, None)
+
+
+def test_combined_sets_split_a_shared_axis_over_both_and_an_axis_can_be_replicated():
+    assert combine("data", "fsdp").mesh_axes("batch") == ("data", "fsdp")
+    assert combine("data", "data") == RULES["data"]
+    assert combine("single") == RULES["single"] == Rules()
+    assert FULL.replace(kv_heads=None).mesh_axes("kv_heads") == ()
+    assert FULL.replace(kv_heads=None).mesh_axes("heads") == ("tensor",)
+    assert hash(combine("fsdp")) == hash(RULES["fsdp"])
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: Rules.of(embd="fsdp"), "embd: no such logical axis, expected embed"),
+        (lambda: combine("tenser"), "tenser: no such rule set, expected tensor"),
+        (lambda: FULL.spec(("batch", "lenght")), "lenght: no such logical axis, expected length"),
+        (lambda: shard(jnp.ones(3), "lenght"), "lenght: no such logical axis, expected length"),
+        (
+            lambda: param_shardings(SCOUT, abstract_mesh(data=2, tensor=2), "fsdp"),
+            "batch → fsdp: the mesh has no such axis, only data, tensor\n"
+            "  embed → fsdp: the mesh has no such axis, only data, tensor",
+        ),
+        (lambda: use_mesh(make_mesh((1,), ("data",))).__enter__(), "a mesh {'data': 1} is given, but no rules"),
+        (lambda: use_mesh(None, "data").__enter__(), "rules are given, but no mesh for them"),
+    ],
+)
+def test_wrong_names_are_named_with_the_near_ones(act, message):
+    with pytest.raises(ShardingError) as caught:
+        act()
+    assert str(caught.value).startswith(f"sharding does not fit:\n  {message}")
+
+
+def test_without_a_mesh_shard_gives_its_argument_back_but_counts_dimensions():
+    x = jnp.ones((2, 3))
+    assert shard(x, "batch", None) is x
+    with pytest.raises(ValueError, match=r"shard: expected one logical axis a dimension of \(2, 3\), got \('batch',\)"):
+        shard(x, "batch")
+
+
+def test_a_function_traced_without_a_mesh_is_traced_again_under_one():
+    traced = []
+
+    @jax.jit
+    def run(x):
+        traced.append(x)
+        return shard(x, "batch")
+
+    x, mesh = jnp.ones(4), make_mesh((1,), ("data",))
+    plain = run(x)
+    with use_mesh(mesh, "data"):
+        assert run(x).sharding.mesh == mesh
+        with use_mesh(None):
+            assert run(x).sharding == plain.sharding
+        run(x)
+    run(x)
+    assert len(traced) == 2
+    assert mesh.axis_types == (AxisType.Auto,)
+
+
+def test_published_models_split_over_a_pod_without_a_device():
+    maverick = Llama4TextConfig(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False)
+    placed = param_shardings(maverick, abstract_mesh(fsdp=4, tensor=8, expert=16), FULL)
+    experts = placed["model.layers.1.feed_forward.experts.gate_up_proj"]
+    assert experts.spec == PartitionSpec("expert", "fsdp", "tensor")
+    assert experts.shard_shape((128, 5120, 2 * 8192)) == (8, 1280, 2048)
+    assert placed["model.layers.0.self_attn.k_proj.kernel"].spec == PartitionSpec("fsdp", "tensor")
+
+
+def test_what_does_not_divide_is_refused_all_at_once_or_replicated_on_request():
+    # 40 query heads, 8 kv heads: dimensions of 5120 and 1024, which 16 would divide, but not into whole heads.
+    mesh = abstract_mesh(tensor=16)
+    config = Llama4TextConfig(num_hidden_layers=1, vocab_size=202049)
+    with pytest.raises(ShardingError) as caught:
+        param_shardings(config, mesh, "tensor")
+    parameter, rest = caught.value.problems[0].split(": ")
+    assert parameter == "lm_head.kernel"
+    assert rest == (
+        "dimension 1 has 202049 vocab, which 16 devices along tensor do not divide; "
+        "rules.replace(vocab=None) replicates it"
+    )
+    found = {(line.split(":")[0].split(".", 1)[1], line.split()[4]) for line in caught.value.problems[1:]}
+    attention = "layers.0.self_attn."
+    assert found == {("embed_tokens.embedding", "202049")} | {
+        (f"{attention}{name}_proj.kernel", count) for name, count in dict(q="40", o="40", k="8", v="8").items()
+    }
+    rules = RULES["tensor"].replace(vocab=None, heads=None, kv_heads=None)
+    placed = param_shardings(config, mesh, rules)
+    assert placed["model.layers.0.self_attn.q_proj.kernel"].spec == PartitionSpec(None, None)
+    assert placed["model.layers.0.feed_forward.experts.down_proj"].spec == PartitionSpec(None, "tensor", None)
+
+
+def test_a_model_is_moved_onto_a_mesh_in_place():
+    config = Llama4TextConfig.from_dict(CONFIGS["unusual"])
+    model = Llama4ForCausalLM(config, numerics=Numerics.like_hf("float32"), rngs=nnx.Rngs(0))
+    before = np.asarray(model.lm_head.embedding[...])
+    mesh = make_mesh((1,), ("tensor",))
+    shard_model(model, mesh, "tensor")
+    assert model.lm_head.embedding is model.model.embed_tokens.embedding
+    assert model.lm_head.embedding[...].sharding.spec == PartitionSpec("tensor", None)
+    np.testing.assert_array_equal(model.lm_head.embedding[...], before)
+
+
+@pytest.fixture(scope="module")
+def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mesh")
+    # Level 2 leaves errors: XLA's partitioner explains at length where it replicates an activation on the way.
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, str(Path(__file__).parent / "mesh_run.py"), str(folder)]
+    done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", RULE_SETS)
+def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
+    with np.load(mesh_runs / "one device.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
+        assert set(found) == {"forward", "prefill", "decode"}
+        for key in expected:
+            scale = np.sqrt(np.mean(np.square(expected[key])))
+            allowed = limit("model", "f64", CONFIG.num_hidden_layers) * scale
+            np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=allowed, err_msg=key)
+
+
+@pytest.mark.parametrize("name", RULE_SETS)
+def test_parameters_are_really_split(name, mesh_runs):
+    rules = combine(*RULE_SETS[name])
+    placed = json.loads((mesh_runs / f"{name}.json").read_text())
+    assert all(facts["devices"] == 8 and len(facts["blocks"]) == 1 for facts in placed.values())
+    for path, axes in {
+        "model.embed_tokens.embedding": ("vocab", "embed"),
+        "model.layers.0.self_attn.q_proj.kernel": ("embed", "heads"),
+        "model.layers.0.self_attn.k_proj.kernel": ("embed", "kv_heads"),
+        "model.layers.0.feed_forward.down_proj.kernel": ("mlp", "embed"),
+        "model.layers.1.feed_forward.router.kernel": ("embed",),
+        "model.layers.1.feed_forward.experts.gate_up_proj": ("expert", "embed", "expert_mlp"),
+    }.items():
+        halvings = sum(bool(rules.mesh_axes(axis)) for axis in axes)
+        assert np.prod(placed[path]["shape"]) == np.prod(placed[path]["blocks"][0]) * 2**halvings, path
