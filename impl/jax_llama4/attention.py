@@ -25,9 +25,10 @@ def attention_temperature(
 ) -> Float[Array, "*B T"]:
     """Factor on the query, 1 for the first floor_scale - 1 slots and growing with the logarithm of the distance.
 
-    It follows the slot in the row, padding included, not the rope position. Source: arXiv 2501.19399.
+    It follows the slot in the row, padding included, not the rope position; slots before 0, which only what fills up a
+    bucket has, count as 0. Source: arXiv 2501.19399.
     """
-    count = query_slots.astype(numerics.temperature) + 1.0
+    count = jnp.maximum(query_slots, 0).astype(numerics.temperature) + 1.0
     return jnp.log1p(jnp.floor(count / floor_scale)) * attn_scale + 1.0
 
 

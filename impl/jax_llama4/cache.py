@@ -21,6 +21,7 @@ class TransformerMetadata(PyTree):
     """How far each row is filled, and which of its slots are real.
 
     A slot is a place in the row, counted from 0, padding included. New tokens take the slots from `lengths` on.
+    A length below 0 lets a prompt that was filled up on the left begin before slot 0: what lies there is never seen.
     HF: keeps no such thing, but asks for a mask of all slots, past and new, at every call.
     """
 
