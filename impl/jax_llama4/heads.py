@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jax_llama4.cache import TransformerCache
 from jax_llama4.config import Llama4TextConfig
+from jax_llama4.generation import Generation
 from jax_llama4.linear import linear
 from jax_llama4.losses import causal_lm_loss, problem_type_of, sequence_classification_loss
 from jax_llama4.masks import MaskInfo
@@ -72,7 +73,7 @@ class _TextModelWithHead(Pretrained, nnx.Module):
         return self.model.embed_tokens
 
 
-class Llama4ForCausalLM(_TextModelWithHead):
+class Llama4ForCausalLM(Generation, _TextModelWithHead):
     """Text model with a language-modelling head."""
 
     def __init__(

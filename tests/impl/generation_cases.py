@@ -1,9 +1,11 @@
 """Logits, processors and left-padded prompts for sampling and generation; NumPy only, read by both frameworks."""
 
+import impl_cases
 import numpy as np
 
-# Of `impl_cases`; the tied head of the third one repeats its input for ever, which shows little.
-CONFIGS = ("scout", "maverick")
+# The tied head of the third configuration repeats its input for ever, which shows little. The attention temperature is
+# strong, so that a slot counted wrongly changes tokens and not only their probabilities.
+CONFIGS = {name: impl_cases.CONFIGS[name] | {"attn_scale": 1.0} for name in ("scout", "maverick")}
 _VOCAB = 61
 PAD = 0
 
@@ -60,8 +62,7 @@ PROCESSORS = {
     "min-p after top-p": {"top_p": 0.95, "min_p": 0.3},
 }
 
-# Greedy runs: further arguments of both `generate`s, on the prompt above. Stop tokens come from the first run.
-GREEDY = {
-    "plain": {},
-    "penalty": {"repetition_penalty": 1.4},
-}
+# Greedy runs: further arguments of both `generate`s, on the prompt above. A third run has the stop tokens that the
+# first one makes at these steps, one in each row.
+GREEDY = {"plain": {}, "penalty": {"repetition_penalty": 1.4}}
+STOPS_AT = (1, 3, 9, 5)

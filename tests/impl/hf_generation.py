@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import generation_cases as cases
-import impl_cases
 import numpy as np
 import torch
 from hf_reference import build
@@ -46,8 +45,8 @@ def generated(name: str, model) -> dict[str, np.ndarray]:
         return out[:, ids.shape[1] :].numpy()
 
     found = {f"{name}/{run}": generate(**arguments) for run, arguments in cases.GREEDY.items()}
-    # Two stop tokens: one ends the first row early, the other the second row later.
-    stops = [int(found[f"{name}/plain"][0, 2]), int(found[f"{name}/plain"][1, 6])]
+    # Of each row one token that it makes: all rows stop, at different steps.
+    stops = [int(found[f"{name}/plain"][row, step]) for row, step in enumerate(cases.STOPS_AT)]
     found[f"{name}/stops"] = np.array(stops)
     found[f"{name}/stopped"] = generate(eos_token_id=stops)
     return found
@@ -55,8 +54,8 @@ def generated(name: str, model) -> dict[str, np.ndarray]:
 
 def main(folder: Path) -> None:
     found = {}
-    for name in cases.CONFIGS:
-        model = build(impl_cases.CONFIGS[name], torch.float32)
+    for name, config in cases.CONFIGS.items():
+        model = build(config, torch.float32)
         found |= generated(name, model)
         found |= {f"{name}/weights/{key}": value.numpy() for key, value in model.state_dict().items()}
     found |= processed(model)

@@ -103,7 +103,7 @@ def test_one_key_draws_the_same_and_another_differs():
 
 
 def test_the_penalty_needs_what_was_seen():
-    with pytest.raises(ValueError, match="^repetition_penalty: needs `seen`, the tokens that are already there$"):
+    with pytest.raises(ValueError, match=r"^repetition_penalty: needs `seen`, the tokens that are already there$"):
         process(jnp.asarray(cases.LOGITS), Sampling(repetition_penalty=2.0))
 
 
