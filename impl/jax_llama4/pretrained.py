@@ -1,6 +1,5 @@
 """What every top-level class can do with checkpoints: build itself from HF's tensors and folders, and write them."""
 
-import functools
 import os
 import sys
 import time
@@ -60,8 +59,8 @@ class Pretrained:
         """Build the model from a folder with `config.json` and safetensors, text-only or multimodal.
 
         Tensors are read one at a time, and with `mesh` and `rules` each device gets its part only: host memory holds
-        the largest tensor, not the model. `dtype` defaults to the one the tensors are stored in, as in HF, or to the
-        narrowest that holds them all. `progress` is called after each tensor; None draws a line where stderr is a
+        the largest tensor, not the model. `dtype` defaults to the one most of the file is stored in, as in
+        HF, and `param_dtype` to `dtype`. `progress` is called after each tensor; None draws a line where stderr is a
         terminal. `options` go to the constructor.
 
         Raises CheckpointError with everything that is wrong with the files and their tensors; nothing is ever left at
@@ -126,9 +125,12 @@ def _read_config(folder: Path, problems: list[str]) -> Llama4TextConfig | None:
 
 
 def _stored_dtype(tensors: list[StoredTensor]) -> Any:
-    """The narrowest dtype that holds the tensors of all floating dtypes; None where there are none."""
-    dtypes = {tensor.dtype for tensor in tensors if jnp.issubdtype(tensor.dtype, jnp.floating)}
-    return functools.reduce(jnp.promote_types, dtypes) if dtypes else None
+    """The floating dtype of most bytes; None where there is none."""
+    stored: dict[Any, int] = {}
+    for tensor in tensors:
+        if jnp.issubdtype(tensor.dtype, jnp.floating):
+            stored[tensor.dtype] = stored.get(tensor.dtype, 0) + tensor.nbytes
+    return max(stored, key=stored.__getitem__, default=None)
 
 
 def _terminal(verb: str) -> ProgressCallback | None:
