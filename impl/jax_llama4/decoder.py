@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from jax_llama4.attention import Llama4TextAttention
 from jax_llama4.config import Llama4TextConfig
+from jax_llama4.dispatch import Dispatch
 from jax_llama4.mlp import Llama4TextMLP
 from jax_llama4.modes import MODE_TRAIN, Mode
 from jax_llama4.moe import Llama4TextMoe
@@ -32,11 +33,12 @@ class Llama4TextDecoderLayer(nnx.Module):
         *,
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
+        moe_dispatch: Dispatch = "dense",
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         self.self_attn = Llama4TextAttention(config, layer_idx, numerics=numerics, rngs=rngs)
         if layer_idx in config.moe_layers:
-            self.feed_forward = Llama4TextMoe(config, numerics=numerics, rngs=rngs)
+            self.feed_forward = Llama4TextMoe(config, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
         else:
             self.feed_forward = Llama4TextMLP(config, config.intermediate_size_mlp, numerics=numerics, rngs=rngs)
         self.input_layernorm = Llama4TextRMSNorm(config.hidden_size, config.rms_norm_eps, numerics=numerics)

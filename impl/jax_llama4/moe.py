@@ -8,17 +8,19 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jax_llama4.config import Llama4TextConfig
+from jax_llama4.dispatch import Dispatch, Grouped, check_dispatch, grouped_dot, permute, sort_by_expert
 from jax_llama4.linear import normal_init
 from jax_llama4.mlp import Llama4TextMLP, SiLUActivation
-from jax_llama4.precision import Numerics
+from jax_llama4.precision import Numerics, accumulation, resolve
+from jax_llama4.sharding import shard
 from jax_llama4.taps import Tap
 
 
 def bmm(inputs: Float[Array, "*B I"], kernel: Float[Array, "... I J"], precision: Any) -> Float[Array, "*B J"]:
     """Matrix product over the last axis of `inputs`, batched over the leading axes both have."""
-    if inputs.ndim == 1:
-        return jnp.einsum("...k,...kj->...j", inputs, kernel, precision=precision)
-    return jnp.einsum("...ik,...kj->...ij", inputs, kernel, precision=precision)
+    letters = "...k,...kj->...j" if inputs.ndim == 1 else "...ik,...kj->...ij"
+    wide = accumulation(inputs.dtype)
+    return jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide).astype(inputs.dtype)
 
 
 class Llama4Router(nnx.Module):
@@ -27,7 +29,17 @@ class Llama4Router(nnx.Module):
     `kernel` has shape (D, E). HF: is itself a Linear, so the weight sits at `router.weight`.
     """
 
-    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Llama4TextConfig,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         self.top_k = config.num_experts_per_tok
         self.num_experts = config.num_local_experts
         self.numerics = numerics
@@ -56,7 +68,17 @@ class Llama4TextExperts(nnx.Module):
     `gate_up_proj` (E, D, 2F) holds the gate in its first F columns and up in the last F; `down_proj` is (E, F, D).
     """
 
-    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Llama4TextConfig,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         experts, width, ffn = config.num_local_experts, config.hidden_size, config.intermediate_size
         init = normal_init(config.initializer_range)
         self.numerics = numerics
@@ -76,33 +98,73 @@ class Llama4TextExperts(nnx.Module):
             raise ValueError(
                 f"Llama4TextExperts: {x.shape[0]} rows cannot be grouped by {experts} experts (input {x.shape})"
             )
-        grouped = x.reshape(experts, -1, x.shape[-1])
+        grouped = shard(x.reshape(experts, -1, x.shape[-1]), "expert", "batch", "embed")
         gate, up = jnp.split(bmm(grouped, self.gate_up_proj[...].astype(compute), precision), 2, axis=-1)
-        out = bmm(up * self.act_fn(gate), self.down_proj[...].astype(compute), precision)
+        hidden = shard(up * self.act_fn(gate), "expert", "batch", "expert_mlp")
+        out = bmm(hidden, self.down_proj[...].astype(compute), precision)
         return out.reshape(x.shape)
+
+    def on_sorted(self, x: Float[Array, "R D"], sizes: Int[Array, "E"], how: Grouped) -> Float[Array, "R D"]:
+        """Run each row through its expert: the first `sizes[0]` rows through expert 0, and so on.
+
+        What it holds in rows after the last group is not specified.
+        """
+        compute, precision = self.numerics.compute, self.numerics.precision
+        both = grouped_dot(x, self.gate_up_proj[...].astype(compute), sizes, how, precision)
+        gate, up = jnp.split(both, 2, axis=-1)
+        return grouped_dot(up * self.act_fn(gate), self.down_proj[...].astype(compute), sizes, how, precision)
 
 
 class Llama4TextMoe(nnx.Module):
     """Shared expert plus the chosen routed experts, each on the token times its score.
 
     The score scales the expert's input. Scaling its output is another function, because the block is not linear.
+    `moe_dispatch` says how tokens get to their experts: `dense` as in HF, every expert sees every token, those not
+    chosen as zeros, at E times the work; `tiled`, `ragged` or `auto` multiply the chosen rows only, see `dispatch`.
     """
 
-    def __init__(self, config: Llama4TextConfig, *, numerics: Numerics, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: Llama4TextConfig,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        precision: Any = None,
+        *,
+        rngs: nnx.Rngs,
+        numerics: Numerics | None = None,
+        moe_dispatch: Dispatch = "auto",
+    ):
+        numerics = resolve(dtype, param_dtype, precision, numerics)
         self.experts = Llama4TextExperts(config, numerics=numerics, rngs=rngs)
         self.router = Llama4Router(config, numerics=numerics, rngs=rngs)
         self.shared_expert = Llama4TextMLP(config, numerics=numerics, rngs=rngs)
+        self.moe_dispatch: Dispatch = check_dispatch(moe_dispatch)
 
     def __call__(self, hidden_states: Float[Array, "B T D"]) -> tuple[Float[Array, "B T D"], Float[Array, "M E"]]:
         """The block's output and the router's logits; M = B · T.
 
-        HF: returns the output flattened to (M, D). As there, every expert sees every token, those not chosen as zeros:
-        E times the work, but nothing depends on the routing except values.
+        HF: returns the output flattened to (M, D).
         """
         tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
         scores, logits = self.router(tokens)
+        how = self.moe_dispatch
+        routed = self._every_expert(tokens, scores) if how == "dense" else self._chosen_experts(tokens, scores, how)
+        return (self.shared_expert(tokens) + routed).reshape(hidden_states.shape), logits
+
+    def _every_expert(self, tokens: Float[Array, "M D"], scores: Float[Array, "M E"]) -> Float[Array, "M D"]:
         routed_in = tokens[None, :, :] * scores.T[:, :, None]
         routed_out = self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)
         # HF: torch sums 16-bit values in float32 and rounds once; so does jnp.sum.
-        out = self.shared_expert(tokens) + jnp.sum(routed_out, axis=0)
-        return out.reshape(hidden_states.shape), logits
+        return jnp.sum(routed_out, axis=0)
+
+    def _chosen_experts(
+        self, tokens: Float[Array, "M D"], scores: Float[Array, "M E"], how: Grouped
+    ) -> Float[Array, "M D"]:
+        # The k largest scores are the chosen ones. A chosen score that underflowed to zero may lose its place to
+        # another zero, which adds as little.
+        chosen_scores, choice = jax.lax.top_k(scores, self.router.top_k)
+        routed_in = tokens[:, None, :] * chosen_scores[:, :, None]
+        order, inverse, sizes = sort_by_expert(choice.reshape(-1), self.router.num_experts)
+        rows = permute(routed_in.reshape(-1, tokens.shape[-1]), order, inverse)
+        routed_out = permute(self.experts.on_sorted(rows, sizes, how), inverse, order)
+        return jnp.sum(routed_out.reshape(routed_in.shape), axis=1)

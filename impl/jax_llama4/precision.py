@@ -13,6 +13,16 @@ ROLES = ("param", "compute", "norm", "rope", "softmax", "activation", "router", 
 HF_ISLAND = jnp.dtype("float32")
 
 
+def accumulation(dtype: Any) -> np.dtype:
+    """What a matrix product of this dtype sums in before it rounds once: 16 bits in 32, wider dtypes in themselves.
+
+    Asked for in the product itself, not left to the compiler: XLA on CPU has 16-bit kernels for a product that gives
+    32 bits, and widens both operands in memory for one that gives 16.
+    """
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype.itemsize > HF_ISLAND.itemsize else HF_ISLAND
+
+
 @dataclasses.dataclass(frozen=True)
 class Numerics:
     """One dtype per role, and the precision of matrix products.
@@ -52,8 +62,7 @@ class Numerics:
         HF computes norms, rope, temperature, the router's sigmoid and the loss in float32, and torch's CPU kernels for
         silu and softmax do so inside. In float64 every role is float64: that is HF with its float32 islands lifted.
         """
-        model = jnp.dtype(dtype)
-        island = model if model.itemsize > HF_ISLAND.itemsize else HF_ISLAND
+        model, island = jnp.dtype(dtype), accumulation(dtype)
         roles: dict[str, Any] = dict.fromkeys(ROLES, island) | {"param": model, "compute": model}
         return cls(**roles, precision=precision)
 
