@@ -5,6 +5,7 @@ from jax_llama4.cache import InsertMetadata, TransformerCache, TransformerCacheV
 from jax_llama4.checkpoint import CheckpointError, param_shardings, shard_model
 from jax_llama4.config import ConfigError, Llama4TextConfig, RopeParameters
 from jax_llama4.decoder import Llama4TextDecoderLayer
+from jax_llama4.generation import GenerateOutput, generate
 from jax_llama4.heads import Llama4ForCausalLM, Llama4ForSequenceClassification
 from jax_llama4.loading import Progress, load_state_dict, load_tensors, read_safetensors, to_state_dict
 from jax_llama4.masks import Llama4TextMasks, MaskInfo, causal_mask, chunked_mask
@@ -19,8 +20,10 @@ from jax_llama4.outputs import (
     MoeModelOutputWithPast,
     SequenceClassifierOutputWithPast,
 )
+from jax_llama4.paged import PagePool, RaggedPagesCache, RaggedPagesCacheView, RaggedPagesMetadata
 from jax_llama4.precision import ROLES, Numerics, resolve
 from jax_llama4.rope import Llama4TextRotaryEmbedding, apply_rotary_emb
+from jax_llama4.sampling import Sampling
 from jax_llama4.sharding import Rules, ShardingError, combine, make_mesh, shard, use_mesh
 from jax_llama4.taps import Tap
 from jax_llama4.text import Llama4TextModel
@@ -35,6 +38,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DecoderLayerOutput",
+    "GenerateOutput",
     "InsertMetadata",
     "Llama4CausalLMOutputWithPast",
     "Llama4ForCausalLM",
@@ -54,9 +58,14 @@ __all__ = [
     "MaskInfo",
     "MoeModelOutputWithPast",
     "Numerics",
+    "PagePool",
     "Progress",
+    "RaggedPagesCache",
+    "RaggedPagesCacheView",
+    "RaggedPagesMetadata",
     "RopeParameters",
     "Rules",
+    "Sampling",
     "SequenceClassifierOutputWithPast",
     "ShardingError",
     "Tap",
@@ -68,6 +77,7 @@ __all__ = [
     "causal_mask",
     "chunked_mask",
     "combine",
+    "generate",
     "load_state_dict",
     "load_tensors",
     "make_mesh",

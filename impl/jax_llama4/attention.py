@@ -128,9 +128,13 @@ class Llama4TextAttention(nnx.Module):
         query, key = self.tap_query(query), self.tap_key(key)
         if cache_view is not None:
             key, value, cache_view = cache_view.extend(key, value, cache_metadata)
+            query = cache_metadata.by_row(query)
 
         probs = self.tap_probs(self._probabilities(query, key, mask))
-        out = self.o_proj(shard(self._weighted_values(probs, value), "batch", "length", "heads"))
+        mixed = self._weighted_values(probs, value)
+        if cache_view is not None:
+            mixed = cache_metadata.flat(mixed, length)
+        out = self.o_proj(shard(mixed, "batch", "length", "heads"))
         return AttentionLayerOutput(
             attention_output=shard(out, "batch", "length", "embed"),
             attention_weight=probs if output_attentions else None,

@@ -14,6 +14,8 @@ from jax_llama4.masks import CHUNKED, visible
 from jax_llama4.pytree import PyTree
 from jax_llama4.sharding import shard
 
+_VIEW_RANK = 4  # (B, S, K, H); more where layers are stacked
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +24,7 @@ class TransformerMetadata(PyTree):
 
     A slot is a place in the row, counted from 0, padding included. New tokens take the slots from `lengths` on.
     A length below 0 lets a prompt that was filled up on the left begin before slot 0: what lies there is never seen.
+    A negative length lets that many tokens of the next call go by: they have no slot, are not kept and not seen.
     HF: keeps no such thing, but asks for a mask of all slots, past and new, at every call.
     """
 
@@ -73,6 +76,15 @@ class TransformerMetadata(PyTree):
             return held_slots(self.lengths, size)
         return jnp.concatenate([held_slots(self.lengths - tokens, size), self.query_slots(tokens)], axis=1)
 
+    def by_row(self, queries: Array) -> Array:
+        """Queries as `mask` counts them: they already are, (B, T); a ragged batch has to be cut."""
+        return queries
+
+    def flat(self, rows: Array, tokens: int) -> Array:
+        """The inverse of `by_row`."""
+        del tokens
+        return rows
+
     def mask(self, size: int, tokens: int, chunk_size: int | None = None) -> Bool[Array, "B T S"]:
         """Who among the last `tokens` tokens may see which key of a layer of `size` entries; see `masks.visible`."""
         key_slots = self.key_slots(size, tokens)
@@ -90,8 +102,9 @@ def held_slots(lengths: Int[Array, "B"], size: int) -> Int[Array, "B S"]:
 
 
 def _write(whole: Array, new: Array, at: Int[Array, "B"]) -> Array:
-    """Each row's new entries in one piece from its own place on; a piece that would reach past the end is dropped."""
+    """Each row's new entries from its own place on; what would lie before the first or past the last is dropped."""
     slots = at[:, None] + jnp.arange(new.shape[1])
+    slots = jnp.where(slots < 0, whole.shape[1], slots)
     rows = jnp.arange(whole.shape[0])[:, None]
     return whole.at[rows, slots].set(new, mode="drop")
 
@@ -161,7 +174,10 @@ def layer_sizes(config: Llama4TextConfig, max_length: int) -> tuple[int, ...]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TransformerCache(PyTree):
-    """One view a layer and the metadata that all layers share."""
+    """One view a layer and the metadata that all layers share.
+
+    Of a model whose layers are scanned, one view for each layer of a period, with a leading axis over the periods.
+    """
 
     views: tuple[TransformerCacheView, ...]
     metadata: TransformerMetadata
@@ -218,7 +234,8 @@ class TransformerCache(PyTree):
     def empty_like(self, batch_size: int) -> Self:
         """An empty cache of the same layers and lengths for another number of rows."""
         views = tuple(
-            view.replace(key=_rows(view.key, batch_size), value=_rows(view.value, batch_size)) for view in self.views
+            view.replace(key=_rows(view.key, batch_size, axis=-4), value=_rows(view.value, batch_size, axis=-4))
+            for view in self.views
         )
         old = self.metadata
         metadata = old.replace(
@@ -241,10 +258,13 @@ class TransformerCache(PyTree):
         old, new = self.metadata, source.metadata
         width = min(old.max_length, new.max_length)
         real = jnp.zeros((source.batch_size, old.max_length), bool).at[:, :width].set(new.real[:, :width])
+
+        def inserted(view: TransformerCacheView, other: TransformerCacheView) -> TransformerCacheView:
+            return view.rows_from(rows, other, new.lengths)
+
+        over_periods = jax.vmap(inserted) if self.views[0].key.ndim > _VIEW_RANK else inserted
         return self.replace(
-            views=tuple(
-                view.rows_from(rows, other, new.lengths) for view, other in zip(self.views, source.views, strict=True)
-            ),
+            views=tuple(over_periods(view, other) for view, other in zip(self.views, source.views, strict=True)),
             metadata=old.replace(
                 lengths=old.lengths.at[rows].set(new.lengths),
                 starts=old.starts.at[rows].set(new.starts),
@@ -261,5 +281,7 @@ class InsertMetadata(PyTree):
     rows: Int[Array, "R"]
 
 
-def _rows(x: Array, batch_size: int) -> Array:
-    return jnp.zeros((batch_size, *x.shape[1:]), x.dtype)
+def _rows(x: Array, batch_size: int, axis: int = 0) -> Array:
+    shape = list(x.shape)
+    shape[axis] = batch_size
+    return jnp.zeros(shape, x.dtype)

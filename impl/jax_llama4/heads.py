@@ -15,6 +15,7 @@ from jax_llama4.losses import causal_lm_loss, problem_type_of, sequence_classifi
 from jax_llama4.masks import MaskInfo
 from jax_llama4.modes import Mode
 from jax_llama4.outputs import Llama4CausalLMOutputWithPast, SequenceClassifierOutputWithPast
+from jax_llama4.paged import RaggedPagesCache
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.sharding import shard
@@ -34,7 +35,10 @@ class Llama4TiedHead(nnx.Module):
 
 
 class _TextModelWithHead(Pretrained, nnx.Module):
-    """What both heads share: the text model under `model`, its cache and its parts."""
+    """What both heads share: the text model under `model`, its cache and its parts.
+
+    `stack_options` are the text model's `scan_layers` and `remat_policy`.
+    """
 
     def __init__(
         self,
@@ -45,12 +49,17 @@ class _TextModelWithHead(Pretrained, nnx.Module):
         *,
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
-        remat_policy: str | None = None,
+        **stack_options: Any,
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         self.config = config
         self.numerics = numerics
-        self.model = Llama4TextModel(config, rngs=rngs, numerics=numerics, remat_policy=remat_policy)
+        self.model = Llama4TextModel(
+            config,
+            rngs=rngs,
+            numerics=numerics,
+            **stack_options,
+        )
 
     def init_cache(
         self,
@@ -62,6 +71,10 @@ class _TextModelWithHead(Pretrained, nnx.Module):
     ) -> TransformerCache:
         """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
         return self.model.init_cache(batch_size, max_length, starts, shardings, pad_token_id)
+
+    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
+        """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
+        return self.model.init_ragged_pages(num_pages, page_size)
 
     def get_encoder(self) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} is decoder-only: it has no encoder")
@@ -85,9 +98,17 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
         *,
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
-        remat_policy: str | None = None,
+        **stack_options: Any,
     ):
-        super().__init__(config, dtype, param_dtype, precision, rngs=rngs, numerics=numerics, remat_policy=remat_policy)
+        super().__init__(
+            config,
+            dtype,
+            param_dtype,
+            precision,
+            rngs=rngs,
+            numerics=numerics,
+            **stack_options,
+        )
         if config.tie_word_embeddings:
             self.lm_head = Llama4TiedHead(self.model.embed_tokens, numerics=self.numerics)
         else:
@@ -171,9 +192,17 @@ class Llama4ForSequenceClassification(_TextModelWithHead):
         *,
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
-        remat_policy: str | None = None,
+        **stack_options: Any,
     ):
-        super().__init__(config, dtype, param_dtype, precision, rngs=rngs, numerics=numerics, remat_policy=remat_policy)
+        super().__init__(
+            config,
+            dtype,
+            param_dtype,
+            precision,
+            rngs=rngs,
+            numerics=numerics,
+            **stack_options,
+        )
         std = config.initializer_range
         self.score = linear(config.hidden_size, config.num_labels, std=std, numerics=self.numerics, rngs=rngs)
 

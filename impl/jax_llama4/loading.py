@@ -152,7 +152,7 @@ def _fill(parameter: Parameter, tensor: Tensor, dtype: np.dtype, sharding: Any) 
     if row is None:
         variable.set_value(_put(tensor, parameter, dtype, sharding))
     else:
-        stack = variable[...]
+        stack = variable.get_value()
         if isinstance(stack, jax.ShapeDtypeStruct):
             stack = jnp.zeros(stack.shape, dtype, device=sharding)
         of_row = None if sharding is None else _without_first(sharding)

@@ -1,23 +1,70 @@
-"""Running the decoder layers: one after another, each recomputed in the backward pass where a policy says so."""
+"""The stack of decoder layers: one after another or scanned, with or without recomputing them in the backward pass."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jax_llama4.config import Llama4TextConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
 from jax_llama4.outputs import DecoderLayerOutput
+from jax_llama4.precision import Numerics
 
 
 class StackOutput(NamedTuple):
-    """What the layers give, first to last; `entering` are the hidden states before each."""
+    """What the layers give, first to last; `entering` are the hidden states before each, where they were asked for."""
 
     hidden_states: Float[Array, "B T D"]
     entering: tuple[Float[Array, "B T D"], ...]
     attentions: tuple[Float[Array, "B N T S"], ...]
     router_logits: tuple[Float[Array, "M E"], ...]
     views: tuple[Any, ...]
+
+
+def layer_period(config: Llama4TextConfig) -> int:
+    """The least number of layers after which kinds repeat: rope or not, chunked or full, mixture or dense.
+
+    It divides the number of layers; a stack that never repeats is one period.
+    """
+    kinds = [
+        (config.no_rope_layers[i], config.layer_types[i], i in config.moe_layers)
+        for i in range(config.num_hidden_layers)
+    ]
+    count = len(kinds)
+    return next(p for p in range(1, count + 1) if count % p == 0 and kinds == kinds[:p] * (count // p))
+
+
+def stacked_layers(config: Llama4TextConfig, numerics: Numerics, rngs: nnx.Rngs) -> list[Llama4TextDecoderLayer]:
+    """The layers of one period, each standing for all of its place: a leading axis of every weight is the period.
+
+    `layer_numbers` of each are the layers it stands for, in the order of that axis.
+    """
+    period = layer_period(config)
+    numbers = [tuple(range(place, config.num_hidden_layers, period)) for place in range(period)]
+
+    def stacked(layer_numbers: tuple[int, ...]) -> Llama4TextDecoderLayer:
+        graphdef: Any = None
+
+        def draw(key: Array) -> Any:
+            nonlocal graphdef
+            layer = Llama4TextDecoderLayer(config, layer_numbers[0], numerics=numerics, rngs=nnx.Rngs(params=key))
+            graphdef, state = nnx.split(layer)
+            return state
+
+        states = jax.vmap(draw)(jax.random.split(rngs.params(), len(layer_numbers)))
+        layer: Any = nnx.merge(graphdef, states)
+        layer.layer_numbers = layer_numbers
+        return layer
+
+    return [stacked(layer_numbers) for layer_numbers in numbers]
+
+
+def stack_views(views: tuple[Any, ...], period: int) -> tuple[Any, ...]:
+    """One cache view a layer to one a place of the period, with a leading axis over the periods."""
+    return tuple(jax.tree.map(lambda *leaves: jnp.stack(leaves), *views[place::period]) for place in range(period))
 
 
 def remat_policy(name: str) -> Any:
@@ -29,38 +76,67 @@ def remat_policy(name: str) -> Any:
     return policy
 
 
-def run_layer(
-    layer: Llama4TextDecoderLayer, remat: str | None, hidden_states: Array, view: Any, shared: dict[str, Any]
-) -> DecoderLayerOutput:
-    """One layer; `shared` are the arguments all layers have in common, of which arrays may be differentiated."""
-    if remat is None:
-        return layer(hidden_states, cache_view=view, **shared)
-    graphdef, state = nnx.split(layer)
-    arrays = {name: value for name, value in shared.items() if not isinstance(value, bool | str)}
-    words = {name: value for name, value in shared.items() if name not in arrays}
+@dataclasses.dataclass(frozen=True)
+class LayerCall:
+    """What all layers of one pass are told: words are static, arrays may be differentiated."""
 
-    def run(state: Any, hidden_states: Array, view: Any, arrays: dict[str, Any]) -> DecoderLayerOutput:
-        return nnx.merge(graphdef, state)(hidden_states, cache_view=view, **arrays, **words)
+    words: dict[str, Any]
+    arrays: dict[str, Any]
+    remat: str | None
+    keep_entering: bool
 
-    return jax.checkpoint(run, policy=remat_policy(remat))(state, hidden_states, view, arrays)
+    def __call__(self, layer: Llama4TextDecoderLayer, hidden_states: Array, view: Any) -> DecoderLayerOutput:
+        if self.remat is None:
+            return layer(hidden_states, cache_view=view, **self.words, **self.arrays)
+        graphdef, state = nnx.split(layer)
+
+        def run(state: Any, hidden_states: Array, view: Any, arrays: dict[str, Any]) -> DecoderLayerOutput:
+            return nnx.merge(graphdef, state)(hidden_states, cache_view=view, **self.words, **arrays)
+
+        return jax.checkpoint(run, policy=remat_policy(self.remat))(state, hidden_states, view, self.arrays)
 
 
 def run_unrolled(
-    layers: Any, remat: str | None, hidden_states: Float[Array, "B T D"], views: tuple[Any, ...], shared: dict[str, Any]
+    layers: Any, hidden_states: Float[Array, "B T D"], views: tuple[Any, ...], call: LayerCall
 ) -> StackOutput:
     """The layers one after another; `views` has one cache view each, or None."""
-    entering, attentions, router_logits, new_views = [], [], [], []
+    entering, outputs = [], []
     for layer, view in zip(layers, views, strict=True):
-        entering.append(hidden_states)
-        out = run_layer(layer, remat, hidden_states, view, shared)
-        hidden_states = out.hidden_states
-        attentions.append(out.attention_weight)
-        router_logits.append(out.router_logits)
-        new_views.append(out.cache_view)
+        if call.keep_entering:
+            entering.append(hidden_states)
+        outputs.append(call(layer, hidden_states, view))
+        hidden_states = outputs[-1].hidden_states
     return StackOutput(
         hidden_states,
         tuple(entering),
-        tuple(attentions),
-        tuple(logits for logits in router_logits if logits is not None),
-        tuple(new_views),
+        tuple(out.attention_weight for out in outputs),
+        tuple(out.router_logits for out in outputs if out.router_logits is not None),
+        tuple(out.cache_view for out in outputs),
     )
+
+
+def run_scanned(
+    layers: Any, hidden_states: Float[Array, "B T D"], views: tuple[Any, ...], call: LayerCall
+) -> StackOutput:
+    """A scan over the periods; `views` are stacked as the layers are, see `stack_views`, or None.
+
+    The program holds one period only, so it compiles in the time of one whatever the depth.
+    """
+    graphdef, state = nnx.split(layers)
+
+    def one_period(hidden_states: Array, xs: tuple[Any, tuple[Any, ...]]) -> tuple[Array, StackOutput]:
+        state, views = xs
+        out = run_unrolled(nnx.merge(graphdef, state), hidden_states, views, call)
+        return out.hidden_states, out._replace(hidden_states=None)
+
+    hidden_states, out = jax.lax.scan(one_period, hidden_states, (state, views))
+    return StackOutput(
+        hidden_states, _by_layer(out.entering), _by_layer(out.attentions), _by_layer(out.router_logits), out.views
+    )
+
+
+def _by_layer(stacked: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Values of the places of a period, stacked over the periods, as one a layer in the order of the layers."""
+    present = [leaves for leaves in stacked if leaves is not None]
+    periods = len(present[0]) if present else 0
+    return tuple(leaves[period] for period in range(periods) for leaves in present)

@@ -15,11 +15,20 @@ from jax_llama4.masks import Llama4TextMasks, MaskInfo
 from jax_llama4.modes import MODE_INSERT, MODE_PREFILL, CacheKind, Mode, resolve_mode
 from jax_llama4.norms import Llama4TextRMSNorm
 from jax_llama4.outputs import MoeModelOutputWithPast
+from jax_llama4.paged import RaggedPagesCache, RaggedPagesMetadata
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
 from jax_llama4.sharding import shard
-from jax_llama4.stack import remat_policy, run_unrolled
+from jax_llama4.stack import (
+    LayerCall,
+    layer_period,
+    remat_policy,
+    run_scanned,
+    run_unrolled,
+    stack_views,
+    stacked_layers,
+)
 
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
 
@@ -28,7 +37,8 @@ class Llama4TextModel(Pretrained, nnx.Module):
     """Decoder stack without a head.
 
     `remat_policy` names a member of `jax.checkpoint_policies`: what the backward pass keeps of each layer instead of
-    computing it again. None keeps everything.
+    computing it again. None keeps everything. With `scan_layers` the weights of layers of one kind are stacked, and
+    the layers run as a scan over the periods in which kinds repeat.
     """
 
     checkpoint_root = "model."
@@ -43,6 +53,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
         remat_policy: str | None = None,
+        scan_layers: bool = False,
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
@@ -57,12 +68,15 @@ class Llama4TextModel(Pretrained, nnx.Module):
             embedding_init=normal_init(config.initializer_range),
             rngs=rngs,
         )
-        self.layers = nnx.List(
-            [
+        self.scan_layers = scan_layers
+        if scan_layers:
+            layers = stacked_layers(config, numerics, rngs)
+        else:
+            layers = [
                 Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs)
                 for layer_idx in range(config.num_hidden_layers)
             ]
-        )
+        self.layers = nnx.List(layers)
         self.norm = Llama4TextRMSNorm(config.hidden_size, config.rms_norm_eps, numerics=numerics)
         self.rotary_emb = Llama4TextRotaryEmbedding(config, numerics)
         self.masks = Llama4TextMasks(config)
@@ -110,9 +124,9 @@ class Llama4TextModel(Pretrained, nnx.Module):
 
         if cache is None:
             _check_same_shape("attention_mask", attention_mask, (batch, length))
-            metadata, query_slots, views = None, jnp.arange(length), (None,) * self.config.num_hidden_layers
+            metadata, query_slots, views = None, jnp.arange(length), (None,) * len(self.layers)
         else:
-            metadata = cache.metadata.append(length, attention_mask)
+            metadata = _metadata_of(cache, cache_metadata, (batch, length), attention_mask)
             query_slots, views = metadata.query_slots(length), cache.views
             fits = metadata.fits(length)[..., None]
             hidden_states = jnp.where(fits, hidden_states, jnp.full_like(hidden_states, jnp.nan))
@@ -123,20 +137,27 @@ class Llama4TextModel(Pretrained, nnx.Module):
         if output_router_logits is None:
             output_router_logits = self.config.output_router_logits
 
-        shared = {
-            "mask_info": mask_info,
-            "mode": MODE_PREFILL if mode == MODE_INSERT else mode,
-            "cache_metadata": metadata,
-            "output_attentions": output_attentions,
-            "output_router_logits": output_router_logits,
-            "frequencies": self.rotary_emb(position_ids),
-            "query_slots": query_slots,
-        }
-        out = run_unrolled(
-            self.layers, self.remat_policy, shard(hidden_states, "batch", "length", "embed"), views, shared
+        call = LayerCall(
+            words={
+                "mode": MODE_PREFILL if mode == MODE_INSERT else mode,
+                "output_attentions": output_attentions,
+                "output_router_logits": output_router_logits,
+            },
+            arrays={
+                "mask_info": mask_info,
+                "cache_metadata": metadata,
+                "frequencies": self.rotary_emb(position_ids),
+                "query_slots": query_slots,
+            },
+            remat=self.remat_policy,
+            keep_entering=output_hidden_states,
         )
+        run = run_scanned if self.scan_layers else run_unrolled
+        out = run(self.layers, shard(hidden_states, "batch", "length", "embed"), views, call)
         if cache is not None:
-            cache = cache.replace(views=out.views, metadata=metadata)
+            cache = cache.replace(views=out.views)
+        if isinstance(cache, TransformerCache):
+            cache = cache.replace(metadata=metadata)
             if mode == MODE_INSERT:
                 cache = running.insert(cache_metadata.rows, cache)
         last = self.norm(out.hidden_states)
@@ -155,7 +176,8 @@ class Llama4TextModel(Pretrained, nnx.Module):
         if metadata is None:
             real = jnp.ones(tokens, dtype=bool) if attention_mask is None else attention_mask.astype(bool)
             return self.masks(real, query_slots)
-        sizes = {kind: view.size for kind, view in zip(self.config.layer_types, views, strict=True)}
+        kinds = self.config.layer_types[: len(views)]  # all of them, or those of the first period
+        sizes = {kind: view.size for kind, view in zip(kinds, views, strict=True)}
         return self.masks.under_cache(metadata, tokens[1], sizes)
 
     def _embed(self, input_ids: Array | None, inputs_embeds: Array | None) -> Float[Array, "B T D"]:
@@ -183,9 +205,18 @@ class Llama4TextModel(Pretrained, nnx.Module):
         pad_token_id: int | None = None,
     ) -> TransformerCache:
         """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
-        return TransformerCache.init_cache(
+        cache = TransformerCache.init_cache(
             self.config, batch_size, max_length, starts, shardings, pad_token_id, dtype=self.numerics.compute
         )
+        return cache.replace(views=self._laid_out(cache.views))
+
+    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
+        """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
+        cache = RaggedPagesCache.init_cache(self.config, num_pages, page_size, dtype=self.numerics.compute)
+        return cache.replace(views=self._laid_out(cache.views))
+
+    def _laid_out(self, views: tuple[Any, ...]) -> tuple[Any, ...]:
+        return stack_views(views, layer_period(self.config)) if self.scan_layers else views
 
     def get_encoder(self) -> NoReturn:
         raise NotImplementedError("Llama4TextModel is decoder-only: it has no encoder")
@@ -204,6 +235,19 @@ def _kind_of(cache: Any) -> CacheKind:
     if cache is None:
         return "none"
     return "dense" if isinstance(cache, TransformerCache) else "paged"
+
+
+def _metadata_of(cache: Any, given: Any, tokens: tuple[int, int], attention_mask: Any) -> Any:
+    """The cache's metadata once these tokens are in it."""
+    if isinstance(cache, TransformerCache):
+        if tokens[0] != cache.batch_size:
+            raise ValueError(f"past_key_values: expected one of {tokens[0]} rows, got {cache.batch_size}")
+        return cache.metadata.append(tokens[1], attention_mask)
+    if not isinstance(given, RaggedPagesMetadata):
+        raise ValueError(f"cache_metadata: a paged cache needs RaggedPagesMetadata, got {type(given).__name__}")
+    if tokens[0] != 1 or attention_mask is not None:
+        raise ValueError(f"a ragged batch is one row of tokens without a mask, got {tokens[0]} rows")
+    return given
 
 
 def _checked_policy(name: str | None) -> str | None:
