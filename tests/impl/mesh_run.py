@@ -29,11 +29,12 @@ CONFIG = Llama4TextConfig.from_dict(
         "vocab_size": 64,
     }
 )
-RULE_SETS = {
+RULE_SETS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("single", "data", "fsdp", "tensor", "expert", "sequence")},
     "fsdp+tensor+expert": ("fsdp", "tensor", "expert"),
     "data+tensor+sequence": ("data", "tensor", "sequence"),
 }
+STACKED = "fsdp+tensor+expert stacked"
 NUMERICS = Numerics.uniform("float64")
 BATCH, LENGTH = 4, 14  # one chunk of 8 and the most of a second
 
@@ -58,10 +59,12 @@ def main(folder: Path) -> None:
     abstract = nnx.eval_shape(lambda: Llama4ForCausalLM(CONFIG, numerics=NUMERICS, rngs=nnx.Rngs(0)))
     shapes = {name: parameter.stored_shape for name, parameter in parameters(abstract).items()}
     state = impl_cases.draw_weights(shapes)
-    for name, sets in {"one device": ("single",), **RULE_SETS}.items():
+    for name, sets in {"one device": ("single",), **RULE_SETS, STACKED: RULE_SETS[STACKED.split()[0]]}.items():
         alone = name == "one device"
         mesh, rules = (None, None) if alone else (make_mesh((2, 2, 2), mesh_axes(sets)), combine(*sets))
-        model = Llama4ForCausalLM.from_state_dict(CONFIG, state, numerics=NUMERICS, mesh=mesh, rules=rules)
+        model = Llama4ForCausalLM.from_state_dict(
+            CONFIG, state, numerics=NUMERICS, mesh=mesh, rules=rules, scan_layers=name == STACKED
+        )
         graph, params = nnx.split(model)
         with use_mesh(mesh, rules):
             found = jax.jit(steps, static_argnums=0)(graph, params, ids, mask)

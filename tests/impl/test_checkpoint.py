@@ -1,8 +1,11 @@
 """Checkpoint: bit-exact round trip, each tensor used once, and everything that does not fit reported at once."""
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 from impl_cases import CONFIGS
+from jax.sharding import PartitionSpec
 from safetensors.numpy import save_file
 
 from jax_llama4 import (
@@ -10,11 +13,17 @@ from jax_llama4 import (
     Llama4ForCausalLM,
     Llama4TextConfig,
     Numerics,
+    ShardingError,
+    combine,
     load_state_dict,
     load_tensors,
+    make_mesh,
+    param_shardings,
     read_safetensors,
     to_state_dict,
 )
+from jax_llama4.checkpoint import Rule, abstract_model, parameters
+from jax_llama4.sharding import as_placement
 
 NUMERICS = {name: Numerics.like_hf(name) for name in ("float64", "float32", "bfloat16", "float16")}
 
@@ -119,3 +128,62 @@ def test_safetensors_shards_are_read_and_a_name_in_two_of_them_is_seen(states, t
 def test_a_folder_without_safetensors_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"expected \*\.safetensors files, found none"):
         list(read_safetensors(tmp_path))
+
+
+def test_stacked_layers_are_filled_row_by_row_and_written_back_as_layers(states):
+    model = load_state_dict(config("maverick"), states["maverick"], NUMERICS["float64"], scan_layers=True)
+    assert [layer.layer_numbers for layer in model.model.layers] == [(0,), (1,), (2,), (3,)]
+    shallow = CONFIGS["maverick"] | {"no_rope_layer_interval": 2}
+    model = load_state_dict(
+        Llama4TextConfig.from_dict(shallow), states["maverick"], NUMERICS["float64"], scan_layers=True
+    )
+    assert [layer.layer_numbers for layer in model.model.layers] == [(0, 2), (1, 3)]
+    name = "model.layers.{}.self_attn.q_proj.weight"
+    for place, layer in enumerate(model.model.layers):
+        for row in (0, 1):
+            expected = states["maverick"][name.format(place + 2 * row)]
+            np.testing.assert_array_equal(layer.self_attn.q_proj.kernel[row].T, expected)
+    found = to_state_dict(model)
+    assert set(found) == set(states["maverick"])
+    for key, value in found.items():
+        np.testing.assert_array_equal(value, states["maverick"][key], err_msg=key)
+
+
+def test_a_missing_row_of_a_stack_is_named_by_its_layer(states):
+    state = dict(states["scout"])
+    del state["model.layers.2.self_attn.k_proj.weight"]
+    with pytest.raises(CheckpointError) as caught:
+        load_state_dict(config("scout"), state, NUMERICS["float32"], scan_layers=True)
+    assert caught.value.problems == ("model.layers.2.self_attn.k_proj.weight: missing, expected (16, 24)",)
+
+
+def test_a_stack_is_split_along_the_axes_of_its_layers(states):
+    mesh = make_mesh((1, 1), ("fsdp", "tensor"))
+    rules = combine("fsdp", "tensor")
+    placed = param_shardings(config("scout"), mesh, rules, scan_layers=True)
+    assert placed["model.layers.0.self_attn.q_proj.kernel"].spec == PartitionSpec(None, "fsdp", "tensor")
+    placement = as_placement(mesh, rules)
+    model = load_state_dict(
+        config("scout"), states["scout"], NUMERICS["float64"], placement=placement, scan_layers=True
+    )
+    assert all(leaf.sharding.mesh == mesh for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    for key, value in to_state_dict(model).items():
+        np.testing.assert_array_equal(value, states["scout"][key], err_msg=key)
+    assert (
+        model.model.layers[0].self_attn.q_proj.kernel[...].sharding == placed["model.layers.0.self_attn.q_proj.kernel"]
+    )
+
+
+def test_a_parameter_without_a_rule_is_named(states):
+    model = load_state_dict(config("scout"), states["scout"], NUMERICS["float32"])
+    model.model.extra = nnx.Param(np.zeros(3))
+    with pytest.raises(CheckpointError, match=r"model\.extra: expected one rule for this parameter, 0 match"):
+        to_state_dict(model)
+
+
+def test_every_rule_names_an_axis_for_each_dimension():
+    model = abstract_model(Llama4ForCausalLM, config("unusual"), NUMERICS["float32"])
+    for parameter in parameters(model).values():
+        assert len(parameter.axes) == len(parameter.variable.shape), parameter.path
+    with pytest.raises(ShardingError, match="emebd: no such logical axis, expected embed"):
+        Rule("a", "a", "as_is", ("emebd",))

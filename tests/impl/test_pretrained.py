@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from impl_cases import CONFIGS
+from impl_cases import CONFIGS, draw_weights
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -27,9 +28,17 @@ from jax_llama4 import (
     tensor_files,
     to_state_dict,
 )
+from jax_llama4.checkpoint import abstract_model, parameters
 
 HERE = Path(__file__).parent
 SHARDED = {"max_shard_bytes": 9000}
+
+
+def drawn(model_class: Any, case: str) -> Any:
+    config, numerics = Llama4TextConfig.from_dict(CONFIGS[case]), Numerics.like_hf("bfloat16")
+    wanted = parameters(abstract_model(model_class, config, numerics))
+    state = draw_weights({name: parameter.stored_shape for name, parameter in wanted.items()})
+    return model_class.from_state_dict(config, state, numerics=numerics)
 
 
 def run_hf(verb: str, folder: Path) -> None:
@@ -146,8 +155,7 @@ def test_a_head_that_the_file_does_not_have_is_missing_not_random(hf_folder, tmp
         Llama4ForSequenceClassification.from_pretrained(hf_folder / "single f32")
     assert caught.value.problems == ("score.weight: missing, expected (2, 24)",)
 
-    config = Llama4TextConfig.from_dict(CONFIGS["scout"])
-    model = Llama4ForSequenceClassification(config, "bfloat16", rngs=nnx.Rngs(0))
+    model = drawn(Llama4ForSequenceClassification, "scout")
     model.save_pretrained(tmp_path / "score")
     again = Llama4ForSequenceClassification.from_pretrained(tmp_path / "score")
     assert_same_bits(to_state_dict(again), to_state_dict(model))
@@ -319,7 +327,7 @@ def test_a_folder_that_is_none(tmp_path):
 
 @pytest.fixture(scope="module")
 def tiny() -> Llama4ForCausalLM:
-    return Llama4ForCausalLM(Llama4TextConfig.from_dict(CONFIGS["maverick"]), "bfloat16", rngs=nnx.Rngs(1))
+    return drawn(Llama4ForCausalLM, "maverick")
 
 
 def test_an_old_checkpoint_is_replaced_whole_and_other_files_stay(tiny, tmp_path):

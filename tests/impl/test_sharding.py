@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from impl_cases import CONFIGS
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from mesh_run import CONFIG, RULE_SETS
+from mesh_run import CONFIG, RULE_SETS, STACKED
 
 from jax_llama4 import (
     Llama4ForCausalLM,
@@ -159,7 +159,7 @@ def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", RULE_SETS)
+@pytest.mark.parametrize("name", [*RULE_SETS, STACKED])
 def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
     with np.load(mesh_runs / "one device.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
         assert set(found) == {"forward", "prefill", "decode"}
