@@ -74,6 +74,12 @@ def test_greedy_tokens_equal_hfs(name, case, models, hf_generation):
     assert out.lengths.tolist() == [N] * 4
 
 
+def test_what_lies_under_the_padding_is_neither_read_nor_penalised(scout, hf_generation):
+    expected = hf_generation["scout/penalty"]
+    ids = np.where(cases.ATTENTION_MASK == 1, cases.INPUT_IDS, expected[:, :1])  # ids that each row is about to make
+    assert new_tokens(run(scout, ids, **cases.GREEDY["penalty"])) == expected.tolist()
+
+
 @pytest.mark.parametrize("change", [{"attention_chunk_size": 7}, {"floor_scale": 5}])
 def test_tokens_show_where_chunks_and_the_floor_lie_and_two_programs_make_them(change, hf_generation):
     model = build("scout", hf_generation, **change)
@@ -187,6 +193,25 @@ def test_draws_repeat_with_the_key_and_differ_with_it_from_step_to_step_and_row_
     assert (first != other).any()
     assert min(len(set(line)) for line in (*first.tolist(), *first.T.tolist())) > 1
     assert first.max() < scout.config.vocab_size
+
+
+def test_a_step_takes_the_cache_over_and_leaves_the_tokens(scout, monkeypatch):
+    taken = []
+    programs = generation._programs
+
+    def watched(*model):
+        prefill, step = programs(*model)
+
+        def watched_step(weights, cache, rows, settings):
+            after = step(weights, cache, rows, settings)
+            taken.append([leaf.is_deleted() for leaf in jax.tree.leaves(cache.views)])
+            return after
+
+        return generation._Programs(prefill, watched_step)
+
+    monkeypatch.setattr(generation, "_programs", watched)
+    run(scout)
+    assert taken == [[True] * 2 * scout.config.num_hidden_layers] * (N - 1)
 
 
 def test_the_stream_has_each_steps_tokens_once_and_the_next_step_does_not_wait(scout, hf_generation, monkeypatch):
