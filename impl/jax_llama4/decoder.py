@@ -33,7 +33,7 @@ class Llama4TextDecoderLayer(nnx.Module):
         *,
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
-        moe_dispatch: Dispatch = "dense",
+        moe_dispatch: Dispatch = "auto",
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         self.self_attn = Llama4TextAttention(config, layer_idx, numerics=numerics, rngs=rngs)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from jax_llama4.cache import TransformerCache
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.generation import Generation
-from jax_llama4.linear import linear
+from jax_llama4.linear import dot_general, linear
 from jax_llama4.losses import causal_lm_loss, problem_type_of, sequence_classification_loss
 from jax_llama4.masks import MaskInfo
 from jax_llama4.modes import Mode
@@ -31,13 +31,13 @@ class Llama4TiedHead(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         table = self.embedding[...].astype(self.numerics.compute)
-        return jnp.einsum("btd,vd->btv", x, table, precision=self.numerics.precision)
+        return dot_general(x, table, (((2,), (1,)), ((), ())), self.numerics.precision)
 
 
 class _TextModelWithHead(Pretrained, nnx.Module):
     """What both heads share: the text model under `model`, its cache and its parts.
 
-    `stack_options` are the text model's `scan_layers` and `remat_policy`.
+    `stack_options` are the text model's `scan_layers`, `remat_policy` and `moe_dispatch`.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
+from jax_llama4.dispatch import Dispatch
 from jax_llama4.outputs import DecoderLayerOutput
 from jax_llama4.precision import Numerics
 
@@ -37,7 +38,9 @@ def layer_period(config: Llama4TextConfig) -> int:
     return next(p for p in range(1, count + 1) if count % p == 0 and kinds == kinds[:p] * (count // p))
 
 
-def stacked_layers(config: Llama4TextConfig, numerics: Numerics, rngs: nnx.Rngs) -> list[Llama4TextDecoderLayer]:
+def stacked_layers(
+    config: Llama4TextConfig, numerics: Numerics, rngs: nnx.Rngs, moe_dispatch: Dispatch
+) -> list[Llama4TextDecoderLayer]:
     """The layers of one period, each standing for all of its place: a leading axis of every weight is the period.
 
     `layer_numbers` of each are the layers it stands for, in the order of that axis.
@@ -50,7 +53,9 @@ def stacked_layers(config: Llama4TextConfig, numerics: Numerics, rngs: nnx.Rngs)
 
         def draw(key: Array) -> Any:
             nonlocal graphdef
-            layer = Llama4TextDecoderLayer(config, layer_numbers[0], numerics=numerics, rngs=nnx.Rngs(params=key))
+            layer = Llama4TextDecoderLayer(
+                config, layer_numbers[0], numerics=numerics, rngs=nnx.Rngs(params=key), moe_dispatch=moe_dispatch
+            )
             graphdef, state = nnx.split(layer)
             return state
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from jax_llama4.cache import InsertMetadata, TransformerCache
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
+from jax_llama4.dispatch import Dispatch
 from jax_llama4.linear import normal_init
 from jax_llama4.masks import Llama4TextMasks, MaskInfo
 from jax_llama4.modes import MODE_INSERT, MODE_PREFILL, CacheKind, Mode, resolve_mode
@@ -38,7 +39,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
 
     `remat_policy` names a member of `jax.checkpoint_policies`: what the backward pass keeps of each layer instead of
     computing it again. None keeps everything. With `scan_layers` the weights of layers of one kind are stacked, and
-    the layers run as a scan over the periods in which kinds repeat.
+    the layers run as a scan over the periods in which kinds repeat. `moe_dispatch` is that of `Llama4TextMoe`.
     """
 
     checkpoint_root = "model."
@@ -54,6 +55,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         numerics: Numerics | None = None,
         remat_policy: str | None = None,
         scan_layers: bool = False,
+        moe_dispatch: Dispatch = "auto",
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
@@ -70,10 +72,10 @@ class Llama4TextModel(Pretrained, nnx.Module):
         )
         self.scan_layers = scan_layers
         if scan_layers:
-            layers = stacked_layers(config, numerics, rngs)
+            layers = stacked_layers(config, numerics, rngs, moe_dispatch)
         else:
             layers = [
-                Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs)
+                Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
                 for layer_idx in range(config.num_hidden_layers)
             ]
         self.layers = nnx.List(layers)

@@ -15,11 +15,17 @@ from paritygate.core.cell import DtypePolicy
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
-    """`Llama4ForCausalLM` with the policy's dtypes; raises the candidate's own errors for what it cannot load."""
+    """`Llama4ForCausalLM` with the policy's dtypes; raises the candidate's own errors for what it cannot load.
+
+    Its experts run as in HF, all on every token: they are a site of their own, which a dispatch would leave out.
+    """
     numerics = Numerics.like_hf(jnp.dtype(policy.compute))
     overrides = {role: jnp.dtype(dtype) for role, dtype in policy.roles.items()}
     return Llama4ForCausalLM.from_state_dict(
-        Llama4TextConfig.from_dict(dict(config)), weights, numerics=dataclasses.replace(numerics, **overrides)
+        Llama4TextConfig.from_dict(dict(config)),
+        weights,
+        numerics=dataclasses.replace(numerics, **overrides),
+        moe_dispatch="dense",
     )
 
 
