@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from impl_cases import CONFIGS
+from impl_cases import CONFIGS, draw_weights
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from mesh_run import CONFIG, RULE_SETS, STACKED
 
@@ -28,6 +27,7 @@ from jax_llama4 import (
     shard_model,
     use_mesh,
 )
+from jax_llama4.checkpoint import abstract_model, parameters
 from jax_llama4.sharding import RULES
 
 from limits import limit
@@ -107,11 +107,11 @@ def test_a_function_traced_without_a_mesh_is_traced_again_under_one():
 
 def test_published_models_split_over_a_pod_without_a_device():
     maverick = Llama4TextConfig(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False)
-    placed = param_shardings(maverick, abstract_mesh(fsdp=4, tensor=8, expert=16), FULL)
+    placed = param_shardings(maverick, abstract_mesh(fsdp=4, tensor=8, expert=16), FULL, scan_layers=True)
     experts = placed["model.layers.1.feed_forward.experts.gate_up_proj"]
-    assert experts.spec == PartitionSpec("expert", "fsdp", "tensor")
-    assert experts.shard_shape((128, 5120, 2 * 8192)) == (8, 1280, 2048)
-    assert placed["model.layers.0.self_attn.k_proj.kernel"].spec == PartitionSpec("fsdp", "tensor")
+    assert experts.spec == PartitionSpec(None, "expert", "fsdp", "tensor")
+    assert experts.shard_shape((12, 128, 5120, 2 * 8192)) == (12, 8, 1280, 2048)
+    assert placed["model.layers.0.self_attn.k_proj.kernel"].spec == PartitionSpec(None, "fsdp", "tensor")
 
 
 def test_what_does_not_divide_is_refused_all_at_once_or_replicated_on_request():
@@ -139,7 +139,10 @@ def test_what_does_not_divide_is_refused_all_at_once_or_replicated_on_request():
 
 def test_a_model_is_moved_onto_a_mesh_in_place():
     config = Llama4TextConfig.from_dict(CONFIGS["unusual"])
-    model = Llama4ForCausalLM(config, numerics=Numerics.like_hf("float32"), rngs=nnx.Rngs(0))
+    numerics = Numerics.like_hf("float32")
+    wanted = parameters(abstract_model(Llama4ForCausalLM, config, numerics))
+    state = draw_weights({name: parameter.stored_shape for name, parameter in wanted.items()})
+    model = Llama4ForCausalLM.from_state_dict(config, state, numerics=numerics)
     before = np.asarray(model.lm_head.embedding[...])
     mesh = make_mesh((1,), ("tensor",))
     shard_model(model, mesh, "tensor")
@@ -162,8 +165,8 @@ def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [*RULE_SETS, STACKED])
 def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
     with np.load(mesh_runs / "one device.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
-        assert set(found) == {"forward", "prefill", "decode"}
-        for key in expected:
+        assert set(found) == ({"forward"} if name in RULES else {"forward", "prefill", "decode"})
+        for key in found:
             scale = np.sqrt(np.mean(np.square(expected[key])))
             allowed = limit("model", "f64", CONFIG.num_hidden_layers) * scale
             np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=allowed, err_msg=key)
