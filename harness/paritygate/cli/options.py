@@ -11,7 +11,7 @@ Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A suite, a case, or
 Cells = Annotated[
     str, typer.Option("--cells", metavar="EXPR", help="dtypes x meshes x platforms, commas between names.")
 ]
-ModeName = Annotated[str, typer.Option("--mode", help="isolated, chained or both.")]
+ModeName = Annotated[str, typer.Option("--mode", help="isolated, chained, both, gradient or all.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes at a time; one a core if left out.")
 ]

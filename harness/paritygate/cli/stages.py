@@ -11,7 +11,7 @@ from paritygate.core.errors import ExitCode, GoldenError, UsageError
 from paritygate.core.family import Case
 from paritygate.core.run import Run
 
-MODES = {"isolated": [Mode.ISOLATED], "chained": [Mode.CHAINED], "both": [Mode.ISOLATED, Mode.CHAINED]}
+MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
 
 
 def select_modes(text: str) -> list[Mode]:

@@ -12,6 +12,7 @@ class Mode(StrEnum):
 
     ISOLATED = "isolated"  # each site gets its golden inputs
     CHAINED = "chained"  # the whole model runs from tokens
+    GRADIENT = "gradient"  # the loss of the whole model is differentiated by every weight
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Literal
 
+from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, to_json
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.site import Site
@@ -68,14 +70,45 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class Prompt:
-    """A batch of token sequences of one length, cut from a text of the catalog. Tokens are the text's bytes."""
+    """A batch of token sequences of one length, cut from a text of the catalog. Tokens are the text's bytes.
+
+    `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache`; none: all at once and
+    without one. Its sites are then called once a piece and are replayed chained only, so their inputs are not kept.
+    `backward` names the output that is differentiated by every weight.
+    """
 
     name: str
     rows: tuple[PromptRow, ...]
     length: int
     text: str = "prose"
     seed: int = 0
+    pieces: tuple[int, ...] = ()
+    cache: str = ""
+    backward: Literal["", "loss"] = ""
     doc: str = ""
+
+    def __post_init__(self):
+        if self.pieces and (sum(self.pieces) != self.length or min(self.pieces) < 1 or not self.cache):
+            raise UsageError(
+                "pieces do not make up the prompt",
+                where=self.name,
+                expected=f"lengths of at least 1 that add up to {self.length}, and a kind of cache",
+                got=f"{self.pieces}, cache {self.cache!r}",
+            )
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """First slot and end of each piece; one piece where the prompt is fed whole."""
+        ends = list(accumulate(self.pieces or (self.length,)))
+        return list(zip([0, *ends], ends, strict=False))
+
+    def given(self, side: "Side") -> Mapping[str, str]:
+        """What a side's model is given: labels only whole, since a loss spans the pieces."""
+        return {name: key for name, key in side.inputs.items() if not self.pieces or key != "labels"}
+
+    def span(self, call: int, calls: int) -> tuple[int, int]:
+        """The piece that the `call`-th of a site's `calls` belongs to: each piece makes equally many."""
+        return self.spans[call * len(self.spans) // calls]
 
 
 @dataclass(frozen=True)
@@ -85,13 +118,19 @@ class Side:
     `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
     the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
     `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
-    `interpreter` is the Python to run the worker with; empty means this one (candidate only).
+    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes the cache that
+    prompts in pieces are fed through, cache(module, kind, batch, length, dtype), passed as the parameter `cache_name` and
+    read back from the result under that key. `gradients` is called as gradients(module, arguments, output) and returns
+    the gradient of an output by each weight, under the reference's names (candidate only).
     """
 
     build: str
     inputs: Mapping[str, str]
     functions: tuple[str, ...] = ()
     interpreter: str = ""
+    cache: str = ""
+    cache_name: str = "past_key_values"
+    gradients: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +159,22 @@ class Family:
             if prompt.name == name:
                 return prompt
         raise unknown_name("prompt", name, [p.name for p in self.prompts])
+
+    def sites_for(self, preset: Preset, prompt: Prompt) -> list[Site]:
+        """The sites and ports of a preset that a prompt shows: in pieces, each is called once a piece."""
+        sites = self.sites_of(preset)
+        if not prompt.pieces:
+            return sites
+        return [
+            replace(
+                site,
+                ports=tuple(port for port in site.ports if port.fed == "any" and not port.is_input),
+                calls=site.calls * len(prompt.pieces),
+                modes=tuple(mode for mode in site.modes if mode is Mode.CHAINED),
+            )
+            for site in sites
+            if site.fed == "any"
+        ]
 
     def sites_of(self, preset: Preset) -> list[Site]:
         """Every site of a preset, layers filled in, in the order of the spec."""
@@ -189,7 +244,7 @@ class Case:
                             site.decisions,
                             [[p.name, p.kind, p.layout, p.reference, p.reference_layout, p.role] for p in site.ports],
                         ]
-                        for site in family.sites_of(preset)
+                        for site in family.sites_for(preset, prompt)
                     ],
                 }
             ).encode()

@@ -10,6 +10,9 @@ from paritygate.core.site import Kind, address
 
 GOLDEN_FORMAT = 1
 
+# The site of the gradients by weight: one port a weight, `out.NAME`.
+GRADIENTS = "gradients"
+
 
 @dataclass(frozen=True)
 class TensorRef:

@@ -1,7 +1,8 @@
 """Named places in the dataflow and the values seen there, the same in every framework."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Literal
 
 from paritygate.core.cell import Mode
 
@@ -28,6 +29,8 @@ class Port:
 
     `traits` are layer traits that must all hold for the port to exist. `role` asks for further metrics (`logits`).
     `numerics` is the role whose dtype an input has in a cell: `compute`, or the name of an island such as `rope`.
+    `fed` says for which prompts it exists: `whole` leaves out those that are fed piece by piece through a cache, under
+    which two implementations hold keys and masks in other places.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Port:
     traits: tuple[str, ...] = ()
     role: str = ""
     numerics: str = "compute"
+    fed: Literal["any", "whole"] = "any"
 
     @property
     def is_input(self) -> bool:
@@ -59,7 +63,8 @@ class Site:
     """A module of the model, or one of its glue steps.
 
     `name`, `reference` and `candidate` may hold `{layer}`: the site then exists once for each layer that has all of
-    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it.
+    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it. `fed` is as for
+    a port.
     """
 
     name: str
@@ -70,6 +75,7 @@ class Site:
     calls: int = 1
     modes: tuple[Mode, ...] = (Mode.ISOLATED, Mode.CHAINED)
     decisions: tuple[Decision, ...] = ()
+    fed: Literal["any", "whole"] = "any"
     doc: str = ""
 
     @property
@@ -80,16 +86,12 @@ class Site:
     def at(self, layer: int | None, traits: tuple[str, ...]) -> "Site":
         """This site for one layer: names filled in, ports that the layer does not have left out."""
         fill = {"layer": layer}
-        return Site(
+        return replace(
+            self,
             name=self.name.format(**fill),
             reference=self.reference.format(**fill),
             candidate=self.candidate.format(**fill),
             ports=tuple(p for p in self.ports if set(p.traits) <= set(traits)),
-            traits=self.traits,
-            calls=self.calls,
-            modes=self.modes,
-            decisions=self.decisions,
-            doc=self.doc,
         )
 
 

@@ -41,6 +41,8 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
         failing.sort(key=lambda row: row.drift.order)
         isolated = _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
         blame |= isolated | _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], isolated)
+        # Gradients have no order of their own here: each weight's stands for itself.
+        blame |= {row.drift.key: row for row in failing if row.drift.mode == Mode.GRADIENT}
     return [_finish(row, blame, twins, oracles) if diverged(row) else row for row in rows]
 
 

@@ -6,6 +6,7 @@ tied is refused, and the next prompt seed is tried.
 
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,13 +16,13 @@ import torch
 from paritygate.catalog.select import families
 from paritygate.core.cell import DtypePolicy, Mode
 from paritygate.core.errors import HarnessError, UsageError
-from paritygate.core.family import Case
-from paritygate.core.golden import Golden, GoldenPort
+from paritygate.core.family import Case, Prompt
+from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address
 from paritygate.metrics.measure import measure
 from paritygate.reference import prompts
-from paritygate.reference.build import Reference, Traced, Values
+from paritygate.reference.build import CaseInputs, Reference, Traced, Values
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
 from paritygate.reference.select import value
@@ -58,14 +59,16 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     for seed in range(MAX_SEEDS):
         case_inputs = prompts.inputs(prompt, seed)
         with lifted():
-            recorder = reference.run(reference.oracle, case_inputs)
-        oracle = reference.values(recorder, case_inputs)
-        real = case_inputs["attention_mask"]
-        margins = _margins(reference, oracle, real)
+            recorder = reference.run(reference.oracle, prompt, case_inputs)
+        oracle = reference.values(recorder, prompt, case_inputs)
+        real = _Real(prompt, case_inputs["attention_mask"])
+        margins = _margins(oracle, real)
         if problem := _near_tie(margins, family.min_margin_x):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
-        chained = {name: _chained(reference, model, case_inputs) for name, (_, model) in reference.peers.items()}
+        chained = {
+            name: _chained(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
+        }
         if problem := _flips(chained, oracle, real):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
@@ -79,7 +82,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             try_="another weight seed for the preset, or a stronger `steer` in the family's weight rules",
         )
     isolated = {
-        name: _isolated(reference, policy, model, recorder, case_inputs)
+        name: _isolated(reference, policy, model, prompt, recorder, case_inputs)
         for name, (policy, model) in reference.peers.items()
     }
     floors = {Mode.ISOLATED: isolated, Mode.CHAINED: chained}
@@ -96,13 +99,17 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             () if port.is_input else site.modes,
             port.role,
             {
-                mode: {name: _floor(port, array, values.get(key), real) for name, values in sides.items()}
+                mode: {
+                    name: _floor(port, array, values.get(key), real.of(site, key[2])) for name, values in sides.items()
+                }
                 for mode, sides in floors.items()
                 if mode in site.modes and port.kind is Kind.FLOAT and not port.is_input
             },
         )
         for order, (key, (port, site, array, _)) in enumerate(ranked)
     )
+    if prompt.backward:
+        ports += _gradients(reference, prompt, case_inputs, store, len(ports))
     return Golden(
         case,
         reference.preset.config,
@@ -115,8 +122,47 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     )
 
 
-def _chained(reference: Reference, model: torch.nn.Module, case_inputs: Mapping[str, np.ndarray]) -> Values:
-    values = reference.values(reference.run(model, case_inputs), case_inputs)
+@dataclass(frozen=True)
+class _Real:
+    """Which tokens are real: of the piece that a call belongs to, where the prompt is fed in pieces."""
+
+    prompt: Prompt
+    mask: np.ndarray
+
+    def of(self, site: Site, call: int) -> np.ndarray:
+        start, end = self.prompt.span(call, site.calls)
+        return self.mask[:, start:end]
+
+
+def _gradients(
+    reference: Reference, prompt: Prompt, case_inputs: CaseInputs, store: GoldenStore, first: int
+) -> tuple[GoldenPort, ...]:
+    """A port for the gradient by each weight, under the site `gradients`."""
+    with lifted():
+        oracle = reference.gradients(reference.oracle, prompt, case_inputs)
+    peers = {name: reference.gradients(model, prompt, case_inputs) for name, (_, model) in reference.peers.items()}
+    ports = []
+    for order, (name, gradient) in enumerate(oracle.items(), first):
+        port = Port(f"out.{name}", Kind.FLOAT, "XYZ"[: gradient.ndim].replace("", " ").strip(), "", "")
+        floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
+        ports.append(
+            GoldenPort(
+                GRADIENTS,
+                port.name,
+                0,
+                port.kind,
+                port.layout,
+                order,
+                store.put(gradient),
+                (Mode.GRADIENT,),
+                floors={Mode.GRADIENT: floors},
+            )
+        )
+    return tuple(ports)
+
+
+def _chained(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:
+    values = reference.values(reference.run(model, prompt, case_inputs), prompt, case_inputs)
     return {key: array for key, (_, _, array, _) in values.items()}
 
 
@@ -124,11 +170,12 @@ def _isolated(
     reference: Reference,
     policy: DtypePolicy,
     model: torch.nn.Module,
+    prompt: Prompt,
     oracle: Recorder,
-    case_inputs: Mapping[str, np.ndarray],
+    case_inputs: CaseInputs,
 ) -> Values:
     values: Values = {}
-    for site in reference.sites:
+    for site in reference.family.sites_for(reference.preset, prompt):
         outputs = [port for port in site.ports if not port.is_input]
         if Mode.ISOLATED not in site.modes or not any(port.kind is Kind.FLOAT for port in outputs):
             continue  # masks and choices have no noise floor
@@ -139,7 +186,7 @@ def _isolated(
     return values
 
 
-def _floor(port: Port, golden: np.ndarray, peer: np.ndarray | None, real: np.ndarray) -> dict[str, float]:
+def _floor(port: Port, golden: np.ndarray, peer: np.ndarray | None, real: np.ndarray | None) -> dict[str, float]:
     if peer is None:
         raise HarnessError("peer has no value", where=port.name)
     measured = measure(golden, peer, kind=port.kind, role=port.role, layout=port.layout, real=real)
@@ -148,19 +195,16 @@ def _floor(port: Port, golden: np.ndarray, peer: np.ndarray | None, real: np.nda
     return {name: float(f"{drift:.6g}") for name, drift in measured.metrics.items()}
 
 
-def _decisions(reference: Reference) -> list[tuple[Site, str, str]]:
-    return [(site, d.choice, d.scores) for site in reference.sites for d in site.decisions]
-
-
-def _margins(reference: Reference, oracle: Traced, real: np.ndarray) -> dict[str, float]:
+def _margins(oracle: Traced, real: _Real) -> dict[str, float]:
     """The smallest margin of each decision over real tokens, in units of the scores' rms."""
     margins = {}
-    for site, choice, scores in _decisions(reference):
-        port, _, values, _ = oracle[site.name, scores, 0]
-        k = oracle[site.name, choice, 0][2].shape[-1]
-        rows = -np.sort(-real_rows(values, port.layout, real), axis=-1)
-        rms = float(np.sqrt(np.mean(rows**2)))
-        margins[address(site.name, choice)] = float(np.min(rows[:, k - 1] - rows[:, k])) / rms
+    for (name, port_name, call), (port, site, values, _) in oracle.items():
+        for decision in site.decisions:
+            if decision.scores == port_name:
+                k = oracle[name, decision.choice, call][2].shape[-1]
+                rows = -np.sort(-real_rows(values, port.layout, real.of(site, call)), axis=-1)
+                rms = float(np.sqrt(np.mean(rows**2)))
+                margins[address(name, decision.choice, call)] = float(np.min(rows[:, k - 1] - rows[:, k])) / rms
     return margins
 
 
@@ -171,16 +215,15 @@ def _near_tie(margins: Mapping[str, float], min_margin_x: float) -> str:
     return ""
 
 
-def _flips(chained: Mapping[str, Values], oracle: Traced, real: np.ndarray) -> str:
+def _flips(chained: Mapping[str, Values], oracle: Traced, real: _Real) -> str:
     for key, (port, site, values, _) in oracle.items():
         if port.kind is not Kind.INDEX or port.is_input:
             continue
         for name, peer in chained.items():
-            differs = real_rows(values, port.layout, real) != real_rows(peer[key], port.layout, real)
+            kept = real.of(site, key[2])
+            differs = real_rows(values, port.layout, kept) != real_rows(peer[key], port.layout, kept)
             if flips := int(differs.any(-1).sum()):
-                return (
-                    f"the reference in {name} chooses otherwise for {flips} tokens at {address(site.name, port.name)}"
-                )
+                return f"the reference in {name} chooses otherwise for {flips} tokens at {address(*key)}"
     return ""
 
 

@@ -5,10 +5,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Llama4ForCausalLM, Llama4TextConfig
+from transformers import DynamicCache, Llama4ForCausalLM, Llama4TextConfig
 
 from paritygate.core.errors import HarnessError
 from paritygate.reference.tensors import to_torch
+
+
+def cache(model: torch.nn.Module) -> DynamicCache:
+    """HF's default cache: chunked layers keep one token less than a chunk, full layers everything."""
+    return DynamicCache(config=model.config)
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str) -> torch.nn.Module:

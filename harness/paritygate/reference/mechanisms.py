@@ -22,7 +22,8 @@ def effect(reference: Reference, mechanism: Mechanism, seed: int) -> dict[str, f
 
     `seed` is the prompt seed of the golden. Raises UsageError where the mechanism names nothing.
     """
-    case_inputs = prompts.inputs(reference.family.prompt(mechanism.prompt), seed)
+    prompt = reference.family.prompt(mechanism.prompt)
+    case_inputs = prompts.inputs(prompt, seed)
     constants = {name: np.full_like(case_inputs[name], value) for name, value in mechanism.inputs.items()}
     preset = replace(reference.preset, config=_config(reference, mechanism))
     without = Reference(reference.family, preset, _weights(reference, mechanism))
@@ -30,8 +31,8 @@ def effect(reference: Reference, mechanism: Mechanism, seed: int) -> dict[str, f
     paths = {path for path, _ in without.oracle.named_modules()}
     without.sites = [site for site in reference.sites if site.reference in paths]
     with lifted():
-        golden = reference.values(reference.run(reference.oracle, case_inputs), case_inputs)
-        other = without.values(without.run(without.oracle, case_inputs | constants), case_inputs)
+        golden = reference.values(reference.run(reference.oracle, prompt, case_inputs), prompt, case_inputs)
+        other = without.values(without.run(without.oracle, prompt, case_inputs | constants), prompt, case_inputs)
     moved = {}
     for key, (port, site, array, _) in golden.items():
         if key not in other or port.is_input or port.kind is not Kind.FLOAT:

@@ -1,5 +1,6 @@
 """Prompts to model inputs: bytes of a real text, with padding, holes and positions. NumPy only."""
 
+from collections.abc import Mapping
 from importlib import resources
 
 import numpy as np
@@ -11,11 +12,17 @@ PAD_TOKEN = 0
 IGNORED_LABEL = -100
 
 
+def seen(case_inputs: Mapping[str, np.ndarray], start: int, end: int) -> dict[str, np.ndarray]:
+    """What a model is given for the slots from `start` to `end`: its own tokens, and the mask of all slots so far."""
+    own = {name: array[..., start:end] for name, array in case_inputs.items()}
+    return own | {"attention_mask": case_inputs["attention_mask"][:, :end]}
+
+
 def inputs(prompt: Prompt, seed: int) -> dict[str, np.ndarray]:
     """The case inputs of a prompt: `tokens`, `attention_mask`, `position_ids`, `labels` (B, T) and `slots` (T,).
 
     Each row is another window of the text; `seed` chooses the windows. Positions count real tokens from the row's
-    start, padding has position 0, and padded labels are ignored by the loss.
+    start, padding has position 0, and the loss ignores labels that are padding or are predicted by it.
     """
     text = (resources.files("paritygate.catalog") / "texts" / f"{prompt.text}.txt").read_bytes()
     if len(text) <= prompt.length:
@@ -35,10 +42,12 @@ def inputs(prompt: Prompt, seed: int) -> dict[str, np.ndarray]:
         tokens[i] = PAD_TOKEN
         tokens[i, real[i]] = window
         positions[i, real[i]] = row.start + np.arange(real[i].sum())
+    # A real token after padding would be predicted by a padding row, whose values nobody compares.
+    predicted = real & np.pad(real[:, :-1], ((0, 0), (1, 0)))
     return {
         "tokens": tokens,
         "attention_mask": real,
         "position_ids": positions,
-        "labels": np.where(real, tokens, IGNORED_LABEL),
+        "labels": np.where(predicted, tokens, IGNORED_LABEL),
         "slots": np.arange(prompt.length),
     }

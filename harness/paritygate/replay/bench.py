@@ -10,7 +10,7 @@ import numpy as np
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.drift import Drift
-from paritygate.core.family import Case, Family
+from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
 from paritygate.core.site import Kind, Port, Site
@@ -31,21 +31,21 @@ class Bench:
     store: GoldenStore
 
     @cached_property
+    def prompt(self) -> Prompt:
+        return self.family.prompt(self.case.prompt)
+
+    @cached_property
     def sites(self) -> list[Site]:
-        return self.family.sites_of(self.family.preset(self.case.preset))
+        return self.family.sites_for(self.family.preset(self.case.preset), self.prompt)
 
     @cached_property
     def _ports(self) -> dict[tuple[str, str, int], GoldenPort]:
         return {(port.site, port.port, port.call): port for port in self.manifest.ports}
 
-    @cached_property
-    def real(self) -> np.ndarray:
-        """Bool (B, T): which tokens are real."""
-        return self.input("attention_mask").astype(bool)
-
-    @cached_property
-    def sizes(self) -> dict[str, int]:
-        return dict(zip("BT", self.real.shape, strict=True))
+    def real(self, call: int, calls: int) -> np.ndarray:
+        """Bool (B, T): which tokens are real, of the piece that a call belongs to."""
+        start, end = self.prompt.span(call, calls)
+        return self.input("attention_mask")[:, start:end].astype(bool)
 
     def input(self, name: str) -> np.ndarray:
         return self.store.tensor(self.manifest.inputs[name])
@@ -60,20 +60,24 @@ class Bench:
 
     def argument(self, port: Port, golden: GoldenPort) -> jax.Array:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
-        array = convert(self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, self.sizes)
+        sizes = dict(zip("BT", self.input("tokens").shape, strict=True))
+        array = convert(self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, sizes)
         if port.kind is Kind.FLOAT:
             array = array.astype(dtype_of(self.policy.dtype(port.numerics)))
         return _device(array)
 
-    def model_arguments(self) -> dict[str, jax.Array]:
-        """The case inputs under the names of the whole candidate's parameters."""
-        return {name: _device(self.input(key)) for name, key in self.family.candidate.inputs.items()}
+    def model_arguments(self, start: int, end: int) -> dict[str, jax.Array]:
+        """The case inputs of the slots from `start` to `end`, under the names of the whole candidate's parameters."""
+        given = self.prompt.given(self.family.candidate)
+        return {name: _device(self.input(key)[..., start:end]) for name, key in given.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
 
-    def measured(self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | None) -> Drift:
-        """The drift of one value; a value that is not there, or of another shape, is a problem and no drift."""
+    def measured(
+        self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | np.ndarray | None, real: np.ndarray | None
+    ) -> Drift:
+        """The drift of one value over its real tokens; one that is absent, or of another shape, is a problem instead."""
         if value is None:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
@@ -81,8 +85,9 @@ class Bench:
         shape, dtype = array.shape, array.dtype.name
         if port.candidate.endswith("| sorted"):
             array = np.sort(array, axis=-1)
+        sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
         try:
-            array = convert(array, port.candidate_layout or port.layout, port.layout, self.sizes)
+            array = convert(array, port.candidate_layout or port.layout, port.layout, sizes)
         except ValueError as reason:
             return self._drift(golden, mode, shape, dtype, problem="mismatch", detail=str(reason))
         found = measure(
@@ -91,7 +96,7 @@ class Bench:
             kind=golden.kind,
             role=golden.role,
             layout=golden.layout,
-            real=self.real,
+            real=real,
         )
         return self._drift(
             golden,

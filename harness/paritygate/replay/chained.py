@@ -1,32 +1,67 @@
 """Chained replay: the whole candidate runs from tokens, and every site is read on the way, glue included."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import jax
 from flax import nnx
 
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Drift
+from paritygate.core.golden import GoldenPort
+from paritygate.core.registry import load
+from paritygate.core.site import Port, Site
 from paritygate.replay.bench import Bench
-from paritygate.replay.observe import observe, place
+from paritygate.replay.observe import Place, observe, place
+
+Read = tuple[GoldenPort, Site, Port]
 
 
 def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
-    """One drift for each output and inner port of each site, from one pass of the model."""
-    goldens = [
+    """One drift for each output and inner port of each site, from one pass of the model, or one a piece of the prompt."""
+    pieces = [_reads(bench, number) for number in range(len(bench.prompt.spans))]
+    cache: Any = None
+    for number, ((start, end), reads) in enumerate(zip(bench.prompt.spans, pieces, strict=True)):
+        try:
+            if bench.prompt.pieces and number == 0:
+                cache = _empty_cache(bench, model)
+            values, cache = _pass(bench, model, reads, bench.model_arguments(start, end), cache, len(pieces))
+        except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
+            for golden, _, _ in (read for later in pieces[number:] for read in later):
+                yield bench.failed(golden, Mode.CHAINED, reason)
+            return
+        for (golden, site, port), value in zip(reads, values, strict=True):
+            yield bench.measured(golden, port, Mode.CHAINED, value, bench.real(golden.call, site.calls))
+
+
+def _reads(bench: Bench, piece: int) -> list[Read]:
+    """What is read in one piece: a site that a pass calls twice has two calls in it."""
+    pieces = len(bench.prompt.spans)
+    return [
         (golden, site, port)
         for site in bench.sites
         if Mode.CHAINED in site.modes
-        for call in range(site.calls)
+        for call in range(piece * site.calls // pieces, (piece + 1) * site.calls // pieces)
         for golden in bench.outputs(site, call, Mode.CHAINED)
         for port in site.ports
         if port.name == golden.port
     ]
-    places = [place(port, site, golden.call, "") for golden, site, port in goldens]
-    try:
-        values = observe(model, places, bench.model_arguments())
-    except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
-        for golden, _, _ in goldens:
-            yield bench.failed(golden, Mode.CHAINED, reason)
-        return
-    for (golden, _, port), value in zip(goldens, values, strict=True):
-        yield bench.measured(golden, port, Mode.CHAINED, value)
+
+
+def _empty_cache(bench: Bench, model: nnx.Module) -> Any:
+    batch, length = bench.input("tokens").shape
+    make = load(bench.family.candidate.cache)
+    return make(model, bench.prompt.cache, batch, length, bench.policy.dtype("compute"))
+
+
+def _pass(
+    bench: Bench, model: nnx.Module, reads: list[Read], arguments: dict[str, jax.Array], cache: Any, pieces: int
+) -> tuple[list[jax.Array | None], Any]:
+    places = [place(port, site, golden.call % (site.calls // pieces), "") for golden, site, port in reads]
+    if cache is None:
+        return observe(model, places, arguments), None
+    name = bench.family.candidate.cache_name
+    *values, cache = observe(model, [*places, Place((), 0, (name,))], arguments | {name: cache})
+    if cache is None:
+        raise LookupError(f"the candidate's result has no {name!r}")
+    return values, cache

@@ -37,4 +37,4 @@ def _replay(bench: Bench, model: nnx.Module, site: Site, call: int, goldens: lis
     specs = {port.name: port for port in site.ports}
     places = [place(specs[golden.port], site, 0, site.candidate) for golden in goldens]
     for golden, value in zip(goldens, observe(module, places, arguments), strict=True):
-        yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value)
+        yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(call, site.calls))

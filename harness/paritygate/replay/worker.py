@@ -37,6 +37,7 @@ def work(job: "Job", emit: "Any") -> None:
     from paritygate.core.registry import extend, load
     from paritygate.replay.bench import Bench
     from paritygate.replay.chained import chained
+    from paritygate.replay.gradient import gradient
     from paritygate.replay.isolated import isolated
     from paritygate.store.golden import GoldenStore
 
@@ -51,7 +52,7 @@ def work(job: "Job", emit: "Any") -> None:
             got=f"{jax.default_backend()}, x64 {x64}",
         )
     store = GoldenStore(Path(job.golden))
-    replays = {"isolated": isolated, "chained": chained}
+    replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
     for cell in job.cells:
         policy = job.policies[cell.dtype]
         model: Any = None

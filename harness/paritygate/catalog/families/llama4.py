@@ -16,7 +16,7 @@ _FREQUENCIES = Port(
     "frequencies",
     numerics="rope",
 )
-_MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask", reference_layout="B 1 T S")
+_MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask_info", reference_layout="B 1 T S")
 _SLOTS = Port("in.slots", INDEX, "T", "case:slots", "query_slots")
 _FEED_FORWARD = "model.layers.{layer}.feed_forward"
 _ROTATED = "call:apply_rotary_emb:result"
@@ -29,6 +29,7 @@ def _norm(name: str, path: str) -> Site:
         path,
         path,
         (Port("in.x", FLOAT, HIDDEN, "arg:0", "x"), Port("out", FLOAT, HIDDEN, "result", "result")),
+        fed="whole",
         doc="RMS norm",
     )
 
@@ -76,6 +77,7 @@ SITES = (
                 reference_layout="B 1 T S",
             ),
         ),
+        fed="whole",
         doc="glue: causal and chunked masks from slots and padding",
     ),
     Site(
@@ -97,7 +99,7 @@ SITES = (
             _FREQUENCIES,
             _MASK,
             _SLOTS,
-            Port("out", FLOAT, HIDDEN, "result", "result"),
+            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states"),
         ),
         doc="decoder layer: the residual adds around its modules",
     ),
@@ -111,12 +113,12 @@ SITES = (
             _FREQUENCIES,
             _MASK,
             _SLOTS,
-            Port("inner.q_rope", FLOAT, "B T N H", f"{_ROTATED}:0", "tap_q_rope", traits=("rope",)),
-            Port("inner.k_rope", FLOAT, "B S K H", f"{_ROTATED}:1", "tap_k_rope", traits=("rope",)),
+            Port("inner.q_rope", FLOAT, "B T N H", f"{_ROTATED}:0", "tap_q_rope", traits=("rope",), fed="whole"),
+            Port("inner.k_rope", FLOAT, "B S K H", f"{_ROTATED}:1", "tap_k_rope", traits=("rope",), fed="whole"),
             Port("inner.query", FLOAT, "B T N H", f"{_SCORED}:arg:1", "tap_query", reference_layout="B N T H"),
-            Port("inner.key", FLOAT, "B S K H", f"{_SCORED}:arg:2", "tap_key", reference_layout="B K S H"),
-            Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs"),
-            Port("out", FLOAT, HIDDEN, "result:0", "result"),
+            Port("inner.key", FLOAT, "B S K H", f"{_SCORED}:arg:2", "tap_key", reference_layout="B K S H", fed="whole"),
+            Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs", fed="whole"),
+            Port("out", FLOAT, HIDDEN, "result:0", "result:attention_output"),
         ),
         doc="attention",
     ),
@@ -127,6 +129,7 @@ SITES = (
         (Port("in.x", FLOAT, "B T G H", "arg:0", "x"), Port("out", FLOAT, "B T G H", "result", "result")),
         ("rope", "qk_norm"),
         calls=2,
+        fed="whole",
         doc="L2 norm per head, of the queries (call 0) and of the keys (call 1)",
     ),
     _norm("layers.{layer}.post_norm", "model.layers.{layer}.post_attention_layernorm"),
@@ -165,6 +168,7 @@ SITES = (
             Port("out", FLOAT, "(E B T) D", "result", "result"),
         ),
         ("moe",),
+        fed="whole",
         doc="routed experts, rows grouped by expert",
     ),
     _mlp(
@@ -187,6 +191,7 @@ SITES = (
         "",
         (Port("out", FLOAT, "", "result:loss", "result:loss"),),
         modes=(Mode.CHAINED,),
+        fed="whole",
         doc="glue: next-token cross entropy",
     ),
 )
@@ -280,17 +285,53 @@ PROMPTS = (
     Prompt("far", (PromptRow(start=240), PromptRow(start=8170)), 38, seed=300, doc="positions past 256 and past 8192"),
 )
 
+# A prefill inside the second chunk, single steps over its end, a continuation over the next one, single steps again.
+_PIECES = (11, 1, 1, 1, 1, 1, 1, 9, 1, 1, 1)
+CACHED_PROMPTS = (
+    Prompt(
+        "decode",
+        (PromptRow(), PromptRow(pad_left=5)),
+        29,
+        seed=400,
+        pieces=_PIECES,
+        cache="dense",
+        doc="prefill and decode through a cache, one row padded on the left",
+    ),
+    Prompt(
+        "decode-padded",
+        (PromptRow(pad_right=2, holes=(4,)), PromptRow(pad_left=2, holes=(19,), start=8180)),
+        29,
+        seed=500,
+        pieces=_PIECES,
+        cache="dense",
+        doc="through a cache: rows of unequal lengths, holes, positions past 8192",
+    ),
+)
+TRAIN_PROMPTS = (
+    Prompt(
+        "train",
+        (PromptRow(), PromptRow(pad_left=3, pad_right=4)),
+        26,
+        seed=600,
+        backward="loss",
+        doc="gradient of the loss by every weight",
+    ),
+)
+
+
+# Both sides name the parameters of the whole model alike.
+_INPUTS = {
+    "input_ids": "tokens",
+    "attention_mask": "attention_mask",
+    "position_ids": "position_ids",
+    "labels": "labels",
+}
 
 FAMILY = Family(
     name="llama4",
     reference=Side(
         build="paritygate.reference.llama4:build",
-        inputs={
-            "input_ids": "tokens",
-            "attention_mask": "attention_mask",
-            "position_ids": "position_ids",
-            "labels": "labels",
-        },
+        inputs=_INPUTS,
         functions=tuple(
             f"transformers.models.llama4.modeling_llama4:{name}"
             for name in (
@@ -300,15 +341,13 @@ FAMILY = Family(
                 "create_chunked_causal_mask",
             )
         ),
+        cache="paritygate.reference.llama4:cache",
     ),
     candidate=Side(
         build="paritygate.replay.llama4:build",
-        inputs={
-            "input_ids": "tokens",
-            "attention_mask": "attention_mask",
-            "position_ids": "position_ids",
-            "labels": "labels",
-        },
+        inputs=_INPUTS,
+        cache="paritygate.replay.llama4:cache",
+        gradients="paritygate.replay.llama4:gradients",
     ),
     sites=SITES,
     presets=(
@@ -339,7 +378,7 @@ FAMILY = Family(
             doc="tiny-scout, three times as deep",
         ),
     ),
-    prompts=PROMPTS,
+    prompts=(*PROMPTS, *CACHED_PROMPTS, *TRAIN_PROMPTS),
     weights=(
         WeightRule("*norm.weight", "gain", scale=0.3),
         # A residual stream of rms 0.3, so that the norms' eps is a thousand float32 roundoffs of what they divide by.
@@ -354,6 +393,11 @@ FAMILY = Family(
     ),
     suites={
         "tiny": tuple(f"{preset}.{p.name}" for preset in ("tiny-scout", "tiny-maverick") for p in PROMPTS),
+        "text": tuple(
+            f"{preset}.{p.name}"
+            for preset in ("tiny-scout", "tiny-maverick")
+            for p in (*CACHED_PROMPTS, *TRAIN_PROMPTS)
+        ),
         "depth": ("tiny-scout-12.long",),
     },
     min_margin_x=16.0,

@@ -9,7 +9,7 @@ def run(
     context: Context,
     suite: Suite = "tiny",
     cells: Cells = DEFAULT_CELLS,
-    mode: ModeName = "both",
+    mode: ModeName = "all",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,

@@ -1,0 +1,29 @@
+"""Gradient replay: the candidate's loss, differentiated by every weight, under the reference's names."""
+
+from collections.abc import Iterator
+
+from flax import nnx
+
+from paritygate.core.cell import Mode
+from paritygate.core.drift import Drift
+from paritygate.core.registry import load
+from paritygate.core.site import Kind, Port
+from paritygate.replay.bench import Bench
+
+
+def gradient(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
+    """One drift a weight; none where the prompt is not differentiated."""
+    goldens = [port for port in bench.manifest.ports if Mode.GRADIENT in port.modes]
+    if not goldens:
+        return
+    ports = {golden.port: Port(golden.port, Kind.FLOAT, golden.layout, "", golden.port) for golden in goldens}
+    try:
+        differentiate = load(bench.family.candidate.gradients)
+        found = differentiate(model, bench.model_arguments(*bench.prompt.spans[0]), bench.prompt.backward)
+    except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
+        for golden in goldens:
+            yield bench.failed(golden, Mode.GRADIENT, reason)
+        return
+    for golden in goldens:
+        value = found.get(golden.port.removeprefix("out."))
+        yield bench.measured(golden, ports[golden.port], Mode.GRADIENT, value, None)
