@@ -115,7 +115,7 @@ def test_a_right_port_passes_in_every_dtype_and_mode(good: dict[str, Any]) -> No
     assert summary["verdicts"] == {"pass": len(DTYPES) * 2 * VALUES}
     assert summary["cells"] == {f"{dtype}/single/cpu": {"pass": 2 * VALUES} for dtype in DTYPES}
     assert summary["modes"] == {mode: {"pass": len(DTYPES) * VALUES} for mode in ("isolated", "chained")}
-    assert (good["problems"], good["first_divergences"]) == ([], [])
+    assert (good["problems"], good["first_divergences"], good["not_covered"]) == ([], [], [])
     assert good["wall_s"] > 0 and good["peak_memory_bytes"] > 0 and good["compilations"] > 0
 
 
