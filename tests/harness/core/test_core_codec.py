@@ -69,7 +69,7 @@ NOUNS = {
     Row: st.builds(
         Row, DRIFTS, st.sampled_from(Verdict), st.sampled_from(Diagnosis), some(JUDGEMENTS), TEXT, TEXT, TEXT
     ),
-    DtypePolicy: st.builds(DtypePolicy, TEXT, TEXT, TEXT, TEXT, named(TEXT), TEXT, st.booleans(), TEXT),
+    DtypePolicy: st.builds(DtypePolicy, TEXT, TEXT, TEXT, TEXT, named(TEXT), st.booleans(), TEXT),
     Cell: st.builds(Cell),
     Family: st.builds(
         Family, TEXT, SIDES, SIDES, some(SITES), some(PRESETS), some(PROMPTS), some(RULES), named(some(TEXT))

@@ -16,7 +16,7 @@ _FREQUENCIES = Port(
     "frequencies",
     numerics="rope",
 )
-_MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask_info", reference_layout="B 1 T S")
+_MASK = Port("in.mask", MASK, "B T S", "kwarg:attention_mask | additive_mask", "mask", reference_layout="B 1 T S")
 _SLOTS = Port("in.slots", INDEX, "T", "case:slots", "query_slots")
 _FEED_FORWARD = "model.layers.{layer}.feed_forward"
 _ROTATED = "call:apply_rotary_emb:result"
@@ -99,7 +99,7 @@ SITES = (
             _FREQUENCIES,
             _MASK,
             _SLOTS,
-            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states"),
+            Port("out", FLOAT, HIDDEN, "result", "result"),
         ),
         doc="decoder layer: the residual adds around its modules",
     ),
@@ -118,7 +118,7 @@ SITES = (
             Port("inner.query", FLOAT, "B T N H", f"{_SCORED}:arg:1", "tap_query", reference_layout="B N T H"),
             Port("inner.key", FLOAT, "B S K H", f"{_SCORED}:arg:2", "tap_key", reference_layout="B K S H", fed="whole"),
             Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs", fed="whole"),
-            Port("out", FLOAT, HIDDEN, "result:0", "result:attention_output"),
+            Port("out", FLOAT, HIDDEN, "result:0", "result"),
         ),
         doc="attention",
     ),
