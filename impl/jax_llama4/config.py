@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jax_llama4.config_keys import COMPOSITE_IRRELEVANT, IRRELEVANT
+from jax_llama4.config_keys import COMPOSITE_IRRELEVANT, IRRELEVANT, wrong_irrelevant
 from jax_llama4.config_rope import TOP_LEVEL_ROPE_KEYS, RopeParameters, complete_rope, gather_rope
 
 MODEL_TYPE = "llama4_text"
@@ -143,6 +144,14 @@ class Llama4TextConfig:
             for name in _REALS
             if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float)
         ]
+        if not problems:
+            problems += [
+                f"{name}: expected a finite number, got {getattr(self, name)!r}"
+                for name in _REALS
+                if not math.isfinite(getattr(self, name))
+            ]
+            if self.rms_norm_eps <= 0:
+                problems.append(f"rms_norm_eps: expected a number above 0, got {self.rms_norm_eps!r}")
         if self.hidden_act != "silu":
             problems.append(f"hidden_act: expected 'silu', got {self.hidden_act!r}")
         if self.attention_chunk_size is not None and (
@@ -203,6 +212,8 @@ class Llama4TextConfig:
         outside = [i for i in self.moe_layers if not _is_int(i) or not 0 <= i < self.num_hidden_layers]
         if outside:
             problems.append(f"moe_layers: expected layers 0 to {self.num_hidden_layers - 1}, got {outside}")
+        if len(set(self.moe_layers)) < len(self.moe_layers):
+            problems.append(f"moe_layers: expected each layer once, got {list(self.moe_layers)}")
         experts, chosen = self.num_local_experts, self.num_experts_per_tok
         if self.moe_layers and not (_is_int(experts) and _is_int(chosen) and 1 <= chosen <= experts):
             problems.append(
@@ -224,7 +235,7 @@ class Llama4TextConfig:
         """
         if "text_config" in data:
             unknown = sorted(set(data) - COMPOSITE_IRRELEVANT - IRRELEVANT - {"text_config", "model_type"})
-            problems = [f"{key}: unknown key beside text_config" for key in unknown]
+            problems = [f"{key}: unknown key beside text_config" for key in unknown] + wrong_irrelevant(data)
             if data.get("model_type", COMPOSITE_TYPE) != COMPOSITE_TYPE:
                 problems.append(
                     f"model_type: expected {COMPOSITE_TYPE!r} beside text_config, got {data['model_type']!r}"
@@ -236,7 +247,7 @@ class Llama4TextConfig:
     def _from_text_dict(cls, data: Mapping[str, Any], problems: list[str]) -> "Llama4TextConfig":
         names = {field.name for field in dataclasses.fields(cls)}
         known = names | IRRELEVANT | TOP_LEVEL_ROPE_KEYS | {"model_type"}
-        problems = problems + [f"{key}: unknown key" for key in sorted(set(data) - known)]
+        problems = problems + [f"{key}: unknown key" for key in sorted(set(data) - known)] + wrong_irrelevant(data)
         if data.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             problems.append(f"model_type: expected {MODEL_TYPE!r}, got {data['model_type']!r}")
         fields = {name: data[name] for name in names & set(data)}

@@ -1,4 +1,7 @@
-"""Which keys of a `config.json` the text model can ignore."""
+"""Which keys of a `config.json` the text model can ignore, and which of them only at a value that asks for nothing."""
+
+from collections.abc import Mapping
+from typing import Any
 
 # Bookkeeping of files and classes. `dtype`: the caller's Numerics decides.
 _BOOKKEEPING = """
@@ -29,3 +32,21 @@ COMPOSITE_IRRELEVANT = frozenset(
     tie_word_embeddings pad_token_id bos_token_id eos_token_id initializer_range id2label num_labels problem_type
     """.split()
 )
+
+# Ignored at these values and at None only: any other asks for a computation that the text model does not have.
+_NEUTRAL: dict[str, Any] = {
+    "add_cross_attention": False,
+    "cross_attention_hidden_size": None,
+    "is_encoder_decoder": False,
+    "pruned_heads": {},
+    "tie_encoder_decoder": False,
+}
+
+
+def wrong_irrelevant(data: Mapping[str, Any]) -> list[str]:
+    """A line for each key of `data` that would be ignored although its value asks for something."""
+    return [
+        f"{key}: expected {neutral!r}, for the text model has no such computation, got {data[key]!r}"
+        for key, neutral in _NEUTRAL.items()
+        if data.get(key) is not None and data[key] != neutral
+    ]

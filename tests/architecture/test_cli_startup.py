@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 HEAVY = {"torch", "transformers", "jax", "jaxlib", "flax", "pandas"}
 ARRAYS = {"numpy", "ml_dtypes"}
-NOUNS = ("families", "cases", "sites", "cells", "faults")
+NOUNS = ("families", "cases", "sites", "cells")
 MARK = "\n--- sys.modules "
 
 # What the console script does, and then a look at what that took.

@@ -108,7 +108,14 @@ def test_the_message_has_one_line_per_problem():
     assert str(caught.value) == "Llama4TextConfig:\n  hidden_act: expected 'silu', got 'gelu'"
 
 
+def test_irrelevant_keys_are_ignored_where_they_ask_for_nothing():
+    neutral = {"pruned_heads": {}, "add_cross_attention": False, "is_encoder_decoder": False, "is_decoder": True}
+    neutral |= {"tie_encoder_decoder": False, "cross_attention_hidden_size": None, "top_k": 50}
+    assert Llama4TextConfig.from_dict({"num_hidden_layers": 2} | neutral) == Llama4TextConfig(num_hidden_layers=2)
+
+
 ROPE = "rope_parameters."
+NONE_SUCH = "for the text model has no such computation"
 REFUSED = [
     ({"text_config": {}, "audio_config": {}}, "audio_config: unknown key beside text_config"),
     ({"text_config": {}, "model_type": "gemma"}, "model_type: expected 'llama4' beside text_config, got 'gemma'"),
@@ -163,6 +170,18 @@ REFUSED = [
     ({"floor_scale": 8192.0}, "floor_scale: expected a positive int, got 8192.0"),
     ({"use_qk_norm": "yes"}, "use_qk_norm: expected a bool, got 'yes'"),
     ({"rms_norm_eps": None}, "rms_norm_eps: expected a number, got None"),
+    ({"rms_norm_eps": 0}, "rms_norm_eps: expected a number above 0, got 0"),
+    ({"rms_norm_eps": -1e-5}, "rms_norm_eps: expected a number above 0, got -1e-05"),
+    ({"rms_norm_eps": float("inf")}, "rms_norm_eps: expected a finite number, got inf"),
+    ({"attn_scale": float("nan")}, "attn_scale: expected a finite number, got nan"),
+    ({"num_hidden_layers": 2, "moe_layers": [1, 1]}, "moe_layers: expected each layer once, got [1, 1]"),
+    ({"num_hidden_layers": 2, "moe_layers": [-1]}, "moe_layers: expected layers 0 to 1, got [-1]"),
+    ({"pruned_heads": {"0": [1]}}, f"pruned_heads: expected {{}}, {NONE_SUCH}, got {{'0': [1]}}"),
+    ({"add_cross_attention": True}, f"add_cross_attention: expected False, {NONE_SUCH}, got True"),
+    ({"is_encoder_decoder": True}, f"is_encoder_decoder: expected False, {NONE_SUCH}, got True"),
+    ({"tie_encoder_decoder": True}, f"tie_encoder_decoder: expected False, {NONE_SUCH}, got True"),
+    ({"cross_attention_hidden_size": 64}, f"cross_attention_hidden_size: expected None, {NONE_SUCH}, got 64"),
+    ({"text_config": {}, "pruned_heads": {"0": [1]}}, f"pruned_heads: expected {{}}, {NONE_SUCH}, got {{'0': [1]}}"),
 ]
 
 

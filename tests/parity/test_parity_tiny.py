@@ -58,6 +58,8 @@ def test_what_the_run_cost_is_recorded(run):
 
 def test_rows_as_a_table(run):
     table = run[1].rows()
-    assert {"case", "cell", "mode", "site", "port", "rel_l2", "rel_l2_x", "rel_l2_limit", "verdict"} <= set(table.columns)
+    assert {"case", "cell", "mode", "site", "port", "rel_l2", "rel_l2_x", "rel_l2_limit", "verdict"} <= set(
+        table.columns
+    )
     low = table[~table.cell.str.startswith("f64") & (table.kind == "float")]
     assert (low.rel_l2_x <= low.rel_l2_limit).all()

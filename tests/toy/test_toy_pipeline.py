@@ -1,5 +1,6 @@
 """The whole pipeline on a family that is no transformer, from one spec file, by the command line and its exit codes."""
 
+import hashlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 TOY = Path(__file__).resolve().parent
+README = TOY.parents[1] / "README.md"
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
 CASE = "toy-2.plain"
 DTYPES = ("f64", "f32", "f16", "bf16")
@@ -113,8 +115,31 @@ def test_a_right_port_passes_in_every_dtype_and_mode(good: dict[str, Any]) -> No
     assert summary["verdicts"] == {"pass": len(DTYPES) * 2 * VALUES}
     assert summary["cells"] == {f"{dtype}/single/cpu": {"pass": 2 * VALUES} for dtype in DTYPES}
     assert summary["modes"] == {mode: {"pass": len(DTYPES) * VALUES} for mode in ("isolated", "chained")}
-    assert (good["problems"], good["first_divergences"]) == ([], [])
+    assert (good["problems"], good["first_divergences"], good["not_covered"]) == ([], [], [])
     assert good["wall_s"] > 0 and good["peak_memory_bytes"] > 0 and good["compilations"] > 0
+
+
+def test_run_json_says_what_it_was_judged_by(good: dict[str, Any]) -> None:
+    info = json.loads((Path(good["folder"]) / "run.json").read_text())
+    assert info["rows"] == good["summary"]["rows"]
+    assert (info["budgets"], info["baseline"]) == (hashlib.sha256(BUDGETS.read_bytes()).hexdigest(), "")
+
+
+def test_the_readme_shows_a_recipe_that_works(tmp_path: Path) -> None:
+    """The commands of the README that take the toy from nothing to a report, as they stand there."""
+    (recipe,) = re.findall(r"^```\n(export PARITYGATE_PATH=.*?)^```$", README.read_text(), re.M | re.S)
+    assert recipe.count("/tmp/toy-golden") == 1
+    scripts = Path(sys.executable).parent
+    child = subprocess.run(
+        ["sh", "-e", "-c", recipe.replace("/tmp/toy-golden", str(tmp_path / "golden"))],
+        cwd=README.parent,
+        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "PARITYGATE_RUNS": str(tmp_path / "runs")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert child.returncode == 0, child.stdout + child.stderr
+    assert "\nPASS  " in child.stdout
 
 
 def test_the_report_is_one_page_with_every_site(good: dict[str, Any], place: Workplace) -> None:
@@ -173,10 +198,16 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     shutil.copytree(place.root / "golden", copied)
     accepting = Workplace(place.root, place.extension, copied.name)
     assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ").code == 2
-    accepted = accepting.done("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json")
+    approve = ("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json")
+    assert accepting.done(*approve, code=2).err.startswith("4 of 4 rows compute something else: ")
+    accepted = accepting.done(*approve, "--semantic")
     assert len(accepted.json["accepted"]) == 4
-    accepting.done("judge", bad["run"])
-    accepting.done("gate", bad["run"])
+    assert "accepted           4 of the passes" in accepting.done("judge", bad["run"]).out
+    said = accepting.done("gate", bad["run"]).out
+    assert f"{4 * VALUES - 4} are within budget, 4 over budget and accepted in the baseline." in said
+    judged = json.loads((Path(bad["folder"]) / "run.json").read_text())
+    (baseline,) = (copied / "baselines").iterdir()
+    assert judged["baseline"] == hashlib.sha256(baseline.read_bytes()).hexdigest()
     accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right")
     accepting.done("judge", bad["run"])
     regressed = accepting.done("gate", bad["run"], "--json", code=1).json
@@ -251,7 +282,8 @@ def test_a_killed_worker_is_code_4_and_says_which(variant: Callable[[str], Workp
         "f32/single/cpu": {"pass": 2 * VALUES},
         "bf16/single/cpu": {"missing": 2 * VALUES},
     }
-    assert "was killed by signal 9" in place.done("gate", said["run"], code=4).out
+    gated = place.done("gate", said["run"], code=4)
+    assert problem in " ".join(gated.out.split()), "lines are broken anywhere"
 
 
 def test_nothing_compared_is_code_5(place: Workplace, tmp_path: Path) -> None:

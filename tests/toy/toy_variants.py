@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -94,3 +95,27 @@ def hangs(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: 
 
 def no_such_weight(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
     raise KeyError("decoder.weight")
+
+
+def one_dtype_fails(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    if policy.name == "bf16":
+        raise ValueError("bfloat16 is not supported")
+    return toy_jax.build(config, weights, policy)
+
+
+def key_error(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    class Broken(toy_jax.Matrix):
+        def __call__(self, inputs: jax.Array) -> jax.Array:
+            return {"other": inputs}["kv_cache"]
+
+    model = toy_jax.build(config, weights, policy)
+    model.head = Broken(model.head.kernel[...])
+    return model
+
+
+def secretly_float32(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    return toy_jax.build(config, weights, replace(policy, compute="float32"))
+
+
+def exits(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    os._exit(0)

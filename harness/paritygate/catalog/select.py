@@ -1,11 +1,13 @@
 """Choosing among what the catalog holds: families, suites, cases and cells by name, glob or expression."""
 
+import hashlib
 from fnmatch import fnmatchcase
+from importlib import resources
 from itertools import product
 
 from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
 from paritygate.core.errors import UsageError, unknown_name
-from paritygate.core.family import Case, Family
+from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.registry import discover
 
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
@@ -56,6 +58,19 @@ def suite_of(case: Case) -> str:
         if case in cases:
             return name
     raise unknown_name("case", case.id, [c.id for cases in suites().values() for c in cases])
+
+
+def text_of(prompt: Prompt) -> bytes:
+    """The text that a prompt is cut from. Raises UsageError where the catalog has none of that name."""
+    path = resources.files("paritygate.catalog") / "texts" / f"{prompt.text}.txt"
+    if not path.is_file():
+        raise UsageError("no such text", where=prompt.text, expected="a file of catalog/texts")
+    return path.read_bytes()
+
+
+def spec_hash(case: Case, family: Family) -> str:
+    """What a golden of the case must carry to be of today's spec."""
+    return case.spec_hash(family, hashlib.sha256(text_of(family.prompt(case.prompt))).hexdigest())
 
 
 def select_cells(expression: str) -> list[Cell]:

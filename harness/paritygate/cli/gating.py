@@ -18,7 +18,7 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
     from paritygate.report.data import ReportData
     from paritygate.report.text import render_text
 
-    code, found = gate_run(run, rows), first_divergence(rows)
+    code, found, data = gate_run(run, rows), first_divergence(rows), ReportData(run.info, tuple(rows))
     if as_json:
         info = run.info
         cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
@@ -30,12 +30,12 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
                 "exit_code": int(code),
                 "summary": summary(rows),
                 "problems": info.problems,
+                "not_covered": data.not_covered,
                 "first_divergences": found,
                 **cost,
             }
         )
         return code
-    data = ReportData(run.info, tuple(rows))
     say(render_text(data, ["verdict"], settings.width, settings.color).rstrip())
     if found:
         say("", "First divergence", *(divergence.text for divergence in found[:DIVERGENCES_SHOWN]))

@@ -10,8 +10,9 @@ from typing import Any
 
 import typer
 
+from paritygate.cli.streams import readers_may_leave
 from paritygate.cli.verb import Settings, Verb
-from paritygate.core.errors import ExitCode, HarnessError
+from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError
 from paritygate.core.registry import discover, extend
 
 ABOUT = """Does the JAX port of a PyTorch model compute the same thing, where does it not, and why.
@@ -28,6 +29,11 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     """Runs one verb and returns its exit code; every error ends here, as text on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     environ = os.environ if environ is None else environ
+    with readers_may_leave():
+        return int(_run(arguments, environ))
+
+
+def _run(arguments: list[str], environ: Mapping[str, str]) -> int:
     debug = "--debug" in arguments or bool(environ.get("PARITYGATE_DEBUG"))
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
@@ -36,23 +42,35 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
         command = typer.main.get_command(build_app())
         command.main(arguments, prog_name="paritygate", obj=settings)
     except SystemExit as end:  # typer ends every verb with one
-        code = end.code if isinstance(end.code, int) else ExitCode.PASS
-        return int(code)
+        return end.code if isinstance(end.code, int) else ExitCode.PASS
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return int(ExitCode.INTERRUPTED)
+        return ExitCode.INTERRUPTED
     except HarnessError as reason:
         if debug:
             raise
         print(reason, file=sys.stderr)
-        return int(reason.exit_code)
+        return reason.exit_code
     except Exception as reason:
         if debug:
             raise
+        if isinstance(reason, OSError) and reason.filename is not None:
+            print(_refused_file(reason), file=sys.stderr)
+            return ExitCode.INFRASTRUCTURE
         unexpected = f"unexpected {type(reason).__name__}: {reason}\n  try       the same command with --debug"
         print(unexpected, file=sys.stderr)
-        return int(ExitCode.INFRASTRUCTURE)
-    return int(ExitCode.PASS)
+        return ExitCode.INFRASTRUCTURE
+    return ExitCode.PASS
+
+
+def _refused_file(reason: OSError) -> InfrastructureError:
+    """A folder nobody may write to, a full disk: not of the harness's making, and said of which file."""
+    return InfrastructureError(
+        "file cannot be read or written",
+        where=str(reason.filename),
+        got=reason.strerror or str(reason),
+        try_="room on that disk and leave to write there, or another folder: PARITYGATE_RUNS, PARITYGATE_GOLDEN",
+    )
 
 
 def build_app() -> typer.Typer:

@@ -1,9 +1,10 @@
-"""Finding runs: by folder name, by path, or `latest`."""
+"""Finding runs: by folder name, by path, or `latest`; and naming the rows of one."""
 
 import json
 from pathlib import Path
 
 from paritygate.cli.verb import Settings
+from paritygate.core.drift import Row
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.run import Run
 
@@ -33,3 +34,8 @@ def run_names(runs: Path) -> list[str]:
             continue  # a folder that is being written, or no run of ours
         found.append((str(started), path.stat().st_mtime_ns, path.parent.name))
     return [name for _, _, name in sorted(found)]
+
+
+def row_id(row: Row) -> str:
+    """What a glob is matched against: `tiny-scout.long/bf16/single/cpu/chained/layers.3.attn:out`."""
+    return f"{row.drift.case}/{row.drift.cell}/{row.drift.mode}/{row.drift.address}"

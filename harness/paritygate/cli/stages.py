@@ -1,6 +1,7 @@
 """Stages as the verbs compose them: what to read for each, and in which order. Imports a stage when it is called."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from paritygate.cli.verb import Settings
@@ -20,24 +21,40 @@ def select_modes(text: str) -> list[Mode]:
     return MODES[text]
 
 
-def select(text: str) -> tuple[str, list[Case]]:
-    """The suite that `text` names, or that holds the cases it names, and the cases."""
+def select(text: str, suite: str = "", captured: Collection[str] = ()) -> tuple[str, list[Case]]:
+    """The suite that `text` names, or that holds the cases it names, and the cases.
+
+    `suite`, where given, is the one to look in. Else a glob over cases is looked up in the suites that are `captured`,
+    as far as any of them has such cases; where several have, that is an error, for a run is of one suite.
+    """
     from paritygate.catalog.select import select_cases, suite_of, suites
 
+    known = suites()
+    if suite:
+        return suite, select_cases("*" if text in ("", suite) else text, suite)
+    text = text or "tiny"
     cases = select_cases(text)
-    if text in suites():
+    if text in known:
         return text, cases
-    found = {suite_of(case) for case in cases}
-    if len(found) > 1:
+    found = {name: [case for case in known[name] if case in cases] for name in known if name in captured}
+    found = {name: some for name, some in found.items() if some}
+    if not found:
+        for case in cases:
+            found.setdefault(suite_of(case), []).append(case)
+    if len(found) > 1 and text not in {case.id for case in cases}:
         raise UsageError(
-            "cases of several suites", where=text, got=", ".join(sorted(found)), try_="one suite at a time"
+            "cases of several suites",
+            where=text,
+            got="\n            ".join(f"{name}: {', '.join(c.id for c in some)}" for name, some in found.items()),
+            try_=f"one of them: --suite {next(iter(found))}",
         )
-    return found.pop(), cases
+    return next(iter(found.items()))
 
 
 def replay_run(
     settings: Settings,
     text: str,
+    suite: str,
     cells: str,
     mode: str,
     workers: int | None,
@@ -46,20 +63,21 @@ def replay_run(
 ) -> Run:
     """Replays what was asked for, with a progress bar where somebody watches."""
     modes = select_modes(mode)
-    suite, cases = select(text)
     from paritygate.catalog.select import select_cells
     from paritygate.cli.output import progress
     from paritygate.replay.launch import replay
     from paritygate.store.golden import GoldenStore
 
+    store = GoldenStore(settings.golden)
+    suite, cases = select(text, suite, store.suites())
     chosen: list[Cell] = select_cells(cells)
-    with progress(settings) as tell:
+    with progress(settings) as tell, _naming(settings.runs):
         return replay(
             suite,
             cases,
             chosen,
             modes,
-            GoldenStore(settings.golden),
+            store,
             settings.runs,
             settings.command,
             extensions=settings.extensions,
@@ -70,14 +88,25 @@ def replay_run(
         )
 
 
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """A full disk names no file: then it is the folder's."""
+    try:
+        yield
+    except OSError as reason:
+        if reason.filename is not None:
+            raise
+        raise OSError(reason.errno, reason.strerror or str(reason), str(folder)) from reason
+
+
 def read_budgets(settings: Settings) -> Budgets:
     from paritygate.judge.budgets import read_budgets
 
     return read_budgets(settings.golden / "budgets.toml")
 
 
-def judge_run(settings: Settings, run: Run) -> list[Row]:
-    """Judges a run on its goldens, budgets and baseline, and writes `rows.jsonl`.
+def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
+    """Judges a run on its goldens, budgets and baseline, and writes `rows.jsonl` and what it judged by.
 
     Raises GoldenError where a golden is not the one that the run was replayed on.
     """
@@ -97,10 +126,17 @@ def judge_run(settings: Settings, run: Run) -> list[Row]:
                 try_=f"paritygate run {info.suite}",
             )
     goldens = {case: store.read(info.suite, case) for case in info.cases}
-    accepted = read_baseline(settings.golden / "baselines")
+    budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
+    accepted = read_baseline(baselines)
     rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted)
-    run.save_rows(rows)
-    return rows
+    return run.save_rows(rows, _hash([budgets]), _hash(sorted(baselines.glob("*.jsonl")))), rows
+
+
+def _hash(paths: Sequence[Path]) -> str:
+    """The sha256 of the files' bytes, one behind the other; empty where there is no file."""
+    import hashlib
+
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
 def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:

@@ -10,8 +10,8 @@ class Budget:
 
     A rule fits where `metric` is equal and the patterns `dtype`, `mode`, `site` and `port` match (fnmatch).
     The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
-    cell's compute dtype, times the golden's largest magnitude for metrics in absolute units. `limit` replaces all that
-    by a fixed bound on the value, for the oracle's own dtype and for choices.
+    dtype that the reference has at the port, times the golden's largest magnitude for metrics in absolute units.
+    `limit` replaces all that by a fixed bound on the value, for the oracle's own dtype and for choices.
     """
 
     name: str

@@ -30,7 +30,6 @@ class DtypePolicy:
     island: str
     peer: str
     roles: Mapping[str, str] = field(default_factory=dict)
-    matmul: str = "highest"
     x64: bool = False
     doc: str = ""
 

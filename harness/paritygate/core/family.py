@@ -72,8 +72,8 @@ class PromptRow:
 class Prompt:
     """A batch of token sequences of one length, cut from a text of the catalog. Tokens are the text's bytes.
 
-    `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache`; none: all at once and
-    without one. Its sites are then called once a piece and are replayed chained only, so their inputs are not kept.
+    `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache`; none: all at once
+    and without one. Its sites are then called once a piece and replayed chained only, so their inputs are not kept.
     `backward` names the output that is differentiated by every weight.
     """
 
@@ -118,10 +118,11 @@ class Side:
     `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
     the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
     `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
-    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes the cache that
-    prompts in pieces are fed through, cache(module, kind, batch, length, dtype), passed as the parameter `cache_name` and
-    read back from the result under that key. `gradients` is called as gradients(module, arguments, output) and returns
-    the gradient of an output by each weight, under the reference's names (candidate only).
+    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes the cache
+    that prompts in pieces are fed through: cache(module) in torch, cache(module, kind, batch, length, dtype) in JAX. It
+    is given as the parameter `cache_name`, and JAX's is read back from the result under that key. `gradients` is called
+    as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the reference's
+    names (candidate only).
     """
 
     build: str
@@ -218,8 +219,8 @@ class Case:
     def id(self) -> str:
         return f"{self.preset}.{self.prompt}"
 
-    def spec_hash(self, family: "Family") -> str:
-        """The sha256 of everything in the family that fixes this case's reference numbers.
+    def spec_hash(self, family: "Family", text: str = "") -> str:
+        """The sha256 of everything in the family that fixes this case's reference numbers, and of the prompt's `text`.
 
         A golden with another hash is stale. Candidate selectors, budgets and prose do not count.
         """
@@ -227,6 +228,7 @@ class Case:
         return hashlib.sha256(
             canonical(
                 {
+                    "text": text,
                     "config": preset.config,
                     "layers": preset.layers,
                     "seed": preset.seed,

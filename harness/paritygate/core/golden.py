@@ -1,10 +1,12 @@
 """An accepted capture of one case: tensors by content address, noise floors, provenance."""
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paritygate.core.cell import Mode
+from paritygate.core.codec import canonical
 from paritygate.core.family import Case
 from paritygate.core.site import Kind, address
 
@@ -29,7 +31,11 @@ Floors = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 @dataclass(frozen=True)
 class GoldenPort:
-    """The oracle's value at one port and call. `order` counts values as the reference produced them."""
+    """The oracle's value at one port and call.
+
+    `order` counts values as the reference produced them. `dtypes` is, by dtype policy, the dtype that the peer has
+    here, and so what a cell's candidate must have.
+    """
 
     site: str
     port: str
@@ -40,6 +46,7 @@ class GoldenPort:
     tensor: TensorRef
     modes: tuple[Mode, ...]
     role: str = ""
+    dtypes: Mapping[str, str] = field(default_factory=dict)
     floors: Floors = field(default_factory=dict)
 
     @property
@@ -57,6 +64,8 @@ class Golden:
 
     `inputs` are the case inputs (`tokens`, `attention_mask`, ...); `weights` the reference's state dict; `margins` the
     smallest margin of each decision, in units of the scores' rms; `provenance` versions, flags, seeds and hashes.
+    `peers` is the torch dtype by dtype policy that floors were measured in. `spec` is the hash of what the family says
+    of the case: a golden of another spec is stale. `digest` is the sha256 of the manifest without it, set when written.
     """
 
     case: Case
@@ -66,5 +75,10 @@ class Golden:
     ports: tuple[GoldenPort, ...]
     margins: Mapping[str, float]
     provenance: Mapping[str, Any]
-    spec: str  # sha256 of the family's canonical JSON for this case: a golden of another spec is stale
+    spec: str
+    peers: Mapping[str, str] = field(default_factory=dict)
     format: int = GOLDEN_FORMAT
+    digest: str = ""
+
+    def content_digest(self) -> str:
+        return hashlib.sha256(canonical(replace(self, digest="")).encode()).hexdigest()

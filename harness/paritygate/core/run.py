@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,9 @@ class RunInfo:
 
     `workers` holds one record per worker process: environment, versions, cells, compilations, wall time, peak memory.
     `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is the sum of the workers' peaks, which
-    run side by side; `compilations` the sum of the programs that they asked XLA for.
+    run side by side; `compilations` the sum of the programs that they asked XLA for. The judge sets the last three:
+    how many rows it wrote, and the sha256 of the budgets and of the baseline files, one behind the other by name, that
+    it wrote them by (no baseline: nothing).
     """
 
     id: str
@@ -42,6 +44,9 @@ class RunInfo:
     compilations: int = 0
     peak_memory_bytes: int = 0
     problems: tuple[str, ...] = ()  # infrastructure: a worker that died, a time-out
+    rows: int = 0
+    budgets: str = ""
+    baseline: str = ""
     format: int = RUN_FORMAT
 
 
@@ -56,7 +61,7 @@ class Run:
     def open(cls, folder: Path) -> "Run":
         """Reads `run.json`; raises UsageError where the folder is no run or of another format."""
         try:
-            data = json.loads((folder / "run.json").read_text())
+            data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError("no such run", where=str(folder), try_="paritygate run tiny") from None
         except (OSError, ValueError) as reason:
@@ -68,14 +73,30 @@ class Run:
 
     def drifts(self) -> Iterator[Drift]:
         """The measured lines, as the replay wrote them; a last line cut off by a kill is left out."""
-        return _lines(self.folder / "drifts.jsonl", Drift)
+        path = self.folder / "drifts.jsonl"
+        return _lines(path, Drift) if path.exists() else iter(())
 
     def judged(self) -> Iterator[Row]:
-        """The judged lines. Raises UsageError where the run was not judged yet."""
-        path = self.folder / "rows.jsonl"
+        """The judged lines. Raises UsageError where the run was not judged yet, or where not every line is there."""
+        path, again = self.folder / "rows.jsonl", f"paritygate judge {self.folder.name}"
         if not path.exists():
-            raise UsageError("run is not judged", where=self.folder.name, try_=f"paritygate judge {self.folder.name}")
-        return _lines(path, Row)
+            raise UsageError("run is not judged", where=self.folder.name, try_=again)
+        return self._whole(_lines(path, Row), again)
+
+    def _whole(self, rows: Iterator[Row], again: str) -> Iterator[Row]:
+        """The judge replaces the file whole, so a line that is cut or gone, or one more, is not its work."""
+        count = 0
+        for row in rows:
+            count += 1
+            yield row
+        if count != self.info.rows:
+            raise UsageError(
+                "rows.jsonl is not what the judge wrote",
+                where=str(self.folder),
+                expected=f"{self.info.rows} whole rows, as run.json says",
+                got=f"{count} whole rows",
+                try_=again,
+            )
 
     def rows(self) -> "pandas.DataFrame":
         """One line per row: the drift, the verdict with its reasons, then for each metric its value, ρ and limit.
@@ -103,21 +124,26 @@ class Run:
         write_atomic(self.folder / "run.json", readable(info).encode())
         return Run(self.folder, info)
 
-    def save_rows(self, rows: list[Row]) -> None:
+    def save_rows(self, rows: Sequence[Row], budgets: str = "", baseline: str = "") -> "Run":
+        """Writes `rows.jsonl` and, into `run.json`, how many rows that are and the hashes of what they were judged by.
+
+        A kill between the two leaves a count that does not fit, which `judged` refuses.
+        """
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
+        return self.save(replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline))
 
 
 def _lines(path: Path, cls: Any) -> Iterator[Any]:
-    if not path.exists():
-        return
-    with path.open() as lines:
+    """Each whole line as `cls`: a last one without its newline was cut off by a kill."""
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
-                return  # the process was killed while it wrote this line
+            if not line.endswith(b"\n"):
+                return
             try:
-                yield from_json(cls, json.loads(line), f"{path.name}:{number}")
+                value = json.loads(line.decode())
             except ValueError as reason:
                 raise UsageError("line cannot be read", where=f"{path}:{number}", got=str(reason)) from reason
+            yield from_json(cls, value, f"{path.name}:{number}")
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -130,6 +156,10 @@ def write_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as reason:
+        if reason.filename is not None:
+            raise
+        raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from reason  # a full disk has no name
     finally:
         temporary.unlink(missing_ok=True)
     directory = os.open(path.parent, os.O_RDONLY)

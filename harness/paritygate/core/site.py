@@ -63,8 +63,8 @@ class Site:
     """A module of the model, or one of its glue steps.
 
     `name`, `reference` and `candidate` may hold `{layer}`: the site then exists once for each layer that has all of
-    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it. `fed` is as for
-    a port.
+    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it,
+    in the same order on both sides. `fed` is as for a port.
     """
 
     name: str

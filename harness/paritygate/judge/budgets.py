@@ -29,7 +29,12 @@ def read_budgets(path: Path, known_metrics: Iterable[str] | None = None) -> Budg
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError("no budgets", where=str(path), expected="a TOML file of [[rule]] tables") from None
+        raise UsageError(
+            "no budgets",
+            where=str(path),
+            expected="a TOML file of [[rule]] tables",
+            try_=f"cp golden/budgets.toml {path.parent}, in a clone of paritygate, or write your own",
+        ) from None
     except (OSError, ValueError) as reason:
         raise UsageError("budgets cannot be read", where=str(path), got=str(reason)) from reason
 

@@ -13,6 +13,7 @@ from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.errors import unknown_name
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.registry import discover
+from paritygate.core.site import Kind
 from paritygate.judge.diagnose import diagnose
 from paritygate.metrics.base import LARGEST, Metric, metrics, quotient, unit_roundoff
 
@@ -123,6 +124,11 @@ class _Decider:
         if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
             return _error(drift, f"not a number: {', '.join(bad)}")
 
+        expected = port.dtypes.get(policy.name, "") if policy.peer else policy.compute
+        if port.kind is Kind.FLOAT and expected not in ("", drift.dtype):
+            reason = f"computed in {drift.dtype}, where the reference in this cell has {expected}"
+            return Row(drift, Verdict.MISMATCH, reason=reason)
+
         line = self.accepted.get(drift.key)
         bounds: list[_Bound] = []
         for name, metric in self.metrics.items():
@@ -134,7 +140,7 @@ class _Decider:
             floor = port.floors.get(drift.mode, {}).get(policy.name, {}).get(name)
             if rule.limit is None and floor is None:
                 return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
-            bounds.append(_bound(drift, metric, rule, floor, policy, line))
+            bounds.append(_bound(drift, metric, rule, floor, expected or policy.compute, line))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
         return self.verdict(drift, bounds, line)
@@ -155,15 +161,15 @@ class _Decider:
 
 
 def _bound(
-    drift: Drift, metric: Metric, rule: Budget, floor: float | None, policy: DtypePolicy, line: Accepted | None
+    drift: Drift, metric: Metric, rule: Budget, floor: float | None, dtype: str, line: Accepted | None
 ) -> _Bound:
     value = metric.drift(drift.metrics[metric.name])
     accepted = metric.drift(line.metrics[metric.name]) if line and metric.name in line.metrics else None
-    if rule.limit is not None or floor is None:
-        limit = rule.limit or 0.0
-        judgement = Judgement(metric.name, value, 0.0, 0.0, value, limit, rule.name, value <= limit)
-        return _Bound(judgement, accepted, least=limit)
-    minimum = rule.minimum_eps_x * unit_roundoff(policy.compute) * (drift.scale if metric.absolute else 1.0)
+    if rule.limit is not None:
+        judgement = Judgement(metric.name, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
+        return _Bound(judgement, accepted, least=rule.limit)
+    assert floor is not None, "a rule with a factor is applied only where there is a floor"
+    minimum = rule.minimum_eps_x * unit_roundoff(dtype) * (drift.scale if metric.absolute else 1.0)
     floor = metric.drift(floor)
     ratio = quotient(value, max(floor, minimum))
     ok = ratio <= rule.factor

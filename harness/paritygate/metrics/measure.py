@@ -6,11 +6,13 @@ Reads and writes nothing.
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import isfinite
 
 import ml_dtypes
 import numpy as np
 
 from paritygate.core.drift import Element
+from paritygate.core.errors import UsageError
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind
 from paritygate.metrics.base import difference, metrics
@@ -64,8 +66,11 @@ def measure(
         detail = f"{flat.size} of {finite.size} values are not finite, the first is {got_rows.flat[flat[0]]} at {first}"
         return Measured(nonfinite=int(flat.size), scale=scale, problem="nonfinite", detail=detail)
     dtype = got.dtype.name
+    found = {m.name: m.compute(golden_rows, got_rows, dtype) for m in metrics().values() if m.applies(kind, role)}
+    if bad := {name: value for name, value in found.items() if not (isinstance(value, float) and isfinite(value))}:
+        raise UsageError("metrics must give finite floats", where=f"layout '{layout}'", got=str(bad))
     return Measured(
-        metrics={m.name: m.compute(golden_rows, got_rows, dtype) for m in metrics().values() if m.applies(kind, role)},
+        metrics=found,
         scale=scale,
         worst=_worst(golden_rows, got_rows, golden.shape, layout, real),
     )

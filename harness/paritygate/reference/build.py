@@ -54,11 +54,7 @@ class Reference:
 
     @cached_property
     def peers(self) -> dict[str, tuple[DtypePolicy, torch.nn.Module]]:
-        return {
-            name: (policy, self.build(policy.peer))
-            for name, policy in policies().items()
-            if policy.peer and not policy.roles
-        }
+        return {name: (policy, self.build(policy.peer)) for name, policy in policies().items() if policy.peer}
 
     def build(self, dtype: str) -> torch.nn.Module:
         return load(self.family.reference.build)(self.preset.config, self.weights, dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from paritygate.catalog.select import families
+from paritygate.catalog.select import families, spec_hash
 from paritygate.core.cell import DtypePolicy, Mode
 from paritygate.core.errors import HarnessError, UsageError
 from paritygate.core.family import Case, Prompt
@@ -89,16 +89,17 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     ranked = sorted(oracle.items(), key=lambda item: item[1][3])  # stable: ports of one event in the spec's order
     ports = tuple(
         GoldenPort(
-            site.name,
-            port.name,
-            key[2],
-            port.kind,
-            port.layout,
-            order,
-            store.put(array),
-            () if port.is_input else site.modes,
-            port.role,
-            {
+            site=site.name,
+            port=port.name,
+            call=key[2],
+            kind=port.kind,
+            layout=port.layout,
+            order=order,
+            tensor=store.put(array),
+            modes=() if port.is_input else site.modes,
+            role=port.role,
+            dtypes={} if port.is_input else {name: values[key].dtype.name for name, values in chained.items()},
+            floors={
                 mode: {
                     name: _floor(port, array, values.get(key), real.of(site, key[2])) for name, values in sides.items()
                 }
@@ -111,14 +112,15 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     if prompt.backward:
         ports += _gradients(reference, prompt, case_inputs, store, len(ports))
     return Golden(
-        case,
-        reference.preset.config,
-        {name: store.put(array) for name, array in case_inputs.items()},
-        {name: store.put(array) for name, array in reference.weights.items()},
-        ports,
-        {name: round(margin, 6) for name, margin in margins.items()},
-        _provenance(seed, reference),
-        case.spec_hash(family),
+        case=case,
+        config=reference.preset.config,
+        inputs={name: store.put(array) for name, array in case_inputs.items()},
+        weights={name: store.put(array) for name, array in reference.weights.items()},
+        ports=ports,
+        margins={name: round(margin, 6) for name, margin in margins.items()},
+        provenance=_provenance(seed, reference),
+        peers={name: policy.peer for name, (policy, _) in reference.peers.items()},
+        spec=spec_hash(case, family),
     )
 
 
@@ -147,14 +149,15 @@ def _gradients(
         floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
         ports.append(
             GoldenPort(
-                GRADIENTS,
-                port.name,
-                0,
-                port.kind,
-                port.layout,
-                order,
-                store.put(gradient),
-                (Mode.GRADIENT,),
+                site=GRADIENTS,
+                port=port.name,
+                call=0,
+                kind=port.kind,
+                layout=port.layout,
+                order=order,
+                tensor=store.put(gradient),
+                modes=(Mode.GRADIENT,),
+                dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
                 floors={Mode.GRADIENT: floors},
             )
         )

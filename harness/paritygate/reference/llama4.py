@@ -11,7 +11,7 @@ from paritygate.core.errors import HarnessError
 from paritygate.reference.tensors import to_torch
 
 
-def cache(model: torch.nn.Module) -> DynamicCache:
+def cache(model: Llama4ForCausalLM) -> DynamicCache:
     """HF's default cache: chunked layers keep one token less than a chunk, full layers everything."""
     return DynamicCache(config=model.config)
 

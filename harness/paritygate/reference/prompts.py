@@ -1,10 +1,10 @@
 """Prompts to model inputs: bytes of a real text, with padding, holes and positions. NumPy only."""
 
 from collections.abc import Mapping
-from importlib import resources
 
 import numpy as np
 
+from paritygate.catalog.select import text_of
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Prompt
 
@@ -24,7 +24,7 @@ def inputs(prompt: Prompt, seed: int) -> dict[str, np.ndarray]:
     Each row is another window of the text; `seed` chooses the windows. Positions count real tokens from the row's
     start, padding has position 0, and the loss ignores labels that are padding or are predicted by it.
     """
-    text = (resources.files("paritygate.catalog") / "texts" / f"{prompt.text}.txt").read_bytes()
+    text = text_of(prompt)
     if len(text) <= prompt.length:
         raise UsageError("text is too short", where=prompt.text, expected=f"more than {prompt.length} bytes")
     offsets = np.random.default_rng([prompt.seed, seed]).choice(

@@ -1,5 +1,6 @@
 """One golden under one cell: what the two replay modes need of it, inputs in the cell's dtypes and measured results."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,13 +11,23 @@ import numpy as np
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.drift import Drift
+from paritygate.core.errors import unknown_name
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
 from paritygate.core.site import Kind, Port, Site
 from paritygate.metrics.measure import measure
+from paritygate.replay.observe import NoSuchModule
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
+
+
+def in_order(array: np.ndarray) -> np.ndarray:
+    """A set of choices, each row ascending."""
+    return np.sort(array, axis=-1)
+
+
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sorted": in_order}
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,10 @@ class Bench:
         found = (self._ports.get((site.name, port.name, call)) for port in site.ports if not port.is_input)
         return [port for port in found if port is not None and mode in port.modes]
 
+    def expected(self, mode: Mode) -> list[GoldenPort]:
+        """Every golden value that a replay in `mode` is compared with."""
+        return [port for port in self.manifest.ports if mode in port.modes]
+
     def argument(self, port: Port, golden: GoldenPort) -> jax.Array:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
         sizes = dict(zip("BT", self.input("tokens").shape, strict=True))
@@ -77,14 +92,16 @@ class Bench:
     def measured(
         self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | np.ndarray | None, real: np.ndarray | None
     ) -> Drift:
-        """The drift of one value over its real tokens; one that is absent, or of another shape, is a problem instead."""
+        """The drift of one value over its real tokens; one that is absent or of another shape is a problem instead."""
         if value is None:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
         array = np.asarray(value)
         shape, dtype = array.shape, array.dtype.name
-        if port.candidate.endswith("| sorted"):
-            array = np.sort(array, axis=-1)
+        if transform := port.candidate.partition("|")[2].strip():
+            if transform not in TRANSFORMS:
+                raise unknown_name("transform", transform, list(TRANSFORMS))
+            array = TRANSFORMS[transform](array)
         sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
         try:
             array = convert(array, port.candidate_layout or port.layout, port.layout, sizes)
@@ -112,7 +129,7 @@ class Bench:
         )
 
     def failed(self, golden: GoldenPort, mode: Mode, reason: Exception) -> Drift:
-        problem = "missing" if isinstance(reason, LookupError) else "error"
+        problem = "missing" if isinstance(reason, NoSuchModule) else "error"
         detail = f"{type(reason).__name__}: {reason}"[:2000]
         return self._drift(golden, mode, golden.tensor.shape, "", problem=problem, detail=detail)
 

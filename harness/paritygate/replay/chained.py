@@ -18,14 +18,15 @@ Read = tuple[GoldenPort, Site, Port]
 
 
 def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
-    """One drift for each output and inner port of each site, from one pass of the model, or one a piece of the prompt."""
+    """One drift for each output and inner port of each site, from one pass of the model, or from one a piece."""
     pieces = [_reads(bench, number) for number in range(len(bench.prompt.spans))]
     cache: Any = None
     for number, ((start, end), reads) in enumerate(zip(bench.prompt.spans, pieces, strict=True)):
+        arguments = bench.model_arguments(start, end)
         try:
             if bench.prompt.pieces and number == 0:
                 cache = _empty_cache(bench, model)
-            values, cache = _pass(bench, model, reads, bench.model_arguments(start, end), cache, len(pieces))
+            values, cache = _pass(bench, model, reads, arguments, cache, len(pieces))
         except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
             for golden, _, _ in (read for later in pieces[number:] for read in later):
                 yield bench.failed(golden, Mode.CHAINED, reason)
@@ -63,5 +64,5 @@ def _pass(
     name = bench.family.candidate.cache_name
     *values, cache = observe(model, [*places, Place((), 0, (name,))], arguments | {name: cache})
     if cache is None:
-        raise LookupError(f"the candidate's result has no {name!r}")
+        raise ValueError(f"the candidate's result has no {name!r}")
     return values, cache

@@ -13,13 +13,14 @@ from paritygate.replay.bench import Bench
 
 def gradient(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
     """One drift a weight; none where the prompt is not differentiated."""
-    goldens = [port for port in bench.manifest.ports if Mode.GRADIENT in port.modes]
+    goldens = bench.expected(Mode.GRADIENT)
     if not goldens:
         return
     ports = {golden.port: Port(golden.port, Kind.FLOAT, golden.layout, "", golden.port) for golden in goldens}
+    differentiate = load(bench.family.candidate.gradients)
+    arguments = bench.model_arguments(*bench.prompt.spans[0])
     try:
-        differentiate = load(bench.family.candidate.gradients)
-        found = differentiate(model, bench.model_arguments(*bench.prompt.spans[0]), bench.prompt.backward)
+        found = differentiate(model, arguments, bench.prompt.backward)
     except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
         for golden in goldens:
             yield bench.failed(golden, Mode.GRADIENT, reason)

@@ -2,13 +2,10 @@
 
 from collections.abc import Iterator
 
-import jax
 from flax import nnx
 
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Drift
-from paritygate.core.golden import GoldenPort
-from paritygate.core.site import Site
 from paritygate.replay.bench import Bench
 from paritygate.replay.observe import observe, place, submodule
 
@@ -20,21 +17,17 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
             continue
         for call in range(site.calls):
             ports = bench.outputs(site, call, Mode.ISOLATED)
+            specs = {port.name: port for port in site.ports}
+            places = [place(specs[golden.port], site, 0, site.candidate) for golden in ports]
+            arguments = {
+                port.candidate: bench.argument(port, bench.golden(site.name, port.name, call))
+                for port in site.ports
+                if port.is_input
+            }
             try:
-                yield from _replay(bench, model, site, call, ports)
+                values = observe(submodule(model, site.candidate), places, arguments)
             except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
-                for golden in ports:
-                    yield bench.failed(golden, Mode.ISOLATED, reason)
-
-
-def _replay(bench: Bench, model: nnx.Module, site: Site, call: int, goldens: list[GoldenPort]) -> Iterator[Drift]:
-    module = submodule(model, site.candidate)
-    arguments: dict[str, jax.Array] = {
-        port.candidate: bench.argument(port, bench.golden(site.name, port.name, call))
-        for port in site.ports
-        if port.is_input
-    }
-    specs = {port.name: port for port in site.ports}
-    places = [place(specs[golden.port], site, 0, site.candidate) for golden in goldens]
-    for golden, value in zip(goldens, observe(module, places, arguments), strict=True):
-        yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(call, site.calls))
+                yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden in ports)
+                continue
+            for golden, value in zip(ports, values, strict=True):
+                yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(call, site.calls))

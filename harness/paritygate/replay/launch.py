@@ -17,12 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-from paritygate.catalog.select import families, meshes, policies
+from paritygate.catalog.select import families, meshes, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical, readable
 from paritygate.core.errors import GoldenError, InfrastructureError, NothingComparedError
-from paritygate.core.family import Case
+from paritygate.core.family import Case, Family
+from paritygate.core.golden import GRADIENTS, Golden
 from paritygate.core.run import Run, RunInfo, write_atomic
+from paritygate.core.site import address
 from paritygate.replay.job import Environment, Job
 from paritygate.store.golden import GoldenStore
 
@@ -54,7 +56,10 @@ def replay(
         raise NothingComparedError(
             "nothing to replay", got=f"{len(cases)} cases, {len(cells)} cells, {len(modes)} modes"
         )
-    total = _check_goldens(suite, cases, modes, store) * len(cells)
+    total = _check_goldens(suite, cases, cells, modes, store) * len(cells)
+    if compile_cache is not None:
+        compile_cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_foreign(compile_cache)
     started = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
@@ -71,47 +76,61 @@ def replay(
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)
-    run = Run(folder, info).save(info)
-    if compile_cache is not None:
-        compile_cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_foreign(compile_cache)
+    # Until the end is written, the run says that it did not reach it: a killed run is no result.
+    run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
     jobs = plan(suite, cases, cells, modes, store, extensions)
     gathered = _Gathered(folder / "drifts.jsonl", total, progress)
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
-    try:
-        _run_all(jobs, folder, limit, timeout_s, str(compile_cache or ""), gathered)
-    finally:
-        info = replace(
-            info,
-            workers=tuple(gathered.records),
-            wall_s=round(time.time() - started, 3),
-            compilations=sum(int(record["compilations"]) for record in gathered.records),
-            peak_memory_bytes=sum(int(record["peak_memory_bytes"]) for record in gathered.records),
-            problems=tuple(gathered.problems),
-        )
-        run = run.save(info)
+    _run_all(jobs, folder, limit, timeout_s, str(compile_cache or ""), gathered)
+    info = replace(
+        info,
+        workers=tuple(gathered.records),
+        wall_s=round(time.time() - started, 3),
+        compilations=sum(int(record["compilations"]) for record in gathered.records),
+        peak_memory_bytes=sum(int(record["peak_memory_bytes"]) for record in gathered.records),
+        problems=tuple(gathered.problems),
+    )
+    run = run.save(info)
     return run
 
 
-def _check_goldens(suite: str, cases: list[Case], modes: list[Mode], store: GoldenStore) -> int:
+def _check_goldens(suite: str, cases: list[Case], cells: list[Cell], modes: list[Mode], store: GoldenStore) -> int:
     """Raises GoldenError unless every golden is whole and of today's spec; returns how many drifts a cell will have."""
     store.require(suite, [case.id for case in cases])
-    known, total = families(), 0
+    known, rows, total = families(), policies(), 0
     for case in cases:
-        golden = store.read(suite, case.id)
-        expected = case.spec_hash(known[case.family])
-        if golden.spec != expected:
-            raise GoldenError(
-                "golden is stale: its family's spec has changed since",
-                where=f"{suite}/{case.id}",
-                expected=expected[:12],
-                got=golden.spec[:12],
-                try_=f"paritygate capture {case.id}",
-            )
+        golden, family = store.read(suite, case.id), known[case.family]
+        stale = {
+            "spec": (spec_hash(case, family)[:12], golden.spec[:12]),
+            "ports": (_asked(case, family), _held(golden)),
+        }
+        for policy in (rows[cell.dtype] for cell in cells):
+            stale[f"peer of {policy.name}"] = (policy.peer, golden.peers.get(policy.name, policy.peer))
+        for what, (expected, got) in stale.items():
+            if expected != got:
+                raise GoldenError(
+                    f"golden is stale: its {what} is not what the catalog says today",
+                    where=f"{suite}/{case.id}",
+                    expected=str(expected)[:400],
+                    got=str(got)[:400],
+                    try_=f"paritygate capture {case.id}",
+                )
         total += sum(len(set(port.modes) & set(modes)) for port in golden.ports)
     if not total:
         raise NothingComparedError("the goldens hold nothing to compare", where=suite)
     return total
+
+
+def _asked(case: Case, family: Family) -> list[str]:
+    """The values that the family wants of a case, but for gradients, whose names only the reference knows."""
+    sites = family.sites_for(family.preset(case.preset), family.prompt(case.prompt))
+    return sorted(
+        address(site.name, port.name, call) for site in sites for port in site.ports for call in range(site.calls)
+    )
+
+
+def _held(golden: Golden) -> list[str]:
+    return sorted(port.address for port in golden.ports if port.site != GRADIENTS)
 
 
 def _refuse_foreign(cache: Path) -> None:
@@ -179,6 +198,7 @@ class _Gathered:
             self.done += 1
             self.progress(self.done, self.total, f"{drift['cell']} {drift['case']}")
         elif "done" in message:
+            worker.done = True
             self.records.append(message["done"])
         elif "failed" in message:
             worker.said_why = True
@@ -198,6 +218,7 @@ class _Worker:
     unread: bytes = b""
     stopped: bool = False
     said_why: bool = False
+    done: bool = False
 
     @property
     def name(self) -> str:
@@ -265,7 +286,7 @@ def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache:
 def _end(worker: _Worker, gathered: _Gathered) -> None:
     code = worker.process.wait()
     worker.close()
-    if code == 0:
+    if code == 0 and worker.done:
         return
     tail = worker.log_path.read_text(errors="replace").strip().splitlines()[-1:]
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

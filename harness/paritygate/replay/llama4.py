@@ -1,6 +1,5 @@
 """Builds `jax_llama4` as a candidate from HF's config and weights."""
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,11 @@ from flax import nnx
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
 from jax_llama4.loading import to_state_dict
+from jax_llama4.precision import ROLES
 from paritygate.core.cell import DtypePolicy
+
+# Stored weights have the compute dtype, unless a policy names a role `param`.
+_ROLE = {"param": "compute"}
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
@@ -19,24 +22,20 @@ def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: 
 
     Its experts run as in HF, all on every token: they are a site of their own, which a dispatch would leave out.
     """
-    numerics = Numerics.like_hf(jnp.dtype(policy.compute))
-    overrides = {role: jnp.dtype(dtype) for role, dtype in policy.roles.items()}
+    numerics = Numerics(**{role: jnp.dtype(policy.dtype(_ROLE.get(role, role))) for role in ROLES})
     return Llama4ForCausalLM.from_state_dict(
-        Llama4TextConfig.from_dict(dict(config)),
-        weights,
-        numerics=dataclasses.replace(numerics, **overrides),
-        moe_dispatch="dense",
+        Llama4TextConfig.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
     )
 
 
-def cache(model: nnx.Module, kind: str, batch: int, length: int, dtype: str) -> Any:
+def cache(model: Any, kind: str, batch: int, length: int, dtype: str) -> Any:
     """An empty cache of the candidate for `length` slots; raises ValueError on a kind that it does not have."""
     if kind != "dense":
         raise ValueError(f"no cache of kind {kind!r}; known: dense")
     return model.init_cache(batch, length)
 
 
-def gradients(model: nnx.Module, arguments: dict[str, Any], output: str) -> dict[str, np.ndarray]:
+def gradients(model: Any, arguments: dict[str, Any], output: str) -> dict[str, np.ndarray]:
     """The gradient of a scalar output by every parameter, under HF's tensor names and in its layouts."""
     graphdef, weights, rest = nnx.split(model, nnx.Param, ...)
 

@@ -38,14 +38,21 @@ def _words(parts: list[str]) -> tuple[str | int, ...]:
     return tuple(int(part) if part.isdigit() else part for part in parts)
 
 
+class NoSuchModule(LookupError):
+    """The candidate has no module at a site's path."""
+
+
 def submodule(module: nnx.Module, path: str) -> nnx.Module:
-    """The module at a dotted path; raises LookupError that names the first part that is not there."""
+    """The module at a dotted path; raises NoSuchModule that names the first part that is not there."""
     found: Any = module
     for part in _words(path.split(".") if path else []):
+        owner = type(found).__name__
         try:
             found = found[part] if isinstance(part, int) else getattr(found, part)
         except (AttributeError, IndexError, KeyError, TypeError):
-            raise LookupError(f"the candidate has no module {path!r}: {type(found).__name__} has no {part!r}") from None
+            found = None
+        if found is None:
+            raise NoSuchModule(f"the candidate has no module {path!r}: {owner} has no {part!r}")
     return found
 
 

@@ -53,6 +53,7 @@ def work(job: "Job", emit: "Any") -> None:
         )
     store = GoldenStore(Path(job.golden))
     replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
+    sources: dict[str, str] = {}
     for cell in job.cells:
         policy = job.policies[cell.dtype]
         model: Any = None
@@ -60,13 +61,43 @@ def work(job: "Job", emit: "Any") -> None:
         for case in job.cases:
             family = job.families[case.family]
             bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store)
+            build, weights = load(family.candidate.build), bench.weights()
             key = canonical([case.family, bench.manifest.config, bench.manifest.weights])
-            if key != built:
-                model, built = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy), key
+            try:
+                if key != built:
+                    model, built = build(bench.manifest.config, weights, policy), key
+                    sources |= _sources(type(model).__module__.partition(".")[0])
+            except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
+                for mode in job.modes:
+                    for golden in bench.expected(mode):
+                        emit("drift", to_json(bench.failed(golden, mode, reason)))
+                continue
             for mode in job.modes:
                 for drift in replays[mode](bench, model):
                     emit("drift", to_json(drift))
-    emit("done", _about(jax, job, counts, started))
+    emit("done", _about(jax, job, counts, started) | {"candidate": sources})
+
+
+def _sources(package: str) -> dict[str, str]:
+    """The candidate's top-level package or module, and the sha256 of its Python files: what was judged."""
+    import hashlib
+
+    path = Path(sys.modules[package].__file__ or "")
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return {package: digest.hexdigest()}
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to end this process when the one that started it is gone; elsewhere the next write ends it."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        parent_death_signal = 1
+        ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGTERM)
 
 
 def _count_compilations() -> dict[str, float]:
@@ -112,6 +143,7 @@ def _about(jax: Any, job: "Job", counts: dict[str, float], started: float) -> di
 
 def main(arguments: list[str]) -> int:
     """`worker.py JOB.json`: 0 when every drift was written; a HarnessError's exit code, its text as the last line."""
+    _end_with_parent()
     # What the candidate prints must not mix with the results.
     results: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from paritygate.core.cell import Mode
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.run import Run, RunInfo
+from paritygate.core.site import Kind
 from paritygate.report.words import nearness
 
 COMPARED = (Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH)
@@ -78,6 +80,26 @@ class ReportData:
         if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in self.rows):
             return Outcome.NOTHING
         return Outcome.FAIL if self.failures else Outcome.PASS
+
+    @cached_property
+    def accepted(self) -> tuple[Row, ...]:
+        """Passes that are over budget: a baseline accepts them."""
+        return tuple(row for row in self.rows if row.accepted)
+
+    @cached_property
+    def not_covered(self) -> tuple[str, ...]:
+        """What a pass of this run does not speak for, a sentence each."""
+        compared = [row.drift for row in self.rows if row.drift.metrics]
+        floats: dict[str, set[str]] = defaultdict(set)
+        for drift in compared:
+            if drift.kind == Kind.FLOAT:
+                floats[drift.cell].add(drift.dtype)
+        said = []
+        if {"float64"} not in floats.values():
+            said.append("No float64 cell was run: a semantic fault below the noise is not excluded.")
+        if {drift.mode for drift in compared} == {Mode.ISOLATED}:
+            said.append("Not chained: the glue between modules is not covered.")
+        return tuple(said)
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -157,6 +179,11 @@ class ReportData:
 def _first(row: Row) -> tuple[int, int, bool, str, int]:
     group = (0 if root(row) else 1) if row.verdict in COMPARED else 2
     return group, row.drift.order, row.drift.mode == "chained", row.drift.port, row.drift.call
+
+
+def within_budget(rows: Iterable[Row]) -> list[Row]:
+    """Without those that only a baseline lets pass: how near they are to a limit is no question."""
+    return [row for row in rows if not row.accepted]
 
 
 def worst(rows: Iterable[Row], at_most: int) -> list[Row]:

@@ -71,8 +71,14 @@ class KeyValues:
 
 @dataclass(frozen=True)
 class Column:
+    """`least` is the width in characters below which prose is no longer pleasant to read."""
+
     title: str
     align: Literal["left", "right"] = "left"
+    least: int = 0
+
+
+PROSE = 24
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from paritygate.report.assemble import assemble
@@ -31,6 +31,7 @@ from paritygate.report.words import number, times
 
 ANSI = {Tone.GOOD: "32", Tone.WARN: "33", Tone.BAD: "31;1", Tone.MUTED: "2", Tone.PLAIN: "", Tone.CODE: ""}
 ROWS_A_SITE = 3
+ADDRESS_PART = re.compile(r"[^\s.:/]*[.:/]|[^\s.:/]+")  # `layers.`, `3.`, `attn:`, `out`
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -108,34 +109,40 @@ class _Page:
         """Columns with nothing in them are left out; nothing is cut off: cells that are too wide are wrapped."""
         columns = [part.columns[i] for i in part.kept]
         rows = [[row[i] for i in part.kept] for row in part.rows]
-        texts = [[column.title, *(row[i].text for row in rows)] for i, column in enumerate(columns)]
-        widths = self.fit(texts)
+        widths = self.fit(columns, rows)
         lines = self.line([Item(c.title, Tone.MUTED) for c in columns], widths, columns)
         for row in rows:
             lines += self.line(row, widths, columns)
         return lines + ([self.paint(part.caption, Tone.MUTED)] if part.caption else [])
 
-    def fit(self, columns: list[list[str]]) -> list[int]:
-        """Widths of columns of texts such that a line fits, if it can, without cutting a word, and rows stay low.
+    def fit(self, columns: list[Column], rows: list[list[Item]]) -> list[int]:
+        """Widths of columns such that a line fits, if it can, without cutting a word, and rows stay low.
 
         Narrows one column at a time: the one that adds fewest lines to the table, of those the one with most to spare.
+        Addresses are broken at their dots, and prose gets narrower than it asks for, only where nothing else helps.
         """
-        least = [_longest_word(texts) for texts in columns]
-        widths = [max([low, *map(len, texts[1:])]) for low, texts in zip(least, columns, strict=True)]
+        texts = [[column.title, *(row[i].text for row in rows)] for i, column in enumerate(columns)]
+        words = [_longest(map(str.split, of_column)) for of_column in texts]
+        asked = [max(w, min(c.least, max(map(len, t)))) for w, c, t in zip(words, columns, texts, strict=True)]
+        codes = [all(row[i].tone is Tone.CODE for row in rows if row[i].text) for i, _ in enumerate(columns)]
+        parts = [_longest(map(ADDRESS_PART.findall, of_column)) for of_column in texts]
+        widths = [max([low, *map(len, t[1:])]) for low, t in zip(words, texts, strict=True)]
 
         @cache
         def heights(column: int, width: int) -> list[int]:
-            return [len(_wrap(text, width)) for text in columns[column]]
+            return [len(_wrap(text, width)) for text in texts[column]]
 
         def total(narrowed: int) -> int:
             each = [heights(i, width - (i == narrowed)) for i, width in enumerate(widths)]
             return sum(map(max, zip(*each, strict=True)))
 
-        while sum(widths) + 2 * (len(widths) - 1) > self.width:
-            spare = [i for i, width in enumerate(widths) if width > least[i]]
-            if not spare:
-                break
-            widths[min(spare, key=lambda i: (total(i), least[i] - widths[i]))] -= 1
+        for prose in (asked, words):
+            for least in (prose, [p if code else w for p, w, code in zip(parts, prose, codes, strict=True)]):
+                while sum(widths) + 2 * (len(widths) - 1) > self.width:
+                    spare = [i for i, width in enumerate(widths) if width > least[i]]
+                    if not spare:
+                        break
+                    widths[min(spare, key=lambda i: (total(i), least[i] - widths[i]))] -= 1
         return widths
 
     def line(self, row: Sequence[Item], widths: list[int], columns: list[Column]) -> list[str]:
@@ -200,8 +207,21 @@ class _Page:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
+    """Lines of at most `width`, broken at spaces; a word that is wider, an address, behind its dots and colons."""
+    pieces: list[str] = []
+    for word in text.split() if max(map(len, text.split()), default=0) > width else [text]:
+        if len(word) <= width or " " in word:
+            pieces.append(word)
+            continue
+        line = ""
+        for part in ADDRESS_PART.findall(word):
+            if line and len(line) + len(part) > width:
+                pieces.append(line)
+                line = ""
+            line += part
+        pieces.append(line)
+    return textwrap.wrap(" ".join(pieces), width, break_on_hyphens=False) or [""]
 
 
-def _longest_word(texts: list[str]) -> int:
-    return max((len(word) for text in texts for word in text.split()), default=1)
+def _longest(texts: Iterable[list[str]]) -> int:
+    return max((len(word) for words in texts for word in words), default=1)

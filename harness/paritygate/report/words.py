@@ -38,6 +38,8 @@ def verdict_tone(verdict: Verdict) -> Tone:
 
 
 def verdict_item(row: Row) -> Item:
+    if row.accepted:
+        return Item("accepted", Tone.WARN)
     return Item(verdict_words(row.verdict), verdict_tone(row.verdict))
 
 

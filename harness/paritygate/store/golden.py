@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +76,20 @@ class GoldenStore:
                 try_=f"paritygate capture {case_id}",
             )
         try:
-            return from_json(Golden, data, case_id)
+            golden = from_json(Golden, data, case_id)
         except HarnessError as reason:
             raise GoldenError(
                 "golden manifest is corrupt", where=str(path), got=reason.what + " at " + reason.where
             ) from reason
+        if golden.digest != golden.content_digest() or golden.case.id != case_id:
+            raise GoldenError(
+                "golden manifest was changed after it was captured",
+                where=str(path),
+                expected=f"{case_id}, digest {golden.content_digest()[:12]}",
+                got=f"{golden.case.id}, digest {golden.digest[:12]}",
+                try_=f"restore it from git, or paritygate capture {case_id}",
+            )
+        return golden
 
     def _missing(self, suite: str, case_id: str) -> GoldenError:
         return GoldenError(
@@ -92,7 +101,7 @@ class GoldenStore:
 
     def write(self, suite: str, golden: Golden) -> Path:
         path = self.path(suite, golden.case.id)
-        write_atomic(path, readable(golden).encode())
+        write_atomic(path, readable(replace(golden, digest=golden.content_digest())).encode())
         return path
 
     def put(self, array: np.ndarray) -> TensorRef:
@@ -110,7 +119,7 @@ class GoldenStore:
                 try:
                     golden = self.read(name, case_id)
                 except GoldenError as reason:
-                    findings.append(Finding(f"{name}/{case_id}", str(reason), ()))
+                    findings.append(Finding(f"{name}/{case_id}", reason.what, ()))
                     continue
                 for use, ref in uses(golden):
                     serves[ref.object].append(f"{case_id} {use}")
@@ -132,6 +141,8 @@ class GoldenStore:
     def gc(self) -> list[str]:
         """Removes the objects that no manifest names; refuses while a manifest cannot be read."""
         with self.lock(exclusive=True):
+            for litter in self.root.rglob(".*.tmp"):  # of captures that were killed while they wrote
+                litter.unlink()
             kept = {
                 ref.object
                 for suite in self.suites()

@@ -29,9 +29,14 @@ ERRORS = {{
     "nothing": NothingComparedError("nothing"),
     "bug": ValueError("oops"),
     "interrupt": KeyboardInterrupt(),
+    "disk": OSError(28, "No space left on device", "/full/drifts.jsonl"),
 }}
 
 def fail(context: Context, how: str, as_json: Json = False) -> ExitCode:
+    if how == "talk":
+        for line in range(100_000):
+            print(line)
+        return ExitCode.DRIFT if as_json else ExitCode.GOLDEN
     if how == "drift":
         return ExitCode.DRIFT
     if how == "pass":
@@ -63,6 +68,13 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         ("golden", 3, "golden is gone\n"),
         ("machine", 4, "worker died\n"),
         ("bug", 4, "unexpected ValueError: oops\n  try       the same command with --debug\n"),
+        (
+            "disk",
+            4,
+            "file cannot be read or written: /full/drifts.jsonl\n  got       No space left on device\n"
+            "  try       room on that disk and leave to write there, or another folder: "
+            "PARITYGATE_RUNS, PARITYGATE_GOLDEN\n",
+        ),
         ("nothing", 5, "nothing\n"),
         ("interrupt", 130, "interrupted\n"),
     ],
@@ -70,6 +82,64 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_every_end_has_its_code_and_text(paritygate: Callable, extension: str, how: str, code: int, text: str) -> None:
     said = paritygate("fail", how, PARITYGATE_PATH=extension)
     assert (said.code, said.err) == (code, text)
+
+
+READER_LEAVES = "import sys; from paritygate.cli.main import main; sys.exit(main())"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["fail", "talk"], 3),
+        (["fail", "talk", "--json"], 1),
+        (["list", "sites"], 0),
+        (["--help"], 0),
+        (["fail", "usage"], 2),
+        (["fail", "bug"], 4),
+        (["nonsense"], 2),
+    ],
+    ids=str,
+)
+def test_a_reader_that_leaves_changes_nothing(
+    environ: dict[str, str], extension: str, arguments: list[str], code: int
+) -> None:
+    """As in `paritygate show 2>&1 | true`: both streams are gone before the first word."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    child = subprocess.run(
+        [sys.executable, "-c", READER_LEAVES, *arguments],
+        stdout=writing,
+        stderr=writing,
+        env=os.environ | environ | {"PARITYGATE_PATH": extension},
+    )
+    os.close(writing)
+    assert child.returncode == code
+
+
+def test_nothing_is_said_of_a_reader_that_leaves(environ: dict[str, str], extension: str) -> None:
+    command = [sys.executable, "-c", READER_LEAVES, "fail", "talk"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environ | {"PARITYGATE_PATH": extension},
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        assert child.stdout.readline() == b"0\n"
+        child.stdout.close()
+        assert child.stderr.read() == b""
+    assert child.returncode == 3
+
+
+def test_a_stream_that_is_closed_from_the_start_is_silent(environ: dict[str, str], extension: str) -> None:
+    for closed in ("1>&-", "2>&-", "1>&- 2>&-"):
+        command = f'"$0" -c "$1" fail drift {closed}'
+        child = subprocess.run(
+            ["sh", "-c", command, sys.executable, READER_LEAVES],
+            env=os.environ | environ | {"PARITYGATE_PATH": extension},
+            capture_output=True,
+        )
+        assert (child.returncode, child.stdout, child.stderr) == (1, b"", b"")
 
 
 def test_debug_shows_the_traceback(paritygate: Callable, extension: str) -> None:
@@ -105,7 +175,7 @@ def test_two_verbs_of_one_name_are_refused(paritygate: Callable, extension: str)
     ("arguments", "text"),
     [
         (["nonsense"], "No such command 'nonsense'"),
-        (["run", "--mode", "sideways"], "unknown mode: sideways\n  expected  isolated or chained or both"),
+        (["run", "--mode", "sideways"], "unknown mode: sideways\n  expected  isolated or chained or "),
         (["run", "--workers", "0"], "--workers"),
         (["list", "familes"], "familes"),
         (["approve", "--select", "*"], "--reason"),

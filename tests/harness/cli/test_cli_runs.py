@@ -162,6 +162,42 @@ def test_approve_writes_a_baseline_and_says_so(paritygate: Callable, runs: Path,
     assert refused.err.startswith("no row matches: */nothing:*\n")
 
 
+def test_a_semantic_row_is_accepted_only_by_that_word(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
+    arguments = ["approve", "bad", "--select", "tiny-scout.long/f64/*/layers.1.attn:inner.[qk]_rope", "--reason", "r"]
+    said = paritygate(*arguments)
+    assert (said.code, said.err.splitlines()) == (
+        2,
+        [
+            "2 of 4 rows compute something else: tiny-scout.long/f64/*/layers.1.attn:inner.[qk]_rope",
+            "  expected  rows whose diagnosis is not semantic",
+            "  got       tiny-scout.long/f64/single/cpu/isolated/layers.1.attn:inner.q_rope",
+            "            tiny-scout.long/f64/single/cpu/chained/layers.1.attn:inner.q_rope",
+            "  try       a glob that leaves them out, or --semantic where the reference is what is wrong",
+        ],
+    )
+    assert not (tmp_path / "golden" / "baselines").exists()
+    assert paritygate(*arguments, "--semantic").code == 0
+    assert len((tmp_path / "golden" / "baselines" / "cpu.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("verb", ["gate", "show", "report", "locate", "compare"])
+def test_no_verb_reads_rows_that_are_not_all_there(paritygate: Callable, runs: Path, verb: str) -> None:
+    path = runs / "good" / "rows.jsonl"
+    path.write_text(path.read_text()[:-100])
+    said = paritygate(verb, "good", *(["good"] if verb == "compare" else []))
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("rows.jsonl is not what the judge wrote: ")
+    assert said.err.endswith("  try       paritygate judge good\n")
+
+
+def test_gate_as_json_says_what_a_pass_does_not_cover(paritygate: Callable, synthetic: ModuleType, runs: Path) -> None:
+    assert json.loads(paritygate("gate", "good", "--json").out)["not_covered"] == []
+    rows = [row for row in synthetic.rows("none") if row.drift.mode == "isolated"]
+    Run.open(runs / "good").save_rows(rows)
+    said = json.loads(paritygate("gate", "good", "--json").out)
+    assert said["not_covered"] == ["Not chained: the glue between modules is not covered."]
+
+
 def test_judge_refuses_a_golden_that_has_changed(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
     (tmp_path / "golden" / "tiny").mkdir(parents=True)
     (tmp_path / "golden" / "tiny" / "tiny-scout.long.json").write_text("{}")

@@ -1,6 +1,8 @@
 """Verbs that compose stages: run, replay, golden, capture, list, doctor. Slow stages have stand-ins."""
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -35,8 +37,7 @@ def stages(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     def judge(settings: Settings, run):
         rows = synthetic.rows(called["fault"], layers=2)
-        run.save_rows(rows)
-        return rows
+        return run.save_rows(rows), rows
 
     monkeypatch.setattr(paritygate.replay.launch, "replay", replay)
     monkeypatch.setattr(paritygate.cli.stages, "judge_run", judge)
@@ -53,7 +54,7 @@ def test_run_replays_judges_reports_and_gates(paritygate: Callable, stages: dict
         assert words in said.out.replace("\n", " ")
     assert (stages["suite"], stages["cases"]) == ("tiny", select_cases("tiny"))
     assert [str(cell) for cell in stages["cells"]] == [f"{d}/single/cpu" for d in ("f64", "f32", "f16", "bf16")]
-    assert stages["modes"] == [Mode.ISOLATED, Mode.CHAINED]
+    assert stages["modes"] == list(Mode)
     assert stages["command"] == ("paritygate", "run", "tiny")
     assert stages["compile_cache"] == tmp_path / ".cache" / "paritygate" / "xla"
     assert (stages["workers"], stages["timeout_s"]) == (None, 1800.0)
@@ -116,6 +117,82 @@ def test_unknown_names_are_refused_before_anything_runs(paritygate: Callable, st
     assert paritygate("capture", "tinny").code == 2
 
 
+def captured(tmp_path: Path, *suites: str) -> None:
+    """Folders that look as if the suites had goldens."""
+    for suite in suites:
+        (tmp_path / "golden" / suite).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "golden" / suite / "tiny-scout.long.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("suites", "arguments", "expected"),
+    [
+        (["tiny"], ["tiny-*"], ("tiny", {"tiny-scout", "tiny-maverick"})),
+        (["depth"], ["tiny-*"], ("depth", {"tiny-scout-12"})),
+        (["tiny", "depth"], ["tiny-maverick.*"], ("tiny", {"tiny-maverick"})),
+        (["tiny", "depth"], ["tiny-*", "--suite", "tiny"], ("tiny", {"tiny-scout", "tiny-maverick"})),
+        (["tiny", "depth"], ["--suite", "depth"], ("depth", {"tiny-scout-12"})),
+        (["tiny"], ["tiny-scout-12.*"], ("depth", {"tiny-scout-12"})),  # which then says that it has no golden
+        ([], ["tiny-scout.l*"], ("tiny", {"tiny-scout"})),
+        (["tiny"], [], ("tiny", {"tiny-scout", "tiny-maverick"})),
+    ],
+    ids=str,
+)
+def test_a_glob_is_looked_up_where_goldens_are(
+    paritygate: Callable,
+    stages: dict[str, Any],
+    tmp_path: Path,
+    suites: list[str],
+    arguments: list[str],
+    expected: tuple[str, set[str]],
+) -> None:
+    captured(tmp_path, *suites)
+    for verb in ("replay", "run"):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        assert paritygate(verb, *arguments).code == 0
+        assert (stages["suite"], {case.preset for case in stages["cases"]}) == expected
+
+
+def test_a_glob_over_several_suites_says_which(paritygate: Callable, stages: dict[str, Any], tmp_path: Path) -> None:
+    captured(tmp_path, "depth", "tiny")
+    said = paritygate("run", "tiny-scout*.long")
+    assert (said.code, said.err.splitlines()) == (
+        2,
+        [
+            "cases of several suites: tiny-scout*.long",
+            "  got       tiny: tiny-scout.long",
+            "            depth: tiny-scout-12.long",
+            "  try       one of them: --suite tiny",
+        ],
+    )
+    assert paritygate("run", "--suite", "tinny").err.startswith("unknown suite: tinny\n")
+    assert paritygate("run", "tiny", "--suite", "depth").code == 2
+    assert "suite" not in stages
+
+
+def test_a_place_where_nobody_may_write_is_named(paritygate: Callable, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    environ = {"PARITYGATE_GOLDEN": str(ROOT / "golden")}
+    said = paritygate("replay", "tiny-scout.long", "--cells", "f64", **environ)
+    assert said.code == 4
+    assert said.err.startswith(f"file cannot be read or written: {tmp_path / 'runs'}/")
+    assert "\n  got       Not a directory\n  try       " in said.err
+
+
+def test_a_full_disk_is_said_of_the_folder_of_runs(
+    paritygate: Callable, stages: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from paritygate.replay import launch
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launch, "replay", full)
+    said = paritygate("replay")
+    assert said.code == 4
+    assert said.err.startswith(f"file cannot be read or written: {tmp_path / 'runs'}\n  got       No space left")
+
+
 def test_run_without_goldens_is_code_3(paritygate: Callable, budgets: None) -> None:
     said = paritygate("run", "tiny-scout.long")
     assert said.code == 3
@@ -132,6 +209,40 @@ def test_golden_verify_names_what_is_wrong(paritygate: Callable, budgets: None, 
     assert said.out.startswith("tiny/a.b: golden of another format")
     assert json.loads(paritygate("golden", "verify", "--json").out)["findings"][0]["object"] == "tiny/a.b"
     assert paritygate("golden", "ls", "tinny").code == 2
+
+
+def test_golden_verify_asks_for_every_case_of_a_suite(paritygate: Callable, budgets: None, tmp_path: Path) -> None:
+    (tmp_path / "golden" / "tiny").mkdir()
+    for manifest in (ROOT / "golden" / "tiny").glob("tiny-scout.l*.json"):
+        shutil.copy(manifest, tmp_path / "golden" / "tiny")
+    findings = json.loads(paritygate("golden", "verify", "--json").out)["findings"]
+    missing = {f["object"] for f in findings if f["problem"].startswith("no golden of this case of the suite")}
+    assert missing == {f"tiny/{case.id}" for case in select_cases("tiny")} - {
+        "tiny/tiny-scout.long",
+        "tiny/tiny-scout.leftpad",
+    }
+    assert "tiny/tiny-maverick.far: no golden of this case" in paritygate("golden", "verify", "tiny").out
+
+
+def test_golden_verify_finds_what_is_stale(
+    paritygate: Callable, budgets: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paritygate.catalog import select
+
+    shutil.copytree(ROOT / "golden" / "tiny", tmp_path / "golden" / "tiny")
+    monkeypatch.setattr(select, "spec_hash", lambda case, family: "0" * 64)
+    said = paritygate("golden", "verify", "tiny")
+    assert said.code == 3
+    for case in select_cases("tiny"):
+        assert (
+            f"tiny/{case.id}: golden is stale: its spec is not what the catalog says today; paritygate cap" in said.out
+        )
+
+
+def test_golden_gc_takes_no_suite(paritygate: Callable, budgets: None) -> None:
+    said = paritygate("golden", "gc", "tiny")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "gc takes no suite, for suites share objects: tiny\n  try       paritygate golden gc\n"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +265,7 @@ def test_list(paritygate: Callable, noun: str, words: str) -> None:
 
 def test_list_within_a_preset(paritygate: Callable) -> None:
     assert "tiny-scout" not in paritygate("list", "cases", "tiny-maverick").out
+    assert paritygate("list", "faults").code == 2, "there is no catalogue of faults yet"
     said = paritygate("list", "sites", "tiny-mavrick")
     assert said.code == 2
     assert "did you mean tiny-maverick" in said.err

@@ -69,7 +69,7 @@ NOUNS = {
     Row: st.builds(
         Row, DRIFTS, st.sampled_from(Verdict), st.sampled_from(Diagnosis), some(JUDGEMENTS), TEXT, TEXT, TEXT
     ),
-    DtypePolicy: st.builds(DtypePolicy, TEXT, TEXT, TEXT, TEXT, named(TEXT), TEXT, st.booleans(), TEXT),
+    DtypePolicy: st.builds(DtypePolicy, TEXT, TEXT, TEXT, TEXT, named(TEXT), st.booleans(), TEXT),
     Cell: st.builds(Cell),
     Family: st.builds(
         Family, TEXT, SIDES, SIDES, some(SITES), some(PRESETS), some(PROMPTS), some(RULES), named(some(TEXT))
@@ -110,7 +110,7 @@ def test_a_noun_survives_json(noun: type, data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON), st.randoms())
-def test_canonical_text_does_not_depend_on_the_order_of_keys(value: dict, random: Any) -> None:
+def test_canonical_text_does_not_depend_on_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
     keys = list(value)
     random.shuffle(keys)
     assert canonical({key: value[key] for key in keys}) == canonical(value)
@@ -123,7 +123,7 @@ def test_canonical_and_readable_text() -> None:
     assert readable({"ρ": [1]}) == '{\n "\\u03c1": [\n  1\n ]\n}\n'
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object(), b"bytes"], ids=repr)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, object, b"bytes"], ids=str)
 def test_what_has_no_one_json_text_is_not_written(value: Any) -> None:
     with pytest.raises((ValueError, TypeError)):
         canonical({"value": value})

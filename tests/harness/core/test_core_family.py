@@ -66,20 +66,20 @@ def test_a_site_keeps_all_else_when_it_is_filled_in() -> None:
 
 def changed_site(index: int, **changes: object) -> Family:
     sites = list(FAMILY.sites)
-    sites[index] = replace(sites[index], **changes)  # type: ignore[arg-type]
+    sites[index] = replace(sites[index], **changes)
     return replace(FAMILY, sites=tuple(sites))
 
 
 def changed_port(**changes: object) -> Family:
-    return changed_site(0, ports=(X, replace(OUT, **changes)))  # type: ignore[arg-type]
+    return changed_site(0, ports=(X, replace(OUT, **changes)))
 
 
 def changed_preset(**changes: object) -> Family:
-    return replace(FAMILY, presets=(replace(FAMILY.presets[0], **changes), *FAMILY.presets[1:]))  # type: ignore[arg-type]
+    return replace(FAMILY, presets=(replace(FAMILY.presets[0], **changes), *FAMILY.presets[1:]))
 
 
 def changed_prompt(**changes: object) -> Family:
-    return replace(FAMILY, prompts=(replace(FAMILY.prompts[0], **changes), *FAMILY.prompts[1:]))  # type: ignore[arg-type]
+    return replace(FAMILY, prompts=(replace(FAMILY.prompts[0], **changes), *FAMILY.prompts[1:]))
 
 
 STALE: dict[str, Callable[[], Family]] = {

@@ -126,7 +126,7 @@ def test_without_a_map_every_token_is_real(layout: str, shape: tuple[int, ...]) 
 def test_values_of_no_token_are_all_real() -> None:
     array = np.arange(6).reshape(3, 2)
     assert real_rows(array, "T D", REAL).tolist() == [[0, 1, 2, 3, 4, 5]]
-    assert real_rows(np.float64(3), "", REAL).tolist() == [[3.0]]
+    assert real_rows(np.array(3.0), "", REAL).tolist() == [[3.0]]
     assert real_rows(np.zeros((0, 4)), "E D", None).shape == (1, 0)
 
 

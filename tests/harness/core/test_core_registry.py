@@ -32,7 +32,7 @@ def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "inside")])
     monkeypatch.setitem(EXTENSION_POINTS, "animals", "animals")
     row = type(sys)("animals_row")
-    row.Animal = Animal  # type: ignore[attr-defined]
+    row.Animal = Animal
     monkeypatch.setitem(sys.modules, "animals_row", row)
     yield tmp_path
     for name in [name for name in sys.modules if name.partition(".")[0] == "animals"]:

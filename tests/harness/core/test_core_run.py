@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -57,13 +58,13 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_run_is_read_as_it_was_saved(run: Run) -> None:
     assert Run.open(run.folder).info == INFO
-    run.save_rows(ROWS)
-    assert list(run.judged()) == ROWS
+    judged = run.save_rows(ROWS)
+    assert list(judged.judged()) == list(Run.open(run.folder).judged()) == ROWS
+    assert judged.info == Run.open(run.folder).info == replace(INFO, rows=len(ROWS))
 
 
 def test_rows_as_a_table(run: Run) -> None:
-    run.save_rows(ROWS)
-    table = run.rows()
+    table = run.save_rows(ROWS).rows()
     assert list(table.columns) == [
         *"case cell mode site port call order kind layout shape dtype nonfinite".split(),
         *"verdict diagnosis origin reason accepted".split(),
@@ -79,8 +80,7 @@ def test_rows_as_a_table(run: Run) -> None:
 
 
 def test_a_table_without_rows_has_its_columns(run: Run) -> None:
-    run.save_rows([])
-    table = run.rows()
+    table = run.save_rows([]).rows()
     assert table.empty and {"case", "cell", "verdict", "accepted"} <= set(table.columns)
 
 
@@ -100,10 +100,13 @@ def test_a_last_line_that_a_kill_cut_off_is_left_out(run: Run) -> None:
         ("{not json}", r"line cannot be read: .*drifts\.jsonl:2\n  got       Expecting property name"),
         ('{"case": 1}', r"missing key: drifts\.jsonl:2\.|value does not fit: drifts\.jsonl:2\.case"),
         ("[]", r"value does not fit: drifts\.jsonl:2\n  expected  an object"),
+        ("\udcff", r"line cannot be read: .*drifts\.jsonl:2\n  got       'utf-8' codec can't decode byte 0xff"),
     ],
+    ids=["no JSON", "a key gone", "no object", "no UTF-8"],
 )
 def test_a_line_that_is_none_is_named(run: Run, line: str, text: str) -> None:
-    (run.folder / "drifts.jsonl").write_text(f"{canonical(drift('out'))}\n{line}\n")
+    content = f"{canonical(drift('out'))}\n{line}\n"
+    (run.folder / "drifts.jsonl").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(UsageError, match=f"^(?:{text})"):
         list(run.drifts())
 
@@ -112,6 +115,36 @@ def test_a_run_that_is_not_judged_says_what_to_type(run: Run) -> None:
     for read in (lambda: list(run.judged()), run.rows):
         with pytest.raises(UsageError, match=r"^run is not judged: r1\n  try       paritygate judge r1$"):
             read()
+
+
+@pytest.mark.parametrize("lost", ["newline", "line", "half a line", "everything", "nothing, and a line more"])
+def test_rows_that_are_not_all_there_are_refused(run: Run, lost: str) -> None:
+    run = run.save_rows(ROWS)
+    path = run.folder / "rows.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        {
+            "newline": "".join(lines)[:-1],
+            "line": "".join(lines[:-1]),
+            "half a line": "".join(lines)[:-40],
+            "everything": "",
+            "nothing, and a line more": "".join([*lines, lines[0]]),
+        }[lost]
+    )
+    got = {"everything": 0, "nothing, and a line more": 4}.get(lost, 2)
+    text = (
+        rf"^rows\.jsonl is not what the judge wrote: .*r1\n  expected  3 whole rows, as run\.json says\n"
+        rf"  got       {got} whole rows\n  try       paritygate judge r1$"
+    )
+    for read in (lambda: list(run.judged()), run.rows):
+        with pytest.raises(UsageError, match=text):
+            read()
+
+
+def test_what_a_run_was_judged_by_is_in_run_json(run: Run) -> None:
+    run.save_rows(ROWS, budgets="b" * 64, baseline="c" * 64)
+    info = json.loads((run.folder / "run.json").read_text())
+    assert (info["rows"], info["budgets"], info["baseline"]) == (3, "b" * 64, "c" * 64)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +192,9 @@ def test_a_write_that_fails_leaves_the_old(tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as broken:
         broken.setattr(os, step, fail)
-        with pytest.raises(OSError, match="no space left"):
+        with pytest.raises(OSError, match="no space left") as caught:
             write_atomic(path, b"new")
+    assert caught.value.filename == str(path), "the system names no file where a disk is full"
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -35,7 +35,8 @@ def test_a_rule_is_read_as_written(tmp_path):
 
 def test_no_file(tmp_path):
     with pytest.raises(
-        UsageError, match=r"^no budgets: .*nowhere.toml\n  expected  a TOML file of \[\[rule\]\] tables"
+        UsageError,
+        match=r"^no budgets: .*nowhere.toml\n  expected  a TOML file of \[\[rule\]\] tables\n  try       cp gold",
     ):
         read_budgets(tmp_path / "nowhere.toml")
 
@@ -58,7 +59,10 @@ def test_no_toml(tmp_path):
         (("factor = 2", 'factor = "2"'), "rule 1 'one': factor must be a number from 0 up, got '2'"),
         (("factor = 2", ""), "rule 1 'one': needs a factor above 0, or a limit"),
         (("factor = 2", "limit = 1e-3"), "rule 1 'one': minimum_eps_x has no meaning next to limit"),
-        (("factor = 2", 'factor = 2\nmode = "alone"'), "rule 1 'one': mode 'alone' matches none of isolated, chained"),
+        (
+            ("factor = 2", 'factor = 2\nmode = "alone"'),
+            "rule 1 'one': mode 'alone' matches none of isolated, chained, gradient",
+        ),
         (("factor = 1.5", "factor = 0.5"), "[baseline]: factor 0.5 is below 1"),
         ((BASELINE, ""), "file: table [baseline] is missing"),
         ((RULE, ""), "file: there is no [[rule]] table"),

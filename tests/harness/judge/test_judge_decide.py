@@ -52,6 +52,30 @@ def test_low_precision_is_judged_over_the_floor(rel_l2, verdict, ratio):
     assert (judgement.floor, judgement.minimum, judgement.ok) == (FLOOR, 2.0**-9, verdict is Verdict.PASS)
 
 
+PEERS = {"bf16": "bfloat16", "f32": "float32"}
+
+
+def test_a_value_of_another_dtype_than_the_peers_is_a_mismatch():
+    wide = drift(cell=BF16, dtype="float32", metrics={"rel_l2": 0.0, "max_abs": 0.0})
+    row = one(wide, ports=(port(floors=FLOORS, dtypes=PEERS),))
+    assert row.verdict is Verdict.MISMATCH
+    assert row.reason.startswith("computed in float32, where the reference in this cell has bfloat16")
+    assert one(low(FLOOR), ports=(port(floors=FLOORS, dtypes=PEERS),)).verdict is Verdict.PASS
+
+
+def test_the_oracles_cell_must_be_in_the_oracles_dtype():
+    narrow = drift(cell=F64, dtype="float32", metrics={"rel_l2": 0.0})
+    assert one(narrow, cells=(F64,)).verdict is Verdict.MISMATCH
+
+
+def test_the_minimum_is_of_the_dtype_that_the_peer_has_at_the_port():
+    island = (port(floors={"isolated": {"bf16": {"rel_l2": 0.0, "max_abs": 0.0}}}, dtypes={"bf16": "float32"}),)
+    value = drift(cell=BF16, dtype="float32", metrics={"rel_l2": 2.0**-9, "max_abs": 0.0})
+    row = one(value, ports=island)
+    assert row.verdict is Verdict.OVER_BUDGET
+    assert {j.metric: j.minimum for j in row.judgements}["rel_l2"] == 0.5 * 2.0**-24
+
+
 def test_the_minimum_holds_where_the_peer_is_exact():
     exact = (port(floors={"isolated": {"bf16": {"rel_l2": 0.0, "max_abs": 0.0}}}),)
     at_limit = low(2 * 0.5 * 2.0**-8, 4 * 0.5 * 2.0**-8 * 8, scale=8.0)  # max_abs: of the largest magnitude

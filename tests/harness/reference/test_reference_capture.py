@@ -89,14 +89,16 @@ def test_flips_are_found_between_peer_and_oracle(reference):
     from paritygate.reference.oracle import lifted
 
     subject = reference("tiny-scout")
-    inputs = prompts.inputs(subject.family.prompt("long"), 0)
+    prompt = subject.family.prompt("long")
+    inputs = prompts.inputs(prompt, 0)
+    real = capturing._Real(prompt, inputs["attention_mask"])
     with lifted():
-        oracle = subject.values(subject.run(subject.oracle, inputs), inputs)
+        oracle = subject.values(subject.run(subject.oracle, prompt, inputs), prompt, inputs)
     peer = {key: array.copy() for key, (_, _, array, _) in oracle.items()}
-    assert capturing._flips({"bf16": peer}, oracle, inputs["attention_mask"]) == ""
+    assert capturing._flips({"bf16": peer}, oracle, real) == ""
     choice = peer["layers.1.moe.router", "out.choice", 0]
     choice[5] = (choice[5] + 1) % 4
-    assert capturing._flips({"bf16": peer}, oracle, inputs["attention_mask"]) == (
+    assert capturing._flips({"bf16": peer}, oracle, real) == (
         "the reference in bf16 chooses otherwise for 1 tokens at layers.1.moe.router:out.choice"
     )
 

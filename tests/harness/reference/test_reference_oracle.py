@@ -27,9 +27,9 @@ class Dtypes(TorchDispatchMode):
 
 
 def narrow_operations(reference, model, context):
-    inputs = prompts.inputs(reference.family.prompt("padded"), 0)
+    prompt = reference.family.prompt("padded")
     with Dtypes() as seen, context:
-        reference.run(model, inputs)
+        reference.run(model, prompt, prompts.inputs(prompt, 0))
     return seen.narrow
 
 

@@ -15,7 +15,10 @@ def test_padding_holes_and_positions():
     assert made["attention_mask"].astype(int).tolist() == [[1] * 6, [0, 0, 1, 1, 1, 1], [1, 0, 1, 0, 0, 0]]
     assert made["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 100, 101, 102, 103], [0, 0, 1, 0, 0, 0]]
     assert ((made["tokens"] == 0) == ~made["attention_mask"]).all()
-    assert ((made["labels"] == IGNORED_LABEL) == ~made["attention_mask"]).all()
+    # Predicted by a real token: not the first of a row, nor the first after padding or a hole.
+    predicted = [[0, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]]
+    assert (made["labels"] != IGNORED_LABEL).astype(int).tolist() == predicted
+    assert (made["labels"] == made["tokens"])[made["labels"] != IGNORED_LABEL].all()
     assert made["slots"].tolist() == list(range(6))
 
 

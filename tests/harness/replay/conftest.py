@@ -49,6 +49,7 @@ def replay_toy(toy_store, tmp_path, monkeypatch):
             **options,
         )
 
+    run.runs = tmp_path / "runs"
     return run
 
 

@@ -44,11 +44,37 @@ def test_a_wrong_head_is_seen_in_both_modes(replay_toy, judged, build, verdict, 
     assert any(detail in row.drift.detail for row in rows if row.drift.address == HEAD)
     elsewhere = {value for (mode, name), value in found.items() if name != HEAD and mode == "isolated"}
     assert elsewhere == {Verdict.PASS}
-    assert exit_code(rows, run.info.problems) in (ExitCode.DRIFT, ExitCode.INFRASTRUCTURE)
+    assert exit_code(rows, run.info.problems) is ExitCode.DRIFT
 
 
 def test_an_inherited_call_is_seen(replay_toy, judged):
     assert {row.verdict for row in judged(replay_toy("toy_variants:inherits"))} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize("build", ["one_dtype_fails", "key_error"])
+def test_the_candidates_own_exception_is_its_result(replay_toy, judged, build):
+    """Neither infrastructure nor a missing value: the other cell is judged, and the run ends with a difference."""
+    run = replay_toy(f"toy_variants:{build}", cells="f32,bf16")
+    rows = judged(run)
+    by_cell = {cell: {r.verdict for r in rows if r.drift.cell == cell} for cell in run.info.cells}
+    assert run.info.problems == ()
+    assert Verdict.ERROR in by_cell["bf16/single/cpu"]
+    assert Verdict.MISSING not in by_cell["bf16/single/cpu"]
+    if build == "one_dtype_fails":
+        assert by_cell == {"f32/single/cpu": {Verdict.PASS}, "bf16/single/cpu": {Verdict.ERROR}}
+    assert exit_code(rows, run.info.problems) is ExitCode.DRIFT
+
+
+def test_a_candidate_that_computes_wider_than_its_cell_is_a_mismatch(replay_toy, judged):
+    rows = judged(replay_toy("toy_variants:secretly_float32", cells="f32,bf16"))
+    assert {row.verdict for row in rows if row.drift.cell == "f32/single/cpu"} == {Verdict.PASS}
+    assert {row.verdict for row in rows if row.drift.cell == "bf16/single/cpu"} == {Verdict.MISMATCH}
+
+
+def test_a_candidate_that_ends_the_process_is_infrastructure(replay_toy, judged):
+    run = replay_toy("toy_variants:exits")
+    assert run.info.problems == ("worker for f64/single/cpu ended with code 0: no output (see 0.log)",)
+    assert exit_code(judged(run), run.info.problems) is ExitCode.INFRASTRUCTURE
 
 
 def test_padding_is_not_compared(replay_toy, judged):
@@ -84,11 +110,15 @@ def test_a_worker_that_hangs_is_stopped(replay_toy, judged):
 
 
 @pytest.mark.parametrize(
-    ("build", "says"), [("toy_variants:no_such_weight", "decoder.weight"), ("toy_jax:no_such", "toy_jax:no_such")]
+    ("build", "verdict", "code", "says"),
+    [
+        ("toy_variants:no_such_weight", Verdict.ERROR, ExitCode.DRIFT, "decoder.weight"),
+        ("toy_jax:no_such", Verdict.MISSING, ExitCode.INFRASTRUCTURE, "toy_jax:no_such"),
+    ],
 )
-def test_a_candidate_that_cannot_be_built_says_why(replay_toy, judged, build, says):
+def test_a_candidate_that_cannot_be_built_says_why(replay_toy, judged, build, verdict, code, says):
     run = replay_toy(build)
     rows = judged(run)
-    assert all(row.verdict is not Verdict.PASS for row in rows)
-    assert exit_code(rows, run.info.problems) is not ExitCode.PASS
-    assert any(says in problem for problem in run.info.problems)
+    assert {row.verdict for row in rows} == {verdict}
+    assert exit_code(rows, run.info.problems) is code
+    assert any(says in text for text in (*run.info.problems, *(row.drift.detail for row in rows)))

@@ -1,16 +1,20 @@
 """Workers: one per environment, each with nothing but JAX and the candidate, refusing what would compare nothing."""
 
+import hashlib
 import os
 import subprocess
 import sys
+import textwrap
+import time
 from dataclasses import replace as changed
+from pathlib import Path
 
 import pytest
 
 from paritygate.catalog import select
 from paritygate.core.cell import Mode
-from paritygate.core.codec import readable
 from paritygate.core.errors import GoldenError, InfrastructureError, NothingComparedError
+from paritygate.core.run import Run
 from paritygate.replay import launch
 from paritygate.replay.launch import WORKER, plan
 from paritygate.store.golden import GoldenStore
@@ -108,7 +112,7 @@ def test_a_cache_that_others_can_write_is_refused(replay_toy, tmp_path):
         replay_toy(compile_cache=cache)
 
 
-@pytest.mark.parametrize("damage", ["object", "manifest", "spec"])
+@pytest.mark.parametrize("damage", ["object", "manifest", "spec", "ports", "peer"])
 def test_a_bad_golden_stops_the_run_before_it_starts(toy_store, replay_toy, tmp_path, damage):
     import shutil
 
@@ -121,13 +125,61 @@ def test_a_bad_golden_stops_the_run_before_it_starts(toy_store, replay_toy, tmp_
     elif damage == "manifest":
         store.path("toy", "toy-2.plain").write_text("{")
     else:
-        store.path("toy", "toy-2.plain").write_text(readable(changed(golden, spec="0" * 64)))
+        changes = {
+            "spec": {"spec": "0" * 64},
+            "ports": {"ports": golden.ports[:-1]},
+            "peer": {"peers": {**golden.peers, "f64": "float16"}},
+        }
+        store.write("toy", changed(golden, **changes[damage]))
     with pytest.raises(GoldenError) as caught:
         replay_toy(store=store)
     assert caught.value.exit_code == 3
     assert not (tmp_path / "runs").exists()
     if damage == "object":
         assert golden.ports[3].address in str(caught.value)
+
+
+def test_a_run_that_was_killed_says_that_it_did_not_finish(replay_toy, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "_start", killed)
+    with pytest.raises(KeyboardInterrupt):
+        replay_toy()
+    (folder,) = (replay_toy.runs).iterdir()
+    assert Run.open(folder).info.problems == ("the run did not finish",)
+
+
+def test_a_worker_ends_with_the_process_that_started_it(replay_toy, tmp_path):
+    """A parent that is killed while its worker hangs leaves no worker behind."""
+    job = replay_toy("toy_variants:hangs", timeout_s=5.0).folder / "workers" / "0.job.json"
+    parent = textwrap.dedent(
+        f"""
+        import subprocess, sys, time
+        worker = subprocess.Popen([sys.executable, "-P", {str(WORKER)!r}, {str(job)!r}], stdout=subprocess.PIPE)
+        print(worker.pid, flush=True)
+        time.sleep(600)
+        """
+    )
+    env = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True, env=env)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    process.stdout.close()
+    time.sleep(2.0)  # long enough for the worker to be past its first lines, far from long enough for it to end
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{worker}/exe") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not os.path.exists(f"/proc/{worker}/exe")
+
+
+def test_what_was_judged_is_recorded(replay_toy):
+    (worker,) = replay_toy().info.workers
+    source = (Path(__file__).parents[2] / "toy" / "toy_jax.py").read_bytes()
+    expected = hashlib.sha256(b"toy_jax.py\0" + source + b"\0").hexdigest()
+    assert worker["candidate"] == {"toy_jax": expected}
 
 
 def test_nothing_to_replay_is_not_a_pass(toy_store, tmp_path):

@@ -186,5 +186,5 @@ def write_run(folder: Path, fault: str = "none", judged: str = "judged", layers:
     run = Run(folder, info()).save(info(**{"id": folder.name, **changes}))
     (folder / "drifts.jsonl").write_text("".join(canonical(row.drift) + "\n" for row in made))
     if judged == "judged":
-        run.save_rows(made)
+        run = run.save_rows(made)
     return run

@@ -1,6 +1,7 @@
 """The same sections in a terminal."""
 
 import re
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -65,3 +66,97 @@ def test_a_passing_run_has_no_divergence(passing: ReportData) -> None:
     text = render_text(passing)
     assert text.startswith("PASS  All ")
     assert "FIRST DIVERGENCE" not in text
+
+
+def only(data: ReportData, **wanted: list[str]) -> ReportData:
+    """The rows whose drift has one of the values in each field."""
+    rows = (row for row in data.rows if all(getattr(row.drift, name) in values for name, values in wanted.items()))
+    return replace(data, rows=tuple(rows))
+
+
+def accepting(data: ReportData, count: int) -> ReportData:
+    """The same run with so many rows far over their limits, and accepted."""
+    far = [replace(j, ratio=j.limit * 7.77, ok=False) for j in data.rows[0].judgements]
+    rows = [replace(row, judgements=tuple(far), reason="over", accepted="known") for row in data.rows[:count]]
+    return replace(data, rows=(*rows, *data.rows[count:]))
+
+
+def test_what_a_baseline_accepts_is_not_within_budget(passing: ReportData) -> None:
+    total = len(passing.rows)
+    data = accepting(passing, 3)
+    text = render_text(data, ["verdict"], 200)
+    assert text.startswith(
+        f"PASS  Of {total:,} values of 3 cases {total - 3:,} are within budget, "
+        "3 over budget and accepted in the baseline.\n"
+    )
+    assert "3 accepted in the baseline" in text
+    assert "7.8×" not in text and "777 %" not in text, "how near it is to its limit is no question"
+    assert "1 rows, " not in render_text(data, ["sites"], 200)
+    assert "over budget and accepted in the baseline" in render_text(data, ["sites"], 200)
+    cells = [line.split() for line in text.splitlines() if line.startswith(passing.rows[0].drift.cell)]
+    assert [line[3] for line in cells if line[1] == passing.rows[0].drift.mode] == ["3"]
+
+
+def test_a_run_in_which_everything_is_accepted(passing: ReportData) -> None:
+    data = only(passing, case=[passing.cases[0]], site=["embed"], port=["out"])
+    text = render_text(accepting(data, len(data.rows)), None, 200)
+    assert f"0 are within budget, {len(data.rows)} over budget and accepted in the baseline." in text
+    assert "Nearest" not in text
+
+
+NO_FLOAT64 = "No float64 cell was run: a semantic fault below the noise is not excluded."
+NOT_CHAINED = "Not chained: the glue between modules is not covered."
+
+
+@pytest.mark.parametrize(
+    ("cells", "modes", "said"),
+    [
+        (["f64", "f32"], ["isolated", "chained"], []),
+        (["f32", "bf16"], ["isolated", "chained"], [NO_FLOAT64]),
+        (["f64"], ["isolated"], [NOT_CHAINED]),
+        (["f64"], ["chained"], []),
+        (["bf16"], ["isolated"], [NO_FLOAT64, NOT_CHAINED]),
+    ],
+    ids=str,
+)
+def test_a_pass_says_what_it_does_not_cover(
+    passing: ReportData, cells: list[str], modes: list[str], said: list[str]
+) -> None:
+    data = only(passing, cell=[f"{cell}/single/cpu" for cell in cells], mode=modes)
+    lines = render_text(data, ["verdict"], 200).splitlines()
+    assert [line for line in (NO_FLOAT64, NOT_CHAINED) if line in lines] == said
+
+
+LONG = "model.layers.11.feed_forward.experts.gate_up_proj.with.a.name.that.does.not.end"
+
+
+@pytest.mark.parametrize("width", [100, 120])
+def test_long_addresses_wrap_at_dots_and_leave_prose_its_width(
+    synthetic: ModuleType, failing: ReportData, width: int
+) -> None:
+    first = failing.first_divergences[0]
+    rows = tuple(
+        replace(row, drift=replace(row.drift, site="gradients", port=LONG))
+        if row.drift.address == first.drift.address
+        else row
+        for row in failing.rows
+    )
+    text = render_text(replace(failing, rows=rows), ["verdict"], width)
+    table = text[text.index("Worst rows") :].splitlines()[1:]
+    head = table[0]
+    at = [head.index(title) for title in ("value", "drift", "diagnosis")]
+    assert at[2] - at[1] - 2 >= 24
+    assert max(map(len, table)) <= width
+    pieces = [line[at[0] : at[1]].strip() for line in table]
+    assert f"gradients:{LONG}" in "".join(pieces)
+    start = next(i for i, piece in enumerate(pieces) if piece.startswith("gradients:"))
+    assert pieces[start][-1] in ".:", "broken behind a dot"
+
+
+def test_provenance_says_what_the_run_was_judged_by(synthetic: ModuleType, passing: ReportData) -> None:
+    assert "JUDGED BY" not in render_text(passing, ["provenance"], 160).upper()
+    data = replace(passing, info=synthetic.info(budgets="b" * 64))
+    text = render_text(data, ["provenance"], 160)
+    assert re.search(rf"^budgets   {'b' * 64}$", text, re.M) and re.search(r"^baseline  none$", text, re.M)
+    data = replace(passing, info=synthetic.info(budgets="b" * 64, baseline="c" * 64))
+    assert re.search(rf"^baseline  {'c' * 64}$", render_text(data, ["provenance"], 160), re.M)

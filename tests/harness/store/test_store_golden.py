@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ def store(tmp_path):
 
 
 def test_a_manifest_reads_back_equal(store):
-    assert store.read("toy", "toy-2.plain") == golden(store)
+    read = store.read("toy", "toy-2.plain")
+    assert replace(read, digest="") == golden(store)
+    assert read.digest == read.content_digest() == golden(store).content_digest()
     assert (store.suites(), store.cases("toy")) == (["toy"], ["toy-2.plain"])
 
 
@@ -101,6 +104,30 @@ def test_a_broken_manifest_is_a_golden_error(store, content, says):
         store.read("toy", "toy-2.plain")
     (finding,) = store.verify()
     assert says in finding.problem
+
+
+@pytest.mark.parametrize("change", ["floor", "ports", "name"])
+def test_a_manifest_that_was_changed_by_hand_is_refused(store, change):
+    path = store.path("toy", "toy-2.plain")
+    data = json.loads(path.read_text())
+    if change == "floor":
+        data["ports"][0]["floors"] = {"isolated": {"bf16": {"rel_l2": 1e9}}}
+    elif change == "ports":
+        data["ports"] = []
+    else:
+        path = store.path("toy", "toy-2.other")
+    path.write_text(json.dumps(data))
+    with pytest.raises(GoldenError, match="was changed after it was captured"):
+        store.read("toy", path.stem)
+    assert [finding.problem for finding in store.verify()] == ["golden manifest was changed after it was captured"]
+
+
+def test_gc_collects_what_killed_captures_left_behind(store):
+    litter = store.objects.root / "ab" / ".abc.safetensors.123.tmp"
+    litter.parent.mkdir(exist_ok=True)
+    litter.write_bytes(b"half")
+    assert store.gc() == []
+    assert not litter.exists()
 
 
 def test_a_missing_golden_says_how_to_get_it(store):

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from paritygate.cli.options import Within
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 from paritygate.core.family import Case
@@ -11,7 +12,7 @@ from paritygate.core.family import Case
 Cases = Annotated[list[str], typer.Argument(metavar="CASE...", help="Cases, globs over cases, or suites.")]
 
 
-def capture(context: Context, cases: Cases, as_json: Json = False) -> ExitCode:
+def capture(context: Context, cases: Cases, suite: Within = "", as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.stages import select, shown
     from paritygate.store.golden import GoldenStore
@@ -19,20 +20,20 @@ def capture(context: Context, cases: Cases, as_json: Json = False) -> ExitCode:
     settings = settings_of(context)
     wanted: dict[str, list[Case]] = {}
     for text in cases:
-        suite, found = select(text)
-        wanted.setdefault(suite, []).extend(case for case in found if case not in wanted.get(suite, []))
+        name, found = select(text, suite)
+        wanted.setdefault(name, []).extend(case for case in found if case not in wanted.get(name, []))
 
     from paritygate.reference.capture import capture as capture_cases  # torch: not before every name is known
 
     store, tell = GoldenStore(settings.golden), (lambda line: None) if as_json else say
-    made = {suite: capture_cases(chosen, suite, store, tell) for suite, chosen in wanted.items()}
+    made = {name: capture_cases(chosen, name, store, tell) for name, chosen in wanted.items()}
     if as_json:
         say_json(
             {
-                suite: {
-                    g.case.id: {"ports": len(g.ports), "sha256": store.manifest_hash(suite, g.case.id)} for g in goldens
+                name: {
+                    g.case.id: {"ports": len(g.ports), "sha256": store.manifest_hash(name, g.case.id)} for g in goldens
                 }
-                for suite, goldens in made.items()
+                for name, goldens in made.items()
             }
         )
     else:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
-from paritygate.core.errors import ExitCode, unknown_name
+from paritygate.core.errors import ExitCode, GoldenError, UsageError, unknown_name
 
 if TYPE_CHECKING:
-    from paritygate.store.golden import GoldenStore
+    from paritygate.store.golden import Finding, GoldenStore
 
 
 class Action(StrEnum):
@@ -19,7 +19,7 @@ class Action(StrEnum):
 
 
 What = Annotated[Action, typer.Argument(metavar="ls|verify|gc", help="List, verify, or remove unused objects.")]
-Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="All suites if left out; gc always takes all.")]
+Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For ls and verify; all suites if left out.")]
 
 
 def golden(context: Context, action: What, suite: Suite = "", as_json: Json = False) -> ExitCode:
@@ -27,6 +27,8 @@ def golden(context: Context, action: What, suite: Suite = "", as_json: Json = Fa
 
     settings = settings_of(context)
     store = GoldenStore(settings.golden)
+    if suite and action is Action.GC:
+        raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
     return {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc}[action](settings, store, suite, as_json)
@@ -51,8 +53,10 @@ def _ls(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> 
 def _verify(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
 
+    names = [suite] if suite else store.suites()
     findings = store.verify(suite or None)
-    total = sum(len(store.cases(name)) for name in ([suite] if suite else store.suites()))
+    findings += [finding for name in names for finding in _against_catalog(store, name)]
+    total = sum(len(store.cases(name)) for name in names)
     if as_json:
         say_json({"goldens": total, "findings": findings})
     elif findings:
@@ -63,6 +67,27 @@ def _verify(settings: Settings, store: "GoldenStore", suite: str, as_json: bool)
     else:
         say(f"no goldens in {settings.golden}", "next    paritygate capture tiny")
     return ExitCode.GOLDEN if findings or not total else ExitCode.PASS
+
+
+def _against_catalog(store: "GoldenStore", suite: str) -> list["Finding"]:
+    """The catalog's cases of the suite that have no golden, or one of another spec. Without the suite: none."""
+    from paritygate.catalog.select import families, spec_hash, suites
+    from paritygate.store.golden import Finding
+
+    known, present, findings = families(), store.cases(suite), []
+    for case in suites().get(suite, ()):
+        again = f"paritygate capture {case.id}"
+        if case.id not in present:
+            findings.append(Finding(f"{suite}/{case.id}", f"no golden of this case of the suite; {again}", ()))
+            continue
+        try:
+            golden = store.read(suite, case.id)
+        except GoldenError:
+            continue  # found by the store already
+        if golden.spec != spec_hash(case, known[case.family]):
+            problem = f"golden is stale: its spec is not what the catalog says today; {again}"
+            findings.append(Finding(f"{suite}/{case.id}", problem, ()))
+    return findings
 
 
 def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:

@@ -12,12 +12,14 @@ def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> E
 
     settings = settings_of(context)
     found = find_run(settings, run)
-    rows = judge_run(settings, found)
+    found, rows = judge_run(settings, found)
     counted = summary(rows)
     if as_json:
         say_json({"run": found.info.id, "summary": counted})
     else:
         say(*(f"{verdict:<12} {count:>7,}" for verdict, count in sorted(counted.verdicts.items())))
+        if counted.accepted:
+            say(f"{'accepted':<12} {counted.accepted:>7,} of the passes: over budget, and in the baseline")
         say(
             f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
             f"next    paritygate gate {found.folder.name}",

@@ -1,8 +1,7 @@
-"""`list`: what there is to name: families, cases, sites, cells, metrics, faults."""
+"""`list`: what there is to name: families, cases, sites, cells, metrics."""
 
 from collections.abc import Callable
 from enum import StrEnum
-from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +16,6 @@ class Noun(StrEnum):
     SITES = "sites"
     CELLS = "cells"
     METRICS = "metrics"
-    FAULTS = "faults"
 
 
 What = Annotated[Noun, typer.Argument(metavar="|".join(Noun), help="What to list.")]
@@ -120,23 +118,12 @@ def _metrics(name: str) -> tuple[list[Line], str]:
     return lines, "paritygate show latest"
 
 
-def _faults(name: str) -> tuple[list[Line], str]:
-    """The catalogue of faults comes with `mutate`; without its package there are none."""
-    if find_spec("paritygate.catalog.faults") is None:
-        return [], ""
-    from paritygate.core.registry import discover
-
-    faults = discover("paritygate.catalog.faults", "FAULT", object).values()
-    return [({"name": fault.name}, fault.name) for fault in faults], ""  # type: ignore[attr-defined]
-
-
 LISTS: dict[Noun, Callable[[str], tuple[list[Line], str]]] = {
     Noun.FAMILIES: _families,
     Noun.CASES: _cases,
     Noun.SITES: _sites,
     Noun.CELLS: _cells,
     Noun.METRICS: _metrics,
-    Noun.FAULTS: _faults,
 }
 
-VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics, faults.")
+VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics.")

@@ -1,13 +1,14 @@
 """`replay`: the candidate on the goldens; measures, and judges nothing."""
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
 
 def replay(
     context: Context,
-    suite: Suite = "tiny",
+    cases: Suite = "",
+    suite: Within = "",
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     workers: Workers = None,
@@ -20,7 +21,7 @@ def replay(
 
     settings = settings_of(context)
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, suite, cells, mode, workers, timeout, cache)
+    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

@@ -1,13 +1,14 @@
 """`run`: replay, judge, report and gate in one go."""
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
 
 def run(
     context: Context,
-    suite: Suite = "tiny",
+    cases: Suite = "",
+    suite: Within = "",
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     workers: Workers = None,
@@ -21,8 +22,8 @@ def run(
     settings = settings_of(context)
     read_budgets(settings)  # a mistake in the budgets is found before minutes are spent
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, suite, cells, mode, workers, timeout, cache)
-    rows = judge_run(settings, made)
+    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache)
+    made, rows = judge_run(settings, made)
     path = report_run(settings, made, rows)
     return say_gate(settings, made, rows, path, as_json=as_json)
 

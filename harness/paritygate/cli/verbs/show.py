@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from paritygate.cli.runs import row_id
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, UsageError
@@ -49,11 +50,6 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
         say(*(f"{verdict_words(r.verdict):<12} {row_id(r)}  {row_words(r)}" for r in chosen))
     say(plural(len(chosen), "row"), f"next    paritygate report {found.folder.name}")
     return ExitCode.PASS
-
-
-def row_id(row: Row) -> str:
-    """What a glob is matched against: `tiny-scout.long/bf16/single/cpu/chained/layers.3.attn:out`."""
-    return f"{row.drift.case}/{row.drift.cell}/{row.drift.mode}/{row.drift.address}"
 
 
 def matches(row: Row, glob: str) -> bool:

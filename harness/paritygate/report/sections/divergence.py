@@ -2,7 +2,7 @@
 
 from paritygate.core.drift import Row
 from paritygate.report.data import ReportData, root
-from paritygate.report.parts import Column, Details, Item, Part, Section, Table, Text, Tone
+from paritygate.report.parts import PROSE, Column, Details, Item, Part, Section, Table, Text, Tone
 from paritygate.report.row_parts import row_parts
 from paritygate.report.words import MEANINGS, row_words, verdict_item
 
@@ -17,7 +17,12 @@ def build(data: ReportData) -> list[Part]:
         key = (row.drift.case, row.drift.mode, row.drift.address, row.verdict, row.diagnosis)
         alike.setdefault(key, []).append(row)
     columns = ("case", "cells", "mode", "first at", "verdict", "drift", "diagnosis", "origin")
-    parts: list[Part] = [Table(tuple(map(Column, columns)), tuple(_line(data, rows) for rows in alike.values()))]
+    parts: list[Part] = [
+        Table(
+            tuple(Column(c, least=PROSE if c == "drift" else 0) for c in columns),
+            tuple(_line(data, rows) for rows in alike.values()),
+        )
+    ]
     seen = {row.diagnosis for row in data.first_divergences if row.diagnosis}
     parts += [Text(f"{diagnosis}: {MEANINGS[diagnosis]}.", Tone.MUTED) for diagnosis in sorted(seen)]
     by_address: dict[str, Row] = {}

@@ -19,6 +19,10 @@ def build(data: ReportData) -> list[Part]:
         ("modes", Item(", ".join(info.modes))),
     ]
     parts: list[Part] = [KeyValues(tuple(pairs))]
+    if info.budgets:
+        judged = (("budgets", info.budgets), ("baseline", info.baseline or "none"))
+        pairs = tuple((name, Item(digest, Tone.CODE)) for name, digest in judged)
+        parts += [Heading("Judged by, as sha256"), KeyValues(pairs)]
     if info.versions:
         parts += [Heading("Versions"), KeyValues(_pairs(info.versions))]
     if info.goldens:

@@ -1,7 +1,7 @@
 """One page a site: every port, cell and mode with metrics, floors, limits, verdict, diagnosis and worst elements."""
 
 from paritygate.core.drift import Row
-from paritygate.report.data import ReportData, failing, root, row_nearness, worst
+from paritygate.report.data import ReportData, failing, root, row_nearness, within_budget, worst
 from paritygate.report.parts import Item, Part, Section, SitePage, SitePages, Tone
 from paritygate.report.squares import share_words
 from paritygate.report.words import count
@@ -21,7 +21,11 @@ def _page(data: ReportData, site: str) -> SitePage:
 def _note(rows: list[Row]) -> Item:
     failures = sum(map(failing, rows))
     if not failures:
-        return Item(f"{count(len(rows))} rows, {share_words(row_nearness(worst(rows, 1)[0]))} of the limit", Tone.MUTED)
+        said, within = [f"{count(len(rows))} rows"], within_budget(rows)
+        if len(within) < len(rows):
+            said.append(f"{count(len(rows) - len(within))} over budget and accepted in the baseline")
+        said += [f"{share_words(row_nearness(near))} of the limit" for near in worst(within, 1)]
+        return Item(", ".join(said), Tone.MUTED)
     words = f"{count(failures)} of {count(len(rows))} rows are not a pass"
     return Item(words if any(map(root, rows)) else f"{words}, all propagated", Tone.BAD)
 

@@ -3,8 +3,8 @@
 from collections import Counter
 
 from paritygate.core.drift import Diagnosis, Row, Verdict
-from paritygate.report.data import Outcome, ReportData, failing, root, row_nearness, worst
-from paritygate.report.parts import Banner, Column, Figures, Heading, Item, Part, Section, Table, Text, Tone
+from paritygate.report.data import Outcome, ReportData, failing, root, row_nearness, within_budget, worst
+from paritygate.report.parts import PROSE, Banner, Column, Figures, Heading, Item, Part, Section, Table, Text, Tone
 from paritygate.report.words import (
     MEANINGS,
     count,
@@ -29,6 +29,7 @@ def build(data: ReportData) -> list[Part]:
             (
                 ("values compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
                 ("not a pass", count(len(data.failures))),
+                *([("accepted in the baseline", count(len(data.accepted)))] if data.accepted else []),
                 ("cases", count(len(data.cases))),
                 ("cells", count(len({cell for cell, _ in data.places}))),
                 ("wall time", seconds(info.wall_s)),
@@ -39,7 +40,9 @@ def build(data: ReportData) -> list[Part]:
     ]
     parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
     if data.rows:
-        parts += [Heading("Cells"), _cells(data), Heading(_worst_title(data)), _worst(data)]
+        parts += [Heading("Cells"), _cells(data)]
+    if within_budget(data.rows):
+        parts += [Heading(_worst_title(data)), _worst(data)]
     return parts
 
 
@@ -55,16 +58,25 @@ def _banner(data: ReportData) -> Banner:
         sentence = f"Not everything ran: {count(data.verdicts[Verdict.PASS])} of {total} pass, the rest is unknown."
         return Banner("INCOMPLETE", sentence, Tone.WARN)
     if data.outcome is Outcome.PASS:
-        near = worst(data.rows, 1)[0]
-        where = f"{near.drift.address} in {near.drift.cell}, {near.drift.mode}"
-        skipped = data.verdicts[Verdict.SKIPPED]
-        return Banner(
-            "PASS",
-            f"All {total} are within budget." + (f" {count(skipped)} were skipped." if skipped else ""),
-            Tone.GOOD,
-            (f"Nearest to its limit: {where}: {row_words(near)}.",),
-        )
+        return _pass(data, total)
     return Banner("FAIL", f"{count(len(data.failures))} of {total} are not a pass.", Tone.BAD, tuple(_look_first(data)))
+
+
+def _pass(data: ReportData, total: str) -> Banner:
+    within = within_budget(row for row in data.rows if row.verdict is Verdict.PASS)
+    sentence, skipped = f"All {total} are within budget.", data.verdicts[Verdict.SKIPPED]
+    if data.accepted:
+        over = f"{count(len(data.accepted))} over budget and accepted in the baseline"
+        sentence = f"Of {total} {count(len(within))} are within budget, {over}."
+    elif skipped:
+        sentence = f"{count(len(within))} of {total} are within budget."
+    sentence += f" {count(skipped)} were skipped." if skipped else ""
+    lines = [f"Nearest to its limit: {_place(near)}: {row_words(near)}." for near in worst(within, 1)]
+    return Banner("PASS", sentence, Tone.GOOD, (*lines, *data.not_covered))
+
+
+def _place(row: Row) -> str:
+    return f"{row.drift.address} in {row.drift.cell}, {row.drift.mode}"
 
 
 def _look_first(data: ReportData) -> list[str]:
@@ -80,16 +92,21 @@ def _look_first(data: ReportData) -> list[str]:
 
 def _cells(data: ReportData) -> Table:
     shown = [v for v in Verdict if v is Verdict.PASS or data.verdicts[v]]
-    columns = (Column("cell"), Column("mode"), *(Column(verdict_words(v), "right") for v in shown))
+    columns = [Column("cell"), Column("mode"), *(Column(verdict_words(v), "right") for v in shown)]
+    if data.accepted:
+        columns.insert(3, Column("accepted", "right"))
     rows = []
     for cell, mode in data.places:
         here = [row for row in data.rows if (row.drift.cell, row.drift.mode) == (cell, mode)]
-        counts = Counter(row.verdict for row in here)
+        within = within_budget(here)
+        counts, accepted = Counter(row.verdict for row in within), len(here) - len(within)
         line = [Item(cell, Tone.CODE), Item(mode)]
         line += [Item(count(counts[v]), verdict_tone(v) if counts[v] else Tone.MUTED) for v in shown]
-        near = worst(here, 1)[0]
-        line += [Item(_of_limit(near), Tone.BAD if failing(near) else Tone.PLAIN), _link(data, near)]
-        rows.append(tuple(line))
+        if data.accepted:
+            line.insert(3, Item(count(accepted), Tone.WARN if accepted else Tone.MUTED))
+        for near in worst(within, 1):
+            line += [Item(_of_limit(near), Tone.BAD if failing(near) else Tone.PLAIN), _link(data, near)]
+        rows.append(tuple(line if within else [*line, Item("–", Tone.MUTED), Item("")]))
     return Table((*columns, Column("of limit", "right"), Column("at")), tuple(rows))
 
 
@@ -110,7 +127,7 @@ def _worst(data: ReportData) -> Table:
     Rows that only follow from others are left to the heat map, as long as there is one to blame.
     """
     firsts: dict[tuple[str, str], list[Row]] = {}
-    for row in worst(data.rows, len(data.rows)):
+    for row in worst(within_budget(data.rows), len(data.rows)):
         firsts.setdefault((row.drift.address, row.verdict), []).append(row)
     rows = []
     by_itself = [same for same in firsts.values() if root(same[0])]
@@ -132,7 +149,8 @@ def _worst(data: ReportData) -> Table:
     titles = ("verdict", "value", "drift", "diagnosis", "case", "cell", "like it")
     follow = sum(not root(row) for row in data.failures)
     caption = f"{count(follow)} more rows fail downstream of these." if follow and by_itself else ""
-    return Table(tuple(Column(t, "right" if t == titles[-1] else "left") for t in titles), tuple(rows), caption)
+    columns = tuple(Column(t, "right" if t == titles[-1] else "left", PROSE if t == "drift" else 0) for t in titles)
+    return Table(columns, tuple(rows), caption)
 
 
 SECTION = Section("verdict", 10, "Verdict", build)
