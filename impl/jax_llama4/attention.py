@@ -32,6 +32,12 @@ def attention_temperature(
     return jnp.log1p(jnp.floor(count / floor_scale)) * attn_scale + 1.0
 
 
+def _slots(given: Int[Array, "... T"] | None, length: int, cache_metadata: Any) -> Int[Array, "... T"]:
+    if given is not None:
+        return given
+    return jnp.arange(length) if cache_metadata is None else cache_metadata.query_slots(length)
+
+
 class Llama4TextAttention(nnx.Module):
     """Attention of one decoder layer.
 
@@ -107,23 +113,24 @@ class Llama4TextAttention(nnx.Module):
         if alibi is not None:
             raise ValueError("alibi: Llama 4 has no such bias, expected None")
         batch, length, _ = hidden_states.shape
-        if query_slots is None:
-            query_slots = jnp.arange(length) if cache_metadata is None else cache_metadata.query_slots(length)
-        mask = self._mask(mask_info, batch, query_slots, cache_view, cache_metadata)
+        if cache_view is not None and cache_metadata is None:
+            raise ValueError("cache_view: given without the cache_metadata that counts the new tokens")
+        slots = _slots(query_slots, length, cache_metadata)
+        mask = self._mask(mask_info, batch, slots, cache_view, cache_metadata)
 
         query = self._heads(self.q_proj(hidden_states), "heads")
         key = self._heads(self.k_proj(hidden_states), "kv_heads")
         value = self._heads(self.v_proj(hidden_states), "kv_heads")
         if self.use_rope:
             if frequencies is None:
-                frequencies = self._frequencies(position_ids, query_slots, batch)
+                frequencies = self._frequencies(position_ids, slots, batch)
             query = self.tap_q_rope(apply_rotary_emb(query, frequencies, self.numerics))
             key = self.tap_k_rope(apply_rotary_emb(key, frequencies, self.numerics))
         if self.use_qk_norm:
             query = self.qk_norm(query)
             key = self.qk_norm(key)
         if self.attn_temperature_tuning:
-            query = self._scale_query(query, query_slots)
+            query = self._scale_query(query, slots)
         # What is kept is after rope and norm; the temperature is on the query only, so no key ever changes.
         query, key = self.tap_query(query), self.tap_key(key)
         if cache_view is not None:

@@ -114,11 +114,9 @@ class Llama4TextModel(Pretrained, nnx.Module):
             if attention_mask is not None:
                 raise ValueError("attention_mask: given twice, also in mask_info")
             attention_mask = mask_info.attention_mask
-        kind = (
-            "none" if past_key_values is None else "dense" if isinstance(past_key_values, TransformerCache) else "paged"
-        )
-        mode = resolve_mode(mode, length, kind)
-        running, cache = past_key_values, past_key_values
+        mode = resolve_mode(mode, length, _kind_of(past_key_values))
+        running: Any = past_key_values
+        cache: Any = running
         if mode == MODE_INSERT:
             if not isinstance(cache_metadata, InsertMetadata):
                 raise ValueError(f"mode {mode}: expected cache_metadata=InsertMetadata(rows), got {cache_metadata!r}")
