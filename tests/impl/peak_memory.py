@@ -1,11 +1,11 @@
-"""Measure how much host memory loading and saving take beside the model; prints one line of JSON a case. Linux only.
+"""Measure how much host memory loading and saving take for a while; prints one line of JSON a case. Linux only.
 
 Usage: python peak_memory.py FOLDER [WIDTH]: writes checkpoints of 4 and of 12 layers of that width (512) into FOLDER,
-then measures in a fresh process. On a CPU the model itself is in host memory, so what counts is the peak beside it:
-`beside_bytes` = peak of resident memory - resident memory before - bytes of the model.
+then measures in a fresh process. On a CPU the model itself is in host memory, so what counts is what a tensor takes on
+its way and gives back: `passing_bytes` is the largest difference, over all tensors, between the peak of resident memory
+while one is read or written and the memory that is resident after it.
 """
 
-import gc
 import json
 import math
 import os
@@ -15,19 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, combine, make_mesh
+from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, Progress, combine, make_mesh
 from jax_llama4.checkpoint import abstract_model, parameters
 from jax_llama4.tensor_files import NewTensor, write_folder
 
 BFLOAT16 = Numerics.like_hf("bfloat16")
-# What is measured: where the model goes, whether its layers are stacked, whether it is saved.
+# Where the model goes, whether its layers are stacked, and whether reading or writing it is measured.
 CASES = {
     "load": {},
     "load onto a mesh": {"mesh": True},
-    "load stacked, and save": {"scan_layers": True, "save": True},
+    "load stacked": {"scan_layers": True},
+    "save": {"save": True},
+    "save stacked": {"scan_layers": True, "save": True},
 }
 DEPTHS = {"shallow": 4, "deep": 12}
 
@@ -65,34 +66,41 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
-def nbytes(model: Any) -> int:
-    """Memory behind the arrays; on a CPU copies of a block on several devices may share theirs."""
-    blocks = [block.data for leaf in jax.tree.leaves(model) for block in leaf.addressable_shards]
-    return sum({block.unsafe_buffer_pointer(): block.nbytes for block in blocks}.values())
+class Passing:
+    """Called after each tensor: keeps the most that one took beyond what stayed."""
+
+    def __init__(self):
+        self.most_bytes = 0
+        self.begin()
+
+    def begin(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is resident
+
+    def __call__(self, progress: Progress) -> None:
+        self.most_bytes = max(self.most_bytes, resident("VmHWM") - resident("VmRSS"))
+        self.begin()
 
 
-def beside(folder: Path, save: bool = False, mesh: bool = False, **options: Any) -> tuple[int, Any]:
-    """The peak of memory beside the model, and the model."""
+def passing(folder: Path, save: bool = False, mesh: bool = False, **options: Any) -> tuple[int, Any]:
+    """The most that a tensor took for a while, and the model."""
     if mesh:
         names = ("fsdp", "tensor", "expert")
         options |= {"mesh": make_mesh((2, 2, 2), names), "rules": combine(*names)}
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is resident
-    before = resident("VmRSS")
-    model = Llama4ForCausalLM.from_pretrained(folder, **options)
+    seen = Passing()
+    model = Llama4ForCausalLM.from_pretrained(folder, progress=seen, **options)
     if save:
-        model.save_pretrained(folder / "saved")
-    return resident("VmHWM") - before - nbytes(model), model
+        seen = Passing()
+        model.save_pretrained(folder / "saved", progress=seen)
+    return seen.most_bytes, model
 
 
 def measure(folder: Path, case: str) -> dict[str, Any]:
-    beside(folder / "warm-up", **CASES[case])
+    passing(folder / "warm-up", **CASES[case])
     facts: dict[str, Any] = {"case": case}
     for name in DEPTHS:
-        peak, model = beside(folder / name, **CASES[case])
-        sizes = [math.prod(parameter.shape) for parameter in parameters(model).values()]
-        largest = max(sizes) * model.numerics.param.itemsize
-        facts[name] = {"beside_bytes": peak, "model_bytes": nbytes(model), "largest_bytes": largest}
+        most, model = passing(folder / name, **CASES[case])
+        sizes = [math.prod(parameter.shape) * BFLOAT16.param.itemsize for parameter in parameters(model).values()]
+        facts[name] = {"passing_bytes": most, "model_bytes": sum(sizes), "largest_bytes": max(sizes)}
     return facts
 
 

@@ -1,4 +1,4 @@
-"""Published sizes come out of shapes alone, and loading needs no more host memory than the largest tensor."""
+"""Published sizes come out of shapes alone, and host memory beside the model holds tensors, not a second model."""
 
 import json
 import math
@@ -41,9 +41,9 @@ def peaks(tmp_path_factory) -> dict[str, dict[str, dict[str, int]]]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_memory_beside_the_model_does_not_grow_with_the_model(case, peaks):
+def test_memory_in_passing_is_that_of_two_tensors_however_deep_the_model(case, peaks):
     shallow, deep = peaks[case]["shallow"], peaks[case]["deep"]
-    # The same tensors, more of them. Which tensor is on its way at the peak may differ: as mapped and as wanted.
-    allowed = 2 * deep["largest_bytes"]
-    assert deep["model_bytes"] - shallow["model_bytes"] > 5 * allowed
-    assert deep["beside_bytes"] - shallow["beside_bytes"] < allowed
+    assert deep["model_bytes"] > 20 * deep["largest_bytes"]
+    for found in (shallow, deep):
+        # As it lies in the file and as it is wanted, or a row of a stack and its copy; half a tensor for JAX itself.
+        assert 0 < found["passing_bytes"] < 2.5 * found["largest_bytes"]
