@@ -229,6 +229,8 @@ def tensors_to_write(model: Any) -> list[NewTensor]:
 
 def _stored_blocks(parameter: Parameter) -> Iterator[np.ndarray]:
     value = parameter.variable[...]
+    if not value.is_fully_addressable:
+        raise ValueError(f"{parameter.own_path}: other processes hold parts of it, gather it before saving")
     # A copy of this one, because an array keeps the host copy that is made of it for as long as it lives.
     value = np.asarray(jnp.copy(value) if parameter.row is None else value[parameter.row])
     value = value.T if parameter.rule.transform == "transpose" else value
