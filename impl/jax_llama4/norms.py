@@ -37,7 +37,11 @@ class Llama4TextRMSNorm(nnx.Module):
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps)
         # HF: rounds to the model dtype before the product with the weight, so there are two roundings.
-        return normed.astype(self.numerics.compute) * self.weight[...].astype(self.numerics.compute)
+        # The product is taken in the norm dtype, which holds that of two 16-bit values exactly, and so rounds as HF's;
+        # its gradient by the weight is then summed over the tokens in that dtype, as torch does, not in 16 bits.
+        rounded = normed.astype(self.numerics.compute).astype(self.numerics.norm)
+        weight = self.weight[...].astype(self.numerics.compute).astype(self.numerics.norm)
+        return (rounded * weight).astype(self.numerics.compute)
 
 
 class Llama4TextL2Norm(nnx.Module):

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 class Budget:
     """One rule of `golden/budgets.toml`; the first rule that fits a row's metric decides, top to bottom.
 
-    A rule fits where `metric` is equal and the patterns `dtype`, `mode`, `site` and `port` match (fnmatch).
+    A rule fits where `metric` is equal and the patterns `case`, `dtype`, `mode`, `site` and `port` match (fnmatch).
     The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
     dtype that the reference has at the port, times the golden's largest magnitude for metrics in absolute units.
     `limit` replaces all that by a fixed bound on the value, for the oracle's own dtype and for choices.
@@ -24,12 +24,11 @@ class Budget:
     mode: str = "*"
     site: str = "*"
     port: str = "*"
+    case: str = "*"
 
-    def fits(self, metric: str, dtype: str, mode: str, site: str, port: str) -> bool:
-        return self.metric == metric and all(
-            fnmatchcase(value, pattern)
-            for value, pattern in ((dtype, self.dtype), (mode, self.mode), (site, self.site), (port, self.port))
-        )
+    def fits(self, metric: str, dtype: str, mode: str, site: str, port: str, case: str) -> bool:
+        patterns = (self.dtype, self.mode, self.site, self.port, self.case)
+        return self.metric == metric and all(map(fnmatchcase, (dtype, mode, site, port, case), patterns))
 
 
 @dataclass(frozen=True)

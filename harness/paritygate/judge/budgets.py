@@ -14,7 +14,7 @@ from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
 from paritygate.metrics.base import metrics
 
-_PATTERNS = ("dtype", "mode", "site", "port")
+_PATTERNS = ("dtype", "mode", "site", "port", "case")
 _NUMBERS = ("factor", "minimum_eps_x", "limit")
 _RULE_KEYS = tuple(f.name for f in fields(Budget))
 _BASELINE_KEYS = tuple(f.name for f in fields(BaselineRule))
@@ -99,7 +99,7 @@ def _check_rule(where: str, table: Mapping[str, Any], known: list[str]) -> list[
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         found.append(f"{where}: unknown metric {table['metric']!r}, {hint}")
     mode = table.get("mode", "*")
-    if not any(Budget("", "", "", mode=mode).fits("", "", m, "", "") for m in Mode):
+    if not any(Budget("", "", "", mode=mode).fits("", "", m, "", "", "") for m in Mode):
         found.append(f"{where}: mode {mode!r} matches none of {', '.join(Mode)}")
     if "limit" in table:
         found += [f"{where}: {key} has no meaning next to limit" for key in _NUMBERS[:2] if key in table]

@@ -106,9 +106,9 @@ class _Decider:
         self.budgets, self.accepted, self.metrics = budgets, accepted, metrics()
         self.rules: dict[tuple[str, ...], Budget | None] = {}
 
-    def rule(self, metric: str, mode: str, port: GoldenPort, policy: DtypePolicy) -> Budget | None:
+    def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
         """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
-        key = (metric, policy.name, mode, port.site, port.port)
+        key = (metric, policy.name, drift.mode, drift.site, drift.port, drift.case)
         if key not in self.rules:
             fitting = (r for r in self.budgets.rules if r.fits(*key) and (r.limit is not None or policy.peer))
             self.rules[key] = next(fitting, None)
@@ -132,7 +132,7 @@ class _Decider:
         line = self.accepted.get(drift.key)
         bounds: list[_Bound] = []
         for name, metric in self.metrics.items():
-            rule = self.rule(name, drift.mode, port, policy) if metric.applies(port.kind, port.role) else None
+            rule = self.rule(name, drift, policy) if metric.applies(port.kind, port.role) else None
             if rule is None:
                 continue
             if name not in drift.metrics:

@@ -5,8 +5,9 @@ tied is refused, and the next prompt seed is tried.
 """
 
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ from paritygate.core.family import Case, Prompt
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address
+from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import measure
 from paritygate.reference import prompts
 from paritygate.reference.build import CaseInputs, Reference, Traced, Values
@@ -109,6 +111,8 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
         )
         for order, (key, (port, site, array, _)) in enumerate(ranked)
     )
+    if prompt.pieces:
+        ports = _steadied(ports)
     if prompt.backward:
         ports += _gradients(reference, prompt, case_inputs, store, len(ports))
     return Golden(
@@ -134,6 +138,33 @@ class _Real:
     def of(self, site: Site, call: int) -> np.ndarray:
         start, end = self.prompt.span(call, site.calls)
         return self.mask[:, start:end]
+
+
+def _steadied(ports: tuple[GoldenPort, ...]) -> tuple[GoldenPort, ...]:
+    """No floor of a piece below the rms of its port's floors over all pieces: a step has too few values of its own."""
+    lower_is_better = {name for name, metric in metrics().items() if metric.better == "lower"}
+    drawn: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for port in ports:
+        for (mode, policy, name), floor in _flat(port):
+            drawn[port.site, port.port, mode, policy, name].append(floor)
+    steadied = []
+    for port in ports:
+        floors: dict[str, dict[str, dict[str, float]]] = {}
+        for (mode, policy, name), floor in _flat(port):
+            of_all = drawn[port.site, port.port, mode, policy, name]
+            rms = float(np.sqrt(np.mean(np.square(of_all)))) if name in lower_is_better else floor
+            floors.setdefault(mode, {}).setdefault(policy, {})[name] = float(f"{max(floor, rms):.6g}")
+        steadied.append(replace(port, floors=floors))
+    return tuple(steadied)
+
+
+def _flat(port: GoldenPort) -> list[tuple[tuple[str, str, str], float]]:
+    return [
+        ((mode, policy, name), floor)
+        for mode, policies in port.floors.items()
+        for policy, floors in policies.items()
+        for name, floor in floors.items()
+    ]
 
 
 def _gradients(
