@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
+from jax_llama4 import Llama4ForCausalLM, Llama4ForSequenceClassification, Llama4TextConfig, Numerics
 from jax_llama4.loading import to_state_dict
 from jax_llama4.precision import ROLES
 from paritygate.core.cell import DtypePolicy
@@ -22,8 +22,17 @@ def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: 
 
     Its experts run as in HF, all on every token: they are a site of their own, which a dispatch would leave out.
     """
+    return _build(Llama4ForCausalLM, config, weights, policy)
+
+
+def build_classifier(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    """`Llama4ForSequenceClassification`, as `build`."""
+    return _build(Llama4ForSequenceClassification, config, weights, policy)
+
+
+def _build(cls: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
     numerics = Numerics(**{role: jnp.dtype(policy.dtype(_ROLE.get(role, role))) for role in ROLES})
-    return Llama4ForCausalLM.from_state_dict(
+    return cls.from_state_dict(
         Llama4TextConfig.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
     )
 
