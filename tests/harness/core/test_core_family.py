@@ -233,3 +233,46 @@ def test_every_spec_of_the_catalog_agrees_with_itself() -> None:
             for site in family.sites_of(preset):
                 names = {port.name for port in site.ports}
                 assert site.ports and all({d.choice, d.scores} <= names for d in site.decisions), site.name
+
+
+# prompts in pieces
+
+
+def pieced(pieces: tuple[int, ...], cache: str = "dense") -> Prompt:
+    return Prompt("p", (PromptRow(),), 6, pieces=pieces, cache=cache)
+
+
+def test_spans_of_pieces_and_of_a_whole_prompt() -> None:
+    assert pieced((3, 1, 2)).spans == [(0, 3), (3, 4), (4, 6)]
+    assert Prompt("p", (PromptRow(),), 6).spans == [(0, 6)]
+
+
+def test_a_call_belongs_to_its_piece() -> None:
+    prompt = pieced((3, 1, 2))
+    assert [prompt.span(call, 6) for call in range(6)] == [(0, 3), (0, 3), (3, 4), (3, 4), (4, 6), (4, 6)]
+
+
+@pytest.mark.parametrize(("pieces", "cache"), [((3, 2), "dense"), ((3, 0, 3), "dense"), ((7, -1), "dense"), ((6,), "")])
+def test_pieces_that_do_not_make_up_the_prompt_are_refused(pieces: tuple[int, ...], cache: str) -> None:
+    with pytest.raises(UsageError, match="pieces do not make up the prompt: p"):
+        pieced(pieces, cache)
+
+
+def test_in_pieces_sites_are_called_once_a_piece_and_run_chained_only() -> None:
+    ports = (
+        Port("in.x", Kind.FLOAT, "B T D", "arg:0", "x"),
+        Port("inner.keys", Kind.FLOAT, "B S D", "arg:1", "keys", fed="whole"),
+        Port("out", Kind.FLOAT, "B T D", "result", "result"),
+    )
+    sites = (Site("a", "a", "a", ports, calls=2), Site("masks", "b", "b", ports, fed="whole"))
+    preset = Preset("one", {})
+    family = Family("f", Side("m:r", {}), Side("m:c", {}), sites, (preset,), (), (), {})
+    (site,) = family.sites_for(preset, pieced((3, 1, 2)))
+    assert (site.calls, site.modes, [port.name for port in site.ports]) == (6, (Mode.CHAINED,), ["out"])
+    assert family.sites_for(preset, Prompt("p", (PromptRow(),), 6)) == family.sites_of(preset)
+
+
+def test_labels_are_given_whole_only() -> None:
+    side = Side("m:r", {"ids": "tokens", "labels": "labels"})
+    assert pieced((3, 3)).given(side) == {"ids": "tokens"}
+    assert Prompt("p", (PromptRow(),), 6).given(side) == side.inputs
