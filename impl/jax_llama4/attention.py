@@ -97,7 +97,7 @@ class Llama4TextAttention(nnx.Module):
         cache_metadata: Any = None,
         output_attentions: bool = False,
         frequencies: Float[Array, "B T R 2"] | None = None,
-        alibi: None = None,
+        alibi: Any = None,
         *,
         query_slots: Int[Array, "... T"] | None = None,
     ) -> AttentionLayerOutput:
@@ -153,7 +153,8 @@ class Llama4TextAttention(nnx.Module):
 
     def _mask(
         self, mask_info: Any, batch: int, query_slots: Int[Array, "... T"], cache_view: Any, cache_metadata: Any
-    ) -> Bool[Array, "B T S"]:
+    ) -> Bool[Array, "N W S"]:
+        # As many queries a row as the cache's `by_row` makes of them, which for a dense one are the tokens (B, T).
         info = MaskInfo.of(mask_info, self.layer_type)
         length = query_slots.shape[-1]
         if info.masks is not None:

@@ -265,7 +265,7 @@ class Llama4ForSequenceClassification(_TextModelWithHead):
             raise ValueError(f"config.pad_token_id: None, but without one only one row can be scored, got {batch}")
         if pad is None or input_ids is None:
             return jnp.full((batch,), -1)
-        return jnp.argmax((input_ids != pad) * jnp.arange(input_ids.shape[1]), axis=1)
+        return jnp.argmax(jnp.where(input_ids != pad, jnp.arange(input_ids.shape[1]), 0), axis=1)
 
     def get_lm_head(self) -> NoReturn:
         raise NotImplementedError("Llama4ForSequenceClassification scores sequences: it has no language-modelling head")

@@ -185,10 +185,9 @@ class PagePool:
         after = self.stored + np.asarray(new_tokens)
         needed = -(-after // self.page_size)
         had = -(-self.stored // self.page_size)
-        if needed.max() > self.page_tables.shape[1]:
-            raise ValueError(
-                f"pages: a row of {after.max()} slots needs {needed.max()}, got {self.page_tables.shape[1]}"
-            )
+        most, room = needed.max(), self.page_tables.shape[1]
+        if most > room:
+            raise ValueError(f"pages: a row of {after.max()} slots needs {most}, its table has room for {room}")
         if np.sum(needed - had) > len(self._free):
             raise ValueError(f"pages: {np.sum(needed - had)} more are needed, {len(self._free)} are free")
         for row in range(len(self.stored)):

@@ -114,12 +114,14 @@ class Llama4TextModel(Pretrained, nnx.Module):
             if attention_mask is not None:
                 raise ValueError("attention_mask: given twice, also in mask_info")
             attention_mask = mask_info.attention_mask
-        mode = resolve_mode(mode, length, _kind_of(past_key_values))
+        inserted = isinstance(cache_metadata, InsertMetadata)
+        mode = resolve_mode(MODE_INSERT if mode is None and inserted else mode, length, _kind_of(past_key_values))
+        if inserted != (mode == MODE_INSERT):
+            given = type(cache_metadata).__name__
+            raise ValueError(f"mode {mode}: InsertMetadata belongs to mode {MODE_INSERT}, got {given}")
         running: Any = past_key_values
         cache: Any = running
         if mode == MODE_INSERT:
-            if not isinstance(cache_metadata, InsertMetadata):
-                raise ValueError(f"mode {mode}: expected cache_metadata=InsertMetadata(rows), got {cache_metadata!r}")
             cache = running.empty_like(batch)
 
         if cache is None:
@@ -128,8 +130,6 @@ class Llama4TextModel(Pretrained, nnx.Module):
         else:
             metadata = _metadata_of(cache, cache_metadata, (batch, length), attention_mask)
             query_slots, views = metadata.query_slots(length), cache.views
-            fits = metadata.fits(length)[..., None]
-            hidden_states = jnp.where(fits, hidden_states, jnp.full_like(hidden_states, jnp.nan))
         if position_ids is None:
             position_ids = jnp.broadcast_to(query_slots, (batch, length))
         if mask_info is None or mask_info.masks is None:
@@ -161,6 +161,9 @@ class Llama4TextModel(Pretrained, nnx.Module):
             if mode == MODE_INSERT:
                 cache = running.insert(cache_metadata.rows, cache)
         last = self.norm(out.hidden_states)
+        if metadata is not None:
+            # Not before the layers: a NaN that is kept would reach every row that shares its pages.
+            last = jnp.where(metadata.fits(length)[..., None], last, jnp.full_like(last, jnp.nan))
         return MoeModelOutputWithPast(
             last_hidden_state=last,
             past_key_values=cache,

@@ -84,6 +84,33 @@ def _prompt() -> Prompt:
 PROMPT = _prompt()
 
 
+# How the prompt is fed through a cache, tokens a call. A chunk is 8: pieces end inside one, step over its end, and are
+# longer than one. In few lengths, because each is compiled.
+SPLITS = {
+    "prefill and steps": (13,) + (1,) * 14,
+    "single steps": (1,) * 27,
+    "pieces": (9, 9, 9),
+    "pieces and steps": (5, 13, 1, 1, 5, 1, 1),
+    "steps and a continuation": (1,) * 9 + (13, 5),
+}
+
+# Sequence classification: (number of labels, problem type, labels); a type of None is left to the labels.
+LABELS = {
+    "regression": (1, None, np.array([0.5, -1.0, 2.0, 0.0, 1.5])),
+    "single": (3, None, np.array([2, 0, -100, 1, 1])),
+    "multi": (3, None, np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 1]], dtype=float)),
+    "regression of several": (3, "regression", np.linspace(-1, 1, 15).reshape(5, 3)),
+}
+
+
+def classified_ids() -> np.ndarray:
+    """The prompt with pad ids where the mask is 0, in the text of one row, and all over another."""
+    ids = np.where(PROMPT.attention_mask == 1, PROMPT.input_ids, _SMALL["pad_token_id"])
+    ids[0, 6:9] = _SMALL["pad_token_id"]
+    ids[4] = _SMALL["pad_token_id"]
+    return ids
+
+
 def draw_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Unit-gain matrices, norm gains about one and real biases: HF's own init hides most faults."""
     drawn = {}

@@ -30,6 +30,7 @@ def run(model: Llama4ForCausalLM):
         jnp.asarray(PROMPT.attention_mask),
         jnp.asarray(PROMPT.position_ids),
         jnp.asarray(PROMPT.labels),
+        output_attentions=True,
         output_hidden_states=True,
         output_router_logits=True,
     )
@@ -46,9 +47,16 @@ def test_every_row_layer_and_the_loss_agree_in_float64(case, hf_runs):
         drifts[f"hidden_states[{i}]"] = rel_l2(hidden, expected[f"hidden_states.{i}"])
     for i, logits in enumerate(found.router_logits):
         drifts[f"router_logits[{i}]"] = rel_l2(logits, expected[f"router_logits.{i}"])
+    real = PROMPT.attention_mask.astype(bool)
+    for i, weights in enumerate(found.attentions):
+        # By query; what padding looks at means nothing. In a dense cache S would be the slots instead.
+        drifts[f"attentions[{i}]"] = rel_l2(
+            np.moveaxis(np.asarray(weights), 1, 2)[real], np.moveaxis(expected[f"attentions.{i}"], 1, 2)[real]
+        )
     drifts["loss"] = rel_l2(found.loss, expected["loss"])
 
     assert f"router_logits.{len(found.router_logits)}" not in expected
+    assert len(found.attentions) == model.config.num_hidden_layers
     assert {name: drift for name, drift in drifts.items() if not drift <= allowed} == {}
 
 

@@ -5,8 +5,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jax_llama4 import Llama4TextAttention, Llama4TextConfig, Numerics
+from jax_llama4 import (
+    Llama4TextAttention,
+    Llama4TextConfig,
+    Llama4TextMasks,
+    Llama4TextRotaryEmbedding,
+    MaskInfo,
+    Numerics,
+    TransformerCache,
+)
 from jax_llama4.attention import attention_temperature
+
+from limits import limit
 
 FLOAT64 = Numerics.uniform("float64")
 CONFIG = Llama4TextConfig(
@@ -93,3 +103,54 @@ def test_masked_keys_get_no_weight():
     _, taps = attend(ROPE, causal())
     probs = np.asarray(taps["tap_probs"][0])
     assert (probs[..., ~np.asarray(causal())[0]] == 0).all()
+
+
+def layer(layer_idx: int) -> Llama4TextAttention:
+    return Llama4TextAttention(CONFIG, layer_idx, numerics=FLOAT64, rngs=nnx.Rngs(0))
+
+
+def hidden(length: int = 4):
+    return jnp.asarray(np.random.default_rng(0).standard_normal((2, length, 12)))
+
+
+@pytest.mark.parametrize("layer_idx", [ROPE, NO_ROPE])
+def test_alone_it_makes_its_own_mask_rotations_and_slots(layer_idx):
+    real = jnp.array([[0, 1, 1, 1], [1, 1, 1, 1]])
+    masks = Llama4TextMasks(CONFIG)(real.astype(bool), jnp.arange(4))
+    turns = Llama4TextRotaryEmbedding(CONFIG, FLOAT64)(jnp.tile(jnp.arange(4), (2, 1)))
+    expected = layer(layer_idx)(
+        hidden(), MaskInfo(masks=masks), frequencies=turns, query_slots=jnp.arange(4), output_attentions=True
+    )
+    found = layer(layer_idx)(hidden(), real, output_attentions=True)
+    np.testing.assert_array_equal(found.attention_output, expected.attention_output)
+    np.testing.assert_array_equal(found.attention_weight, expected.attention_weight)
+    assert found.cache_view is None and layer(layer_idx)(hidden()).attention_weight is None
+
+
+@pytest.mark.parametrize("layer_idx", [ROPE, NO_ROPE])
+def test_alone_it_fills_a_view(layer_idx):
+    cache = TransformerCache.init_cache(CONFIG, 2, 6, dtype=FLOAT64.compute)
+    x, outputs, view, metadata = hidden(5), [], cache.views[layer_idx], cache.metadata
+    for piece in (x[:, :3], x[:, 3:4], x[:, 4:]):
+        metadata = metadata.append(piece.shape[1])
+        out = layer(layer_idx)(piece, cache_view=view, cache_metadata=metadata)
+        outputs.append(out.attention_output)
+        view = out.cache_view
+    expected = layer(layer_idx)(x).attention_output
+    drift = np.linalg.norm(np.concatenate(outputs, axis=1) - expected) / np.linalg.norm(expected)
+    assert drift <= limit("block", "f64")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alibi": jnp.ones((1, 4, 4, 4))}, "alibi: Llama 4 has no such bias, expected None"),
+        ({"mask_info": jnp.ones((4,))}, "mask_info: expected (B, S) or (B, T, S), got (4,)"),
+        ({"mask_info": MaskInfo(masks={})}, "mask_info: no mask for chunked_attention, only "),
+        ({"cache_view": "any"}, "cache_view: given without the cache_metadata that counts the new tokens"),
+    ],
+)
+def test_refused(arguments, message):
+    with pytest.raises(ValueError) as caught:
+        layer(ROPE)(hidden(), **arguments)
+    assert str(caught.value) == message
