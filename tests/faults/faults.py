@@ -63,8 +63,8 @@ FAULTS = (
     Fault(
         "temperature off by one position",
         "attention.py",
-        "count = query_slots.astype(numerics.temperature) + 1.0",
-        "count = query_slots.astype(numerics.temperature)",
+        "count = jnp.maximum(query_slots, 0).astype(numerics.temperature) + 1.0",
+        "count = jnp.maximum(query_slots, 0).astype(numerics.temperature)",
         "layers.3.attn:inner.query",
     ),
     Fault(
@@ -85,6 +85,31 @@ FAULTS = (
         "rope.rope_theta",
         "(2 * rope.rope_theta)",
         "rope:out",
+    ),
+)
+
+# Faults that only a cache shows, in the prompt that is fed in pieces.
+CACHED = (
+    Fault(
+        "temperature by position in the piece",
+        "attention.py",
+        "factor = attention_temperature(query_slots, self.floor_scale",
+        "factor = attention_temperature(query_slots - query_slots[..., :1], self.floor_scale",
+        "layers.3.attn:inner.query#1",
+    ),
+    Fault(
+        "ring of a chunked layer one slot short",
+        "cache.py",
+        "min(max_length, chunk) if kind",
+        "min(max_length, chunk - 1) if kind",
+        "layers.0.attn:out#2",
+    ),
+    Fault(
+        "chunks counted from slot 0 under a cache",
+        "cache.py",
+        "jnp.argmax(filled, axis=1), jnp.maximum(self.starts, lengths))",
+        "0, jnp.maximum(self.starts, lengths))",
+        "layers.0.attn:out",
     ),
 )
 

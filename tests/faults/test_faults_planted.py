@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.faults import FAULTS, HARMLESS, Fault
+from faults.faults import CACHED, FAULTS, HARMLESS, Fault
 from paritygate.catalog.select import select_cells
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Diagnosis, Row
@@ -21,7 +21,8 @@ from paritygate.replay.launch import replay
 from paritygate.store.golden import GoldenStore
 
 ROOT = Path(__file__).parents[2]
-CASE = Case("llama4", "tiny-scout", "long")
+WHOLE = ("tiny", Case("llama4", "tiny-scout", "long"))
+IN_PIECES = ("text", Case("llama4", "tiny-scout", "decode"))
 
 
 def plant(fault: Fault, folder: Path) -> Path:
@@ -38,11 +39,11 @@ def plant(fault: Fault, folder: Path) -> Path:
 def run_with(tmp_path, monkeypatch):
     """The exit code and rows of a run of the candidate with a fault."""
 
-    def run(fault: Fault, cells: str) -> tuple[ExitCode, list[Row]]:
+    def run(fault: Fault, cells: str, suite: str, case: Case) -> tuple[ExitCode, list[Row]]:
         monkeypatch.setenv("PYTHONPATH", str(plant(fault, tmp_path)), prepend=os.pathsep)
         store = GoldenStore(ROOT / "golden")
-        found = replay("tiny", [CASE], select_cells(cells), list(Mode), store, tmp_path / "runs", ())
-        goldens = {CASE.id: store.read("tiny", CASE.id)}
+        found = replay(suite, [case], select_cells(cells), list(Mode), store, tmp_path / "runs", ())
+        goldens = {case.id: store.read(suite, case.id)}
         budgets = read_budgets(ROOT / "golden" / "budgets.toml")
         rows = judge(found.drifts(), goldens, found.info.cells, found.info.modes, budgets, {})
         return exit_code(rows, found.info.problems), rows
@@ -56,7 +57,7 @@ def _without_layer(address: str) -> str:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
 def test_a_fault_fails_at_its_site_as_semantic(run_with, fault):
-    code, rows = run_with(fault, "f64")
+    code, rows = run_with(fault, "f64", *WHOLE)
     assert code is ExitCode.DRIFT
     (divergence,) = first_divergence(rows)
     assert divergence.row.drift.address == fault.at
@@ -67,8 +68,17 @@ def test_a_fault_fails_at_its_site_as_semantic(run_with, fault):
     assert {row.origin for row in rows if row.diagnosis is Diagnosis.PROPAGATED} <= to_blame
 
 
+@pytest.mark.parametrize("fault", CACHED, ids=lambda fault: fault.name)
+def test_a_fault_of_the_cache_shows_where_it_begins(run_with, fault):
+    code, rows = run_with(fault, "f64", *IN_PIECES)
+    assert code is ExitCode.DRIFT
+    (divergence,) = first_divergence(rows)
+    assert divergence.row.drift.address == fault.at
+    assert divergence.row.diagnosis is Diagnosis.SEMANTIC
+
+
 @pytest.mark.parametrize("variant", HARMLESS, ids=lambda variant: variant.name)
 def test_a_harmless_rewrite_passes_in_every_dtype(run_with, variant):
-    code, rows = run_with(variant, "f64,f32,f16,bf16")
+    code, rows = run_with(variant, "f64,f32,f16,bf16", *WHOLE)
     assert [row.drift.address for row in rows if row.verdict != "pass"] == []
     assert code is ExitCode.PASS
