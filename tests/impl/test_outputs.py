@@ -174,6 +174,6 @@ def test_mask_info_says_what_a_mask_says(tiny):
 def test_several_rows_without_a_pad_token_cannot_be_scored():
     config = Llama4TextConfig.from_dict(CONFIGS["maverick"] | {"pad_token_id": None})
     with pytest.raises(
-        ValueError, match="config.pad_token_id: None, but without one only one row can be scored, got 2"
+        ValueError, match=r"config\.pad_token_id: None, but without one only one row can be scored, got 2"
     ):
         nnx.eval_shape(lambda: Llama4ForSequenceClassification(config, rngs=nnx.Rngs(0))(jnp.ones((2, 3), int)))
