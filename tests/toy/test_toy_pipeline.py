@@ -264,7 +264,7 @@ def test_a_golden_that_is_not_there_or_of_another_spec_is_code_3(
     empty = Workplace(place.root, place.extension, f"golden-{tmp_path.name}")
     (place.root / empty.golden).mkdir()
     shutil.copy(BUDGETS, place.root / empty.golden)
-    assert f"no golden: toy/{CASE}" in empty.done("run", "toy", code=3).err
+    assert f"toy/{CASE}: no golden" in empty.done("run", "toy", code=3).err
     empty.done("golden", "verify", code=3)
 
     changed = variant("inherits")
