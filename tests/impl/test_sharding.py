@@ -168,8 +168,10 @@ def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
         assert set(found) == ({"forward"} if name in RULES else {"forward", "prefill", "decode"})
         for key in found:
             scale = np.sqrt(np.mean(np.square(expected[key])))
-            allowed = limit("model", "f64", CONFIG.num_hidden_layers) * scale
-            np.testing.assert_allclose(found[key], expected[key], rtol=0, atol=allowed, err_msg=key)
+            layers = CONFIG.num_hidden_layers
+            np.testing.assert_allclose(
+                found[key], expected[key], rtol=0, atol=limit("model", "f64", layers) * scale, err_msg=key
+            )
 
 
 @pytest.mark.parametrize("name", RULE_SETS)
