@@ -72,8 +72,9 @@ class PromptRow:
 class Prompt:
     """A batch of token sequences of one length, cut from a text of the catalog. Tokens are the text's bytes.
 
-    `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache`; none: all at once
-    and without one. Its sites are then called once a piece and replayed chained only, so their inputs are not kept.
+    `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache` (`dense`, or `paged`,
+    where the candidate gets the tokens of all rows in one); none: all at once and without a cache. Its sites are then
+    called once a piece and replayed chained only, so their inputs are not kept.
     `backward` names the output that is differentiated by every weight.
     """
 
@@ -118,10 +119,11 @@ class Side:
     `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
     the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
     `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
-    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes the cache
-    that prompts in pieces are fed through: cache(module) in torch, cache(module, kind, batch, length, dtype) in JAX. It
-    is given as the parameter `cache_name`, and JAX's is read back from the result under that key. `gradients` is called
-    as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the reference's
+    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes what prompts
+    in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`; in JAX, cache(module, kind,
+    batch, length) gives an object whose `arguments` puts an empty cache, and later the one that it was told to `keep`,
+    beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is called as
+    gradients(module, arguments, output) and returns the gradient of an output by each weight, under the reference's
     names (candidate only).
     """
 

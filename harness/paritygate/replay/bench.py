@@ -104,7 +104,7 @@ class Bench:
             array = TRANSFORMS[transform](array)
         sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
         try:
-            array = convert(array, port.candidate_layout or port.layout, port.layout, sizes)
+            array = convert(array, self._candidate_layout(port), port.layout, sizes)
         except ValueError as reason:
             return self._drift(golden, mode, shape, dtype, problem="mismatch", detail=str(reason))
         found = measure(
@@ -127,6 +127,11 @@ class Bench:
             problem=found.problem,
             detail=found.detail,
         )
+
+    def _candidate_layout(self, port: Port) -> str:
+        layout = port.candidate_layout or port.layout
+        # Through pages, all rows' tokens lie one after another in one row.
+        return layout.replace("B T ", "1 (B T) ", 1) if self.prompt.cache == "paged" and layout[0] == "B" else layout
 
     def failed(self, golden: GoldenPort, mode: Mode, reason: Exception) -> Drift:
         problem = "missing" if isinstance(reason, NoSuchModule) else "error"

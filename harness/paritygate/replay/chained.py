@@ -20,13 +20,13 @@ Read = tuple[GoldenPort, Site, Port]
 def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
     """One drift for each output and inner port of each site, from one pass of the model, or from one a piece."""
     pieces = [_reads(bench, number) for number in range(len(bench.prompt.spans))]
-    cache: Any = None
+    feed: Any = None
     for number, ((start, end), reads) in enumerate(zip(bench.prompt.spans, pieces, strict=True)):
         arguments = bench.model_arguments(start, end)
         try:
             if bench.prompt.pieces and number == 0:
-                cache = _empty_cache(bench, model)
-            values, cache = _pass(bench, model, reads, arguments, cache, len(pieces))
+                feed = _feed(bench, model)
+            values = _pass(bench, model, reads, arguments, feed, len(pieces))
         except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
             for golden, _, _ in (read for later in pieces[number:] for read in later):
                 yield bench.failed(golden, Mode.CHAINED, reason)
@@ -49,20 +49,20 @@ def _reads(bench: Bench, piece: int) -> list[Read]:
     ]
 
 
-def _empty_cache(bench: Bench, model: nnx.Module) -> Any:
+def _feed(bench: Bench, model: nnx.Module) -> Any:
     batch, length = bench.input("tokens").shape
-    make = load(bench.family.candidate.cache)
-    return make(model, bench.prompt.cache, batch, length, bench.policy.dtype("compute"))
+    return load(bench.family.candidate.cache)(model, bench.prompt.cache, batch, length)
 
 
 def _pass(
-    bench: Bench, model: nnx.Module, reads: list[Read], arguments: dict[str, jax.Array], cache: Any, pieces: int
-) -> tuple[list[jax.Array | None], Any]:
+    bench: Bench, model: nnx.Module, reads: list[Read], arguments: dict[str, jax.Array], feed: Any, pieces: int
+) -> list[jax.Array | None]:
     places = [place(port, site, golden.call % (site.calls // pieces), "") for golden, site, port in reads]
-    if cache is None:
-        return observe(model, places, arguments), None
+    if feed is None:
+        return observe(model, places, arguments)
     name = bench.family.candidate.cache_name
-    *values, cache = observe(model, [*places, Place((), 0, (name,))], arguments | {name: cache})
+    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments))
     if cache is None:
         raise ValueError(f"the candidate's result has no {name!r}")
-    return values, cache
+    feed.keep(cache)
+    return values

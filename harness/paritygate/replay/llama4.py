@@ -8,10 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax_llama4 import Llama4ForCausalLM, Llama4ForSequenceClassification, Llama4TextConfig, Numerics
+from jax_llama4 import (
+    Llama4ForCausalLM,
+    Llama4ForSequenceClassification,
+    Llama4TextConfig,
+    Numerics,
+    PagePool,
+)
 from jax_llama4.loading import to_state_dict
 from jax_llama4.precision import ROLES
 from paritygate.core.cell import DtypePolicy
+
+CACHE = "past_key_values"
+_PAGE_SIZE = 4  # so that a prompt of some dozen slots has several pages and ends within one
 
 # Stored weights have the compute dtype, unless a policy names a role `param`.
 _ROLE = {"param": "compute"}
@@ -37,11 +46,42 @@ def _build(cls: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray
     )
 
 
-def cache(model: Any, kind: str, batch: int, length: int, dtype: str) -> Any:
-    """An empty cache of the candidate for `length` slots; raises ValueError on a kind that it does not have."""
-    if kind != "dense":
-        raise ValueError(f"no cache of kind {kind!r}; known: dense")
-    return model.init_cache(batch, length)
+class DenseFeed:
+    """Pieces through the dense cache, as they are."""
+
+    def __init__(self, model: Any, batch: int, length: int):
+        self._cache = model.init_cache(batch, length)
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        return given | {CACHE: self._cache}
+
+    def keep(self, cache: Any) -> None:
+        self._cache = cache
+
+
+class PagedFeed:
+    """Pieces through pages: each row is a sequence, and a piece is all rows' tokens one after another, (1, B · T)."""
+
+    def __init__(self, model: Any, batch: int, length: int):
+        pages = -(-length // _PAGE_SIZE)
+        self._pool = PagePool(batch * pages, _PAGE_SIZE, rows=batch, pages_per_row=pages)
+        self._cache = model.init_ragged_pages(batch * pages, _PAGE_SIZE)
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        batch, length = given["input_ids"].shape
+        flat = {name: given[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
+        return flat | {CACHE: self._cache, "cache_metadata": self._pool.step([length] * batch, most_new_tokens=length)}
+
+    def keep(self, cache: Any) -> None:
+        self._cache = cache
+
+
+def cache(model: Any, kind: str, batch: int, length: int) -> DenseFeed | PagedFeed:
+    """What feeds a prompt of `length` slots through an empty cache; raises ValueError on a kind that there is not."""
+    feeds = {"dense": DenseFeed, "paged": PagedFeed}
+    if kind not in feeds:
+        raise ValueError(f"no cache of kind {kind!r}; known: {', '.join(feeds)}")
+    return feeds[kind](model, batch, length)
 
 
 def gradients(model: Any, arguments: dict[str, Any], output: str) -> dict[str, np.ndarray]:

@@ -307,6 +307,17 @@ CACHED_PROMPTS = (
         doc="through a cache: rows of unequal lengths, holes, positions past 8192",
     ),
 )
+PAGED_PROMPTS = (
+    Prompt(
+        "decode-paged",
+        (PromptRow(), PromptRow(start=8180)),
+        29,
+        seed=700,
+        pieces=_PIECES,
+        cache="paged",
+        doc="prefill and decode through pages",
+    ),
+)
 TRAIN_PROMPTS = (
     Prompt(
         "train",
@@ -378,7 +389,7 @@ FAMILY = Family(
             doc="tiny-scout, three times as deep",
         ),
     ),
-    prompts=(*PROMPTS, *CACHED_PROMPTS, *TRAIN_PROMPTS),
+    prompts=(*PROMPTS, *CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS),
     weights=(
         WeightRule("*norm.weight", "gain", scale=0.3),
         # A residual stream of rms 0.3, so that the norms' eps is a thousand float32 roundoffs of what they divide by.
@@ -396,7 +407,7 @@ FAMILY = Family(
         "text": tuple(
             f"{preset}.{p.name}"
             for preset in ("tiny-scout", "tiny-maverick")
-            for p in (*CACHED_PROMPTS, *TRAIN_PROMPTS)
+            for p in (*CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS)
         ),
         "depth": ("tiny-scout-12.long",),
     },
