@@ -119,12 +119,13 @@ class Side:
     `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
     the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
     `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
-    `interpreter` is the Python to run the worker with; empty means this one (candidate only). `cache` makes what prompts
-    in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`; in JAX, cache(module, kind,
-    batch, length) gives an object whose `arguments` puts an empty cache, and later the one that it was told to `keep`,
-    beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is called as
-    gradients(module, arguments, output) and returns the gradient of an output by each weight, under the reference's
-    names (candidate only).
+    `interpreter` is the Python to run the worker with; empty means this one (candidate only).
+
+    `cache` makes what prompts in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`;
+    in JAX, cache(module, kind, batch, length) gives an object whose `arguments` puts an empty cache, and later the one
+    that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is
+    called as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the
+    reference's names (candidate only).
     """
 
     build: str
