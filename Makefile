@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo test lint format types contracts check clean
+.PHONY: help demo bench test lint format types contracts check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -26,6 +26,9 @@ demo: $(BASE) ## install, run the suite `tiny`, print the verdicts and where the
 	echo "paritygate run $(SUITE): exit code $$code"; \
 	if [ -n "$$report" ]; then echo "report: $(CURDIR)/$$report"; else echo "report: none was written"; fi; \
 	exit $$code
+
+bench: $(BASE) ## tokens/s of jax_llama4 beside HF torch, and the cost of the mixture of experts
+	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 
 # Not --dist loadgroup: pytest-xdist 3.8 groups nothing under pytest 9.2, without a word.
 test: $(DEV) ## install with the extra `dev` and run the tests

@@ -2,7 +2,8 @@
 
 Rows lie sorted by expert: the first `sizes[0]` belong to expert 0, the next `sizes[1]` to expert 1, and so on. Three
 ways to multiply them, one result: `tiled` walks the groups in tiles of fixed height, `ragged` is `jax.lax.ragged_dot`,
-and `auto` is tiled on CPU, where XLA expands a ragged product to all experts' work, and ragged elsewhere.
+and `auto` is tiled on CPU, where XLA expands a ragged product to all experts' work, and ragged elsewhere. `dense` is
+not grouped at all: every expert multiplies every token.
 """
 
 import functools
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jax_llama4.precision import accumulation
+from jax_llama4.sharding import Placement
 
 Dispatch = Literal["auto", "dense", "tiled", "ragged"]
 Grouped = Literal["auto", "tiled", "ragged"]
@@ -30,6 +32,18 @@ def check_dispatch(word: str) -> Dispatch:
         if word == known:
             return known
     raise ValueError(f"moe_dispatch: expected one of {', '.join(get_args(Dispatch))}, got {word!r}")
+
+
+def dispatch_under(how: Dispatch, placement: Placement | None) -> Dispatch:
+    """What `how` means under a placement: `auto` is dense where a mesh splits tokens or experts.
+
+    There the dense form is divided among the devices as it stands, and no kernel leaves its own. Sorting would mix the
+    tokens of all devices, and walking the groups would ask each for the kernels of all.
+    """
+    if how != "auto" or placement is None:
+        return how
+    split = any(placement.ways(placement.rules.mesh_axes(axis)) > 1 for axis in ("batch", "length", "expert"))
+    return "dense" if split else how
 
 
 def sort_by_expert(
@@ -50,14 +64,14 @@ def permute(x: Shaped[Array, "R *D"], order: Int[Array, "R"], inverse: Int[Array
 
 
 def grouped_dot(
-    rows: Float[Array, "R I"],
+    rows: Float[Array, "R W"],
     kernels: Float[Array, "E I J"],
     sizes: Int[Array, "E"],
     how: Grouped,
     precision: Any,
     contracted: Contracted = "in",
-) -> Float[Array, "R J"]:
-    """Each row times its expert's kernel; with `contracted="out"` rows are (R, J) and the result (R, I).
+) -> Float[Array, "R V"]:
+    """Each row times its expert's kernel: (R, I) to (R, J), or with `contracted="out"` (R, J) to (R, I).
 
     What it holds in rows after the last group is not specified. Differentiable any number of times, in reverse mode.
     """
@@ -75,7 +89,7 @@ def grouped_outer(
 # gradients of the other, so the two are enough.
 _permute: Any = jax.custom_vjp(lambda x, order, inverse: x[order])
 _permute.defvjp(
-    lambda x, order, inverse: (x[order], (order, inverse)),
+    lambda x, order, inverse: (permute(x, order, inverse), (order, inverse)),
     lambda kept, gradient: (permute(gradient, kept[1], kept[0]), None, None),
 )
 
@@ -89,7 +103,7 @@ def _dot_value(
 
 
 def _dot_forward(rows: Array, kernels: Array, sizes: Array, how: Grouped, precision: Any, contracted: Contracted):
-    return _dot_value(rows, kernels, sizes, how, precision, contracted), (rows, kernels, sizes)
+    return _dot(rows, kernels, sizes, how, precision, contracted), (rows, kernels, sizes)
 
 
 def _dot_backward(how: Grouped, precision: Any, contracted: Contracted, kept: tuple[Array, ...], gradient: Array):
@@ -111,7 +125,7 @@ def _outer_value(left: Array, right: Array, sizes: Array, how: Grouped, precisio
 
 
 def _outer_forward(left: Array, right: Array, sizes: Array, how: Grouped, precision: Any):
-    return _outer_value(left, right, sizes, how, precision), (left, right, sizes)
+    return _outer(left, right, sizes, how, precision), (left, right, sizes)
 
 
 def _outer_backward(how: Grouped, precision: Any, kept: tuple[Array, ...], gradient: Array):

@@ -8,11 +8,19 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jax_llama4.config import Llama4TextConfig
-from jax_llama4.dispatch import Dispatch, Grouped, check_dispatch, grouped_dot, permute, sort_by_expert
+from jax_llama4.dispatch import (
+    Dispatch,
+    Grouped,
+    check_dispatch,
+    dispatch_under,
+    grouped_dot,
+    permute,
+    sort_by_expert,
+)
 from jax_llama4.linear import normal_init
 from jax_llama4.mlp import Llama4TextMLP, SiLUActivation
 from jax_llama4.precision import Numerics, accumulation, resolve
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import active_placement, shard
 from jax_llama4.taps import Tap
 
 
@@ -147,7 +155,7 @@ class Llama4TextMoe(nnx.Module):
         """
         tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
         scores, logits = self.router(tokens)
-        how = self.moe_dispatch
+        how = dispatch_under(self.moe_dispatch, active_placement())
         routed = self._every_expert(tokens, scores) if how == "dense" else self._chosen_experts(tokens, scores, how)
         return (self.shared_expert(tokens) + routed).reshape(hidden_states.shape), logits
 

@@ -19,7 +19,7 @@ jax.config.update("jax_disable_most_optimizations", True)  # the programs are ti
 sys.path.insert(0, str(HERE))  # for impl_cases, which the child process reads as well
 
 # Not text, whose own messages for wrong shapes are under test, nor outputs, which JAX also builds from non-arrays.
-_TYPED = ("attention", "decoder", "masks", "mlp", "moe", "norms", "rope", "sampling", "taps")
+_TYPED = ("attention", "decoder", "dispatch", "masks", "mlp", "moe", "norms", "rope", "sampling", "taps")
 install_import_hook([f"jax_llama4.{name}" for name in _TYPED], "beartype.beartype")
 
 

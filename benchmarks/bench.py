@@ -1,0 +1,200 @@
+"""Speed of jax_llama4 beside HF torch on one machine: prefill, decode, and the mixture of experts.
+
+Usage: python benchmarks/bench.py [--quick] [--dtypes f32 bf16] [--hf eager sdpa] [--threads N] [--json FILE]
+
+All load one checkpoint and run on the same N cores, each framework in a process of its own. Repeats go round: every
+child is asked once, then again, and while one measures the others wait on their input. What else the machine does falls
+on all alike, but it does fall on them: look at the load average that is printed.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sizes import SIZES, Size
+
+HERE = Path(__file__).parent
+# Torch keeps its threads spinning for a while after a product; the next child must not be measured against them.
+PAUSE_S = 0.3
+MIXTURE = ("alone", "routed", "dense", "layer")
+
+
+class Child:
+    """One framework's process; see `child.serve`."""
+
+    def __init__(self, name: str, arguments: list[str], cores: list[int]):
+        self.name = name
+        count = str(len(cores))
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"), count)
+        offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "JAX_PLATFORMS": "cpu"}
+        self.process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | threads | offline,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+
+    def answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"bench: {self.name} ended with exit code {self.process.wait()}")
+        return json.loads(line)
+
+    def ask(self, job: str) -> dict[str, Any]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(job + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def children(
+    folder: Path, size_name: str, dtype: str, attentions: list[str], cores: list[int]
+) -> Iterator[list[Child]]:
+    """HF's children and then jax_llama4's, loaded and ready."""
+    common = [str(folder), size_name, dtype]
+    hf = str(HERE / "hf_child.py")
+    started = [Child(f"hf {word}", [hf, *common, word, str(len(cores))], cores) for word in attentions]
+    started.append(Child("jax", [str(HERE / "jax_child.py"), *common], cores))
+    try:
+        yield started
+    finally:
+        for child in started:
+            child.end()
+
+
+def measure(dtype: str, size: Size, running: list[Child], folder: Path) -> dict[str, Any]:
+    """Seconds of every repeat of every job, and how far the frameworks' logits lie apart."""
+    about = {child.name: child.answer() for child in running}
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for job in ("prefill", "decode"):
+        seconds[job] = {child.name: [] for child in running}
+        for child in running:
+            child.ask(job)  # compiles, and touches what is touched once
+        for _ in range(size.repeats):
+            for child in running:
+                time.sleep(PAUSE_S)
+                seconds[job][child.name].append(child.ask(job)["seconds"])
+        if job == "prefill":
+            for child in running:
+                child.ask("save")
+    for place in ("prefill", "decode"):
+        seconds[f"mixture {place}"] = {name: [] for name in MIXTURE}
+        for name in MIXTURE:
+            running[-1].ask(f"{name} {place}")
+        for _ in range(size.repeats):
+            for name in MIXTURE:
+                seconds[f"mixture {place}"][name].append(running[-1].ask(f"{name} {place}")["seconds"])
+    found = np.load(folder / f"jax-{dtype}.npy")
+    apart = {}
+    for file in folder.glob(f"hf-*-{dtype}.npy"):
+        expected = np.load(file)
+        apart[file.stem.split("-")[1]] = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    return {"about": about, "seconds": seconds, "logits_apart": apart}
+
+
+def cpu() -> str:
+    """Its name, and the instructions that decide how fast 16 bits are."""
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    name = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "")
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f" {flag} " in info + " "]
+    return f"{name or platform.processor()} ({', '.join(flags)})"
+
+
+def speed_table(results: dict[str, Any], size: Size, pick: Any) -> list[list[str]]:
+    names = list(next(iter(results.values()))["seconds"]["prefill"])
+    *hf, ours = names
+    rows = [["tokens/s", "dtype", *names, *(f"jax / {name}" for name in hf)]]
+    for job, tokens in (("prefill", size.prompt_tokens), ("decode", size.decode_tokens)):
+        for dtype, result in results.items():
+            rate = {name: tokens / pick(times) for name, times in result["seconds"][job].items()}
+            ratios = [f"{rate[ours] / rate[name]:.2f}x" for name in hf]
+            rows.append([job, dtype, *(f"{rate[name]:.1f}" for name in names), *ratios])
+    return rows
+
+
+def mixture_table(results: dict[str, Any], size: Size, pick: Any) -> list[list[str]]:
+    header = ["products alone", "routed", "dense", "layer", "routed / alone", "dense / alone", "layer / alone"]
+    rows = [["mixture, ms", "dtype", *header]]
+    for place, tokens in (("prefill", size.prompt_tokens), ("decode", 1)):
+        for dtype, result in results.items():
+            ms = {name: 1e3 * pick(times) for name, times in result["seconds"][f"mixture {place}"].items()}
+            ratios = [f"{ms[name] / ms['alone']:.2f}x" for name in ("routed", "dense", "layer")]
+            label = f"{tokens} token{'s' if tokens > 1 else ''}"
+            rows.append([label, dtype, *(f"{ms[name]:.2f}" for name in MIXTURE), *ratios])
+    return rows
+
+
+def show(title: str, rows: list[list[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    print(f"\n{title}")
+    for row in rows:
+        labels = [row[column].ljust(widths[column]) for column in range(2)]
+        print("  ".join(labels + [row[column].rjust(widths[column]) for column in range(2, len(row))]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a size that says nothing about speed, for tests")
+    parser.add_argument("--dtypes", nargs="+", choices=("f32", "bf16"), default=["f32", "bf16"])
+    parser.add_argument("--hf", nargs="+", choices=("eager", "sdpa"), default=["eager", "sdpa"])
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--json", type=Path, help="also write every measurement to this file")
+    options = parser.parse_args()
+    size_name = "quick" if options.quick else "200M"
+    size = SIZES[size_name]
+    cores = sorted(os.sched_getaffinity(0))[: options.threads]
+
+    results: dict[str, Any] = {}
+    loads = [os.getloadavg()[0]]
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        ids = np.random.default_rng(0).integers(1, size.config["vocab_size"], (1, size.prompt_tokens))
+        np.save(folder / "prompt.npy", ids)
+        subprocess.run([sys.executable, str(HERE / "hf_child.py"), made, size_name, "write"], check=True)
+        for dtype in options.dtypes:
+            with children(folder, size_name, dtype, options.hf, cores) as running:
+                results[dtype] = measure(dtype, size, running, folder)
+            loads.append(os.getloadavg()[0])
+
+    about = next(iter(results.values()))["about"]
+    versions = {name: version for child in about.values() for name, version in child["versions"].items()}
+    print(f"{cpu()}, {len(cores)} threads, load average {', '.join(f'{load:.1f}' for load in loads)}")
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    million = about["jax"]["parameters"] / 1e6
+    print(
+        f"{million:.1f} million parameters, {size.config['num_local_experts']} experts; batch 1, a prompt of "
+        f"{size.prompt_tokens} tokens, then {size.decode_tokens} more a repeat; {size.repeats} repeats"
+    )
+    for dtype, result in results.items():
+        apart = ", ".join(f"{word} {value:.1e}" for word, value in result["logits_apart"].items())
+        print(f"last logits of the prompt, jax_llama4 apart from HF, {dtype}: {apart}")
+    for title, pick in (("Medians", statistics.median), ("Best of the repeats", min)):
+        show(title, speed_table(results, size, pick))
+        show(title, mixture_table(results, size, pick))
+    if options.json is not None:
+        facts = {"cpu": cpu(), "threads": len(cores), "load_average": loads, "versions": versions, "size": size_name}
+        options.json.write_text(json.dumps(facts | {"results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
