@@ -88,7 +88,8 @@ def test_sums_over_a_group_take_its_rows_only(sizes, how):
     ends = np.cumsum(sizes)
     for expert, (end, size) in enumerate(zip(ends, sizes, strict=True)):
         expected = left[end - size : end].T @ right[end - size : end]
-        np.testing.assert_allclose(found[expert], expected, atol=limit("block", "f64") * max(size, 1), rtol=0)
+        rows = max(size, 1)
+        np.testing.assert_allclose(found[expert], expected, atol=limit("block", "f64") * rows, rtol=0)
 
 
 @pytest.mark.parametrize("how", ("auto", "tiled"))
