@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from paritygate.catalog.families import llama4
+from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.core.cell import Mode
 from paritygate.core.family import Side
 from paritygate.core.site import Kind, Port, Site
 
 _LABELS = 3  # unlike every width of the presets
-_WITHOUT_HEAD = tuple(site for site in llama4.SITES if site.name not in ("lm_head", "loss"))
+_WITHOUT_HEAD = tuple(site for site in SITES if site.name not in ("lm_head", "loss"))
 _INPUTS = {"input_ids": "tokens", "attention_mask": "attention_mask", "position_ids": "position_ids"}
 _PROMPTS = tuple(prompt for prompt in llama4.PROMPTS if prompt.name in ("leftpad", "padded"))
 _PRESETS = tuple(
