@@ -94,9 +94,18 @@ def test_a_limit_below_a_factor_still_decides_for_the_oracle(tmp_path):
     assert [rule.name for rule in read(tmp_path, BASELINE + RULE + fixed).rules] == ["one", "two"]
 
 
-def decides(metric: str, dtype: str):
+def decides(metric: str, dtype: str, mode: str = "isolated", case: str = "tiny-scout.long"):
     rules = read_budgets(COMMITTED).rules
-    return next((r for r in rules if r.fits(metric, dtype, "isolated", "a", "out")), None)
+    return next((r for r in rules if r.fits(metric, dtype, mode, "a", "out", case)), None)
+
+
+def test_steps_and_gradients_have_rules_of_their_own():
+    assert decides("rel_l2", "f64", "gradient").limit == 1e-10
+    assert decides("rel_l2", "f64", "chained", "tiny-scout.decode").limit == 1e-12
+    step = decides("rel_l2", "f32", "chained", "tiny-scout.decode")
+    assert (step.name, step.factor) == ("f32-step-rel_l2", 2.0)
+    assert decides("rel_l2", "f32", "chained").name == "f32-rel_l2"
+    assert decides("rel_l2", "bf16", "chained", "tiny-scout.decode").name == "low-rel_l2"
 
 
 def test_the_committed_budgets_are_the_design():

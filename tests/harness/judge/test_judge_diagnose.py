@@ -243,6 +243,16 @@ def test_cells_and_cases_do_not_blame_each_other():
     assert [str(r.diagnosis) for r in found] == ["semantic", "precision", "", "semantic"]
 
 
+def test_gradients_stand_for_themselves():
+    rows = [
+        row("a:out", cell=F64, mode=CHAINED, order=0),
+        row("gradients:out.w", cell=F64, mode="gradient", order=1),
+        row("gradients:out.v", cell=F64, mode="gradient", order=2),
+        row("gradients:out.w", cell=BF16, mode="gradient", order=1),
+    ]
+    assert [(str(r.diagnosis), r.origin) for r in diagnose(rows, {"f64"})] == [("semantic", "")] * 4
+
+
 # low precision hides small differences
 
 
