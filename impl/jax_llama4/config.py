@@ -1,20 +1,21 @@
 """The text configuration: HF's field names and defaults, every derived field filled in, nothing taken unread."""
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from jax_llama4.config_keys import COMPOSITE_IRRELEVANT, IRRELEVANT, wrong_irrelevant
-from jax_llama4.config_rope import TOP_LEVEL_ROPE_KEYS, RopeParameters, complete_rope, gather_rope
+from jax_llama4.config_base import (
+    FILLED_IN,
+    ConfigError,
+    HalfConfig,
+    is_int,
+    wrong_flags,
+    wrong_positive_ints,
+    wrong_reals,
+)
+from jax_llama4.config_rope import RopeParameters, complete_rope
 
-MODEL_TYPE = "llama4_text"
-COMPOSITE_TYPE = "llama4"
-
-# Default of fields that never stay None: of type Any, so that readers need not ask.
-_FILLED_IN: Any = None
+__all__ = ["ConfigError", "Llama4TextConfig", "RopeParameters"]
 
 LAYER_TYPES = ("chunked_attention", "full_attention")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -27,21 +28,16 @@ _FLAGS = "use_cache tie_word_embeddings use_qk_norm output_router_logits attn_te
 _REALS = "initializer_range rms_norm_eps attn_scale".split()
 
 
-class ConfigError(ValueError):
-    """Everything wrong with one configuration; `problems` has one line each."""
-
-    def __init__(self, problems: list[str]):
-        self.problems = tuple(problems)
-        super().__init__("Llama4TextConfig:" + "".join(f"\n  {problem}" for problem in problems))
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Llama4TextConfig:
+class Llama4TextConfig(HalfConfig):
     """Sizes and switches of a Llama 4 text model.
 
     A value is hashable, and complete once constructed: `moe_layers`, `no_rope_layers` and `layer_types` are tuples.
     Raises ConfigError with every problem at once. Source: HF `Llama4TextConfig`.
     """
+
+    model_type = "llama4_text"
+    half = "text"
 
     vocab_size: int = 202048
     hidden_size: int = 5120
@@ -63,29 +59,28 @@ class Llama4TextConfig:
     attention_dropout: float = 0.0
     num_experts_per_tok: int = 1
     num_local_experts: int = 16
-    moe_layers: tuple[int, ...] = _FILLED_IN
+    moe_layers: tuple[int, ...] = FILLED_IN
     interleave_moe_layer_step: int = 1
     use_qk_norm: bool = True
     output_router_logits: bool = False
     router_aux_loss_coef: float = 0.001
     router_jitter_noise: float = 0.0
-    rope_parameters: RopeParameters = _FILLED_IN
-    no_rope_layers: tuple[int, ...] = _FILLED_IN  # 1 means the layer uses rope
+    no_rope_layers: tuple[int, ...] = FILLED_IN  # 1 means the layer uses rope
     no_rope_layer_interval: int = 4
     attention_chunk_size: int | None = 8192
-    layer_types: tuple[str, ...] = _FILLED_IN
+    layer_types: tuple[str, ...] = FILLED_IN
     attn_temperature_tuning: bool = True
     floor_scale: int = 8192
     attn_scale: float = 0.1
     attention_bias: bool = False
     # Sequence classification only.
-    num_labels: int = _FILLED_IN
-    id2label: tuple[str, ...] = _FILLED_IN
+    num_labels: int = FILLED_IN
+    id2label: tuple[str, ...] = FILLED_IN
     problem_type: str | None = None
 
     def __post_init__(self):
         problems: list[str] = []
-        self._set(rope_parameters=complete_rope(self.rope_parameters, self.max_position_embeddings, problems))
+        self._set(rope_parameters=complete_rope(self.rope_parameters, problems, self.max_position_embeddings))
         self._fill_sizes(problems)
         self._fill_labels(problems)
         problems += self._wrong_scalars()
@@ -93,12 +88,7 @@ class Llama4TextConfig:
             self._fill_layers(problems)
         if not problems:
             problems += self._wrong_layers()
-        if problems:
-            raise ConfigError(problems)
-
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self._refuse(problems)
 
     def _fill_sizes(self, problems: list[str]) -> None:
         if self.num_key_value_heads is None:
@@ -116,7 +106,7 @@ class Llama4TextConfig:
         if isinstance(names, Mapping):  # HF: label names by number, which JSON turns into words
             names = tuple(names[key] for key in sorted(names, key=int))
         count = self.num_labels if self.num_labels is not None else len(names) if names is not None else 2
-        if not _is_int(count) or count < 1:
+        if not is_int(count) or count < 1:
             problems.append(f"num_labels: expected a positive int, got {count!r}")
             return
         names = tuple(f"LABEL_{i}" for i in range(count)) if names is None else tuple(names)
@@ -129,33 +119,13 @@ class Llama4TextConfig:
         self._set(num_labels=count, id2label=names)
 
     def _wrong_scalars(self) -> list[str]:
-        problems = [
-            f"{name}: expected a positive int, got {getattr(self, name)!r}"
-            for name in _POSITIVE_INTS
-            if not _is_int(getattr(self, name)) or getattr(self, name) < 1
-        ]
-        problems += [
-            f"{name}: expected a bool, got {getattr(self, name)!r}"
-            for name in _FLAGS
-            if not isinstance(getattr(self, name), bool)
-        ]
-        problems += [
-            f"{name}: expected a number, got {getattr(self, name)!r}"
-            for name in _REALS
-            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float)
-        ]
-        if not problems:
-            problems += [
-                f"{name}: expected a finite number, got {getattr(self, name)!r}"
-                for name in _REALS
-                if not math.isfinite(getattr(self, name))
-            ]
-            if self.rms_norm_eps <= 0:
-                problems.append(f"rms_norm_eps: expected a number above 0, got {self.rms_norm_eps!r}")
+        problems = wrong_positive_ints(self, _POSITIVE_INTS) + wrong_flags(self, _FLAGS) + wrong_reals(self, _REALS)
+        if not problems and self.rms_norm_eps <= 0:
+            problems.append(f"rms_norm_eps: expected a number above 0, got {self.rms_norm_eps!r}")
         if self.hidden_act != "silu":
             problems.append(f"hidden_act: expected 'silu', got {self.hidden_act!r}")
         if self.attention_chunk_size is not None and (
-            not _is_int(self.attention_chunk_size) or self.attention_chunk_size < 1
+            not is_int(self.attention_chunk_size) or self.attention_chunk_size < 1
         ):
             problems.append(f"attention_chunk_size: expected a positive int or None, got {self.attention_chunk_size!r}")
         if not problems and self.num_attention_heads % self.num_key_value_heads:
@@ -171,7 +141,7 @@ class Llama4TextConfig:
         layers = range(self.num_hidden_layers)
         if self.no_rope_layers:
             self._set(no_rope_layers=tuple(self.no_rope_layers))
-        elif _is_int(self.no_rope_layer_interval) and self.no_rope_layer_interval > 0:
+        elif is_int(self.no_rope_layer_interval) and self.no_rope_layer_interval > 0:
             self._set(no_rope_layers=tuple(int((i + 1) % self.no_rope_layer_interval != 0) for i in layers))
         else:
             problems.append(f"no_rope_layer_interval: expected a positive int, got {self.no_rope_layer_interval!r}")
@@ -180,7 +150,7 @@ class Llama4TextConfig:
             return
         if self.moe_layers is not None:
             self._set(moe_layers=tuple(self.moe_layers))
-        elif _is_int(self.interleave_moe_layer_step) and self.interleave_moe_layer_step > 0:
+        elif is_int(self.interleave_moe_layer_step) and self.interleave_moe_layer_step > 0:
             step = self.interleave_moe_layer_step
             self._set(moe_layers=tuple(range(step - 1, self.num_hidden_layers, step)))
         else:
@@ -209,79 +179,28 @@ class Llama4TextConfig:
             problems.append(f"layer_types: expected {' or '.join(LAYER_TYPES)}, got {unknown}")
         if self.attention_chunk_size is None and LAYER_TYPES[0] in self.layer_types:
             problems.append("attention_chunk_size: None, but layer_types has chunked_attention")
-        outside = [i for i in self.moe_layers if not _is_int(i) or not 0 <= i < self.num_hidden_layers]
+        outside = [i for i in self.moe_layers if not is_int(i) or not 0 <= i < self.num_hidden_layers]
         if outside:
             problems.append(f"moe_layers: expected layers 0 to {self.num_hidden_layers - 1}, got {outside}")
         if len(set(self.moe_layers)) < len(self.moe_layers):
             problems.append(f"moe_layers: expected each layer once, got {list(self.moe_layers)}")
         experts, chosen = self.num_local_experts, self.num_experts_per_tok
-        if self.moe_layers and not (_is_int(experts) and _is_int(chosen) and 1 <= chosen <= experts):
+        if self.moe_layers and not (is_int(experts) and is_int(chosen) and 1 <= chosen <= experts):
             problems.append(
                 f"num_experts_per_tok: expected 1 to num_local_experts, {experts!r}, while moe_layers is not empty, "
                 f"got {chosen!r}"
             )
         return problems
 
-    @classmethod
-    def from_hf(cls, config: Any) -> "Llama4TextConfig":
-        """From any object whose `to_dict()` is an HF text or composite configuration."""
-        return cls.from_dict(config.to_dict())
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Llama4TextConfig":
-        """From the content of a `config.json`, old or new; of a composite one the text half is taken.
-
-        Raises ConfigError naming every key that is neither a field nor listed as irrelevant.
-        """
-        if "text_config" in data:
-            unknown = sorted(set(data) - COMPOSITE_IRRELEVANT - IRRELEVANT - {"text_config", "model_type"})
-            problems = [f"{key}: unknown key beside text_config" for key in unknown] + wrong_irrelevant(data)
-            if data.get("model_type", COMPOSITE_TYPE) != COMPOSITE_TYPE:
-                problems.append(
-                    f"model_type: expected {COMPOSITE_TYPE!r} beside text_config, got {data['model_type']!r}"
-                )
-            return cls._from_text_dict(data["text_config"] or {}, problems)
-        return cls._from_text_dict(data, [])
-
-    @classmethod
-    def _from_text_dict(cls, data: Mapping[str, Any], problems: list[str]) -> "Llama4TextConfig":
-        names = {field.name for field in dataclasses.fields(cls)}
-        known = names | IRRELEVANT | TOP_LEVEL_ROPE_KEYS | {"model_type"}
-        problems = problems + [f"{key}: unknown key" for key in sorted(set(data) - known)] + wrong_irrelevant(data)
-        if data.get("model_type", MODEL_TYPE) != MODEL_TYPE:
-            problems.append(f"model_type: expected {MODEL_TYPE!r}, got {data['model_type']!r}")
-        fields = {name: data[name] for name in names & set(data)}
-        fields["rope_parameters"] = gather_rope(data, problems)
-        try:
-            config = cls(**fields)
-        except ConfigError as error:
-            raise ConfigError(problems + list(error.problems)) from None
-        if problems:
-            raise ConfigError(problems)
-        return config
-
-    @classmethod
-    def from_json(cls, source: str | Path) -> "Llama4TextConfig":
-        """From JSON text, or from the path of a `config.json` or of the folder it is in."""
-        if isinstance(source, str) and source.lstrip().startswith("{"):
-            return cls.from_dict(json.loads(source))
-        path = Path(source)
-        if path.is_dir():
-            path = path / "config.json"
-        return cls.from_dict(json.loads(path.read_text()))
+    def get_text_config(self) -> "Llama4TextConfig":
+        """Itself; of a composite configuration, the text half."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values under HF's names, derived fields expanded; `from_dict` gives back an equal value."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        values = super().to_dict()
         del values["num_labels"]  # HF: the number of names
         return values | {
-            "rope_parameters": self.rope_parameters.to_dict(),
             "id2label": {str(i): name for i, name in enumerate(self.id2label)},
             "label2id": {name: i for i, name in enumerate(self.id2label)},
-            "model_type": MODEL_TYPE,
         }
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Which keys of a `config.json` the text model can ignore, and which of them only at a value that asks for nothing."""
+"""Which keys of a `config.json` a model can ignore, and which of them only at a value that asks for nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,15 +25,21 @@ _GENERATION = """
 """
 IRRELEVANT = frozenset((_BOOKKEEPING + _CALL + _GENERATION).split())
 
-# Beside `text_config`. `tie_word_embeddings`: HF ties by the flag inside `text_config` only.
-COMPOSITE_IRRELEVANT = frozenset(
+# Of a multimodal model: its own fields under both of HF's names, and what HF reads in its halves only, such as
+# `tie_word_embeddings`.
+COMPOSITE_KEYS = frozenset(
     """
-    vision_config boi_token_index eoi_token_index image_token_index boi_token_id eoi_token_id image_token_id
+    model_type text_config vision_config
+    boi_token_index eoi_token_index image_token_index boi_token_id eoi_token_id image_token_id
     tie_word_embeddings pad_token_id bos_token_id eos_token_id initializer_range id2label num_labels problem_type
     """.split()
 )
+# In `vision_config`, where older files repeat what only a language model reads.
+VISION_IRRELEVANT = frozenset(
+    "tie_word_embeddings pad_token_id bos_token_id eos_token_id id2label num_labels problem_type".split()
+)
 
-# Ignored at these values and at None only: any other asks for a computation that the text model does not have.
+# Ignored at these values and at None only: any other asks for a computation that no model here has.
 _NEUTRAL: dict[str, Any] = {
     "add_cross_attention": False,
     "cross_attention_hidden_size": None,
@@ -43,10 +49,10 @@ _NEUTRAL: dict[str, Any] = {
 }
 
 
-def wrong_irrelevant(data: Mapping[str, Any]) -> list[str]:
-    """A line for each key of `data` that would be ignored although its value asks for something."""
+def wrong_irrelevant(data: Mapping[str, Any], kind: str) -> list[str]:
+    """A line for each key of `data` that would be ignored although its value asks something of this kind of model."""
     return [
-        f"{key}: expected {neutral!r}, for the text model has no such computation, got {data[key]!r}"
+        f"{key}: expected {neutral!r}, for the {kind} model has no such computation, got {data[key]!r}"
         for key, neutral in _NEUTRAL.items()
         if data.get(key) is not None and data[key] != neutral
     ]

@@ -7,6 +7,8 @@ from typing import Any
 # Top-level keys of older files that end up in `rope_parameters`.
 TOP_LEVEL_ROPE_KEYS = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
 
+TEXT_THETA = 500000.0
+
 _DEFAULT_KEYS = frozenset({"rope_type", "rope_theta"})
 _LLAMA3_KEYS = _DEFAULT_KEYS | {
     "factor",
@@ -23,7 +25,7 @@ _LLAMA3_ONLY: Any = None
 class RopeParameters:
     """How inverse frequencies are made; the last four fields are read for `llama3` only."""
 
-    rope_theta: float = 500000.0
+    rope_theta: float = TEXT_THETA
     rope_type: str = "default"
     factor: float = _LLAMA3_ONLY
     low_freq_factor: float = _LLAMA3_ONLY
@@ -49,8 +51,13 @@ def gather_rope(data: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
     return rope
 
 
-def complete_rope(given: Any, max_position_embeddings: int, problems: list[str]) -> RopeParameters:
-    """Rope parameters with every default filled in; what is wrong with them is added to `problems`."""
+def complete_rope(
+    given: Any, problems: list[str], max_position_embeddings: int | None = None, default_theta: float = TEXT_THETA
+) -> RopeParameters:
+    """Rope parameters with every default filled in; what is wrong with them is added to `problems`.
+
+    Without `max_position_embeddings`, as for images, `llama3` is refused: it scales by a length of text.
+    """
     if isinstance(given, RopeParameters):
         given = given.to_dict()
     rope = {key: value for key, value in dict(given or {}).items() if value is not None}
@@ -58,9 +65,12 @@ def complete_rope(given: Any, max_position_embeddings: int, problems: list[str])
     rope_type = rope.setdefault("rope_type", old_name or "default")
     if rope.pop("partial_rotary_factor", 1.0) != 1.0:
         problems.append("rope_parameters.partial_rotary_factor: expected 1.0, rope over part of a head is not computed")
-    if rope_type not in ("default", "llama3"):
-        problems.append(f"rope_parameters.rope_type: expected 'default' or 'llama3', got {rope_type!r}")
+    types = ("default",) if max_position_embeddings is None else ("default", "llama3")
+    if rope_type not in types:
+        expected = " or ".join(map(repr, types))
+        problems.append(f"rope_parameters.rope_type: expected {expected}, got {rope_type!r}")
         return RopeParameters()
+    rope.setdefault("rope_theta", default_theta)
     allowed = _DEFAULT_KEYS
     if rope_type == "llama3":
         allowed = _LLAMA3_KEYS
