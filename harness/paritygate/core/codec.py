@@ -27,6 +27,26 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def said(value: Any) -> Any:
+    """As `to_json`, without the fields of a noun that are at their default: a field that is new changes no hash.
+
+    A default that is changed therefore changes no hash either, and must not be.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: said(getattr(value, f.name)) for f in dataclasses.fields(value) if not _at_default(f, value)}
+    if isinstance(value, Mapping):
+        return {str(k): said(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [said(v) for v in value]
+    return to_json(value)
+
+
+def _at_default(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return getattr(value, field.name) == field.default_factory()
+    return field.default is not dataclasses.MISSING and getattr(value, field.name) == field.default
+
+
 def from_json(cls: type[T], data: Any, where: str = "") -> T:
     """Builds `cls` (a dataclass, or a type such as `tuple[Port, ...]`) from plain JSON values.
 

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from paritygate.core.cell import Mode
-from paritygate.core.codec import canonical, to_json
+from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.site import Site
 
@@ -210,6 +210,10 @@ def _twice(names: Iterable[str]) -> str:
     return ", ".join(sorted(name for name, count in Counter(names).items() if count > 1))
 
 
+def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
 @dataclass(frozen=True)
 class Case:
     """All that fixes the reference numbers: family, preset, prompt. Written `tiny-scout.long`."""
@@ -225,35 +229,29 @@ class Case:
     def spec_hash(self, family: "Family", text: str = "") -> str:
         """The sha256 of everything in the family that fixes this case's reference numbers, and of the prompt's `text`.
 
-        A golden with another hash is stale. Candidate selectors, budgets and prose do not count.
+        A golden with another hash is stale. Candidate selectors, budgets and prose do not count, nor do fields that are
+        at their default.
         """
         preset, prompt = family.preset(self.preset), family.prompt(self.prompt)
-        return hashlib.sha256(
-            canonical(
+        counted = {
+            "text": text,
+            "preset": _without(said(preset), "name", "mechanisms", "doc"),
+            "prompt": _without(said(prompt), "doc"),
+            "weights": said(family.weights),
+            "reference": said(family.reference),
+            "min_margin_x": family.min_margin_x,
+            "sites": [
                 {
-                    "text": text,
-                    "config": preset.config,
-                    "layers": preset.layers,
-                    "seed": preset.seed,
-                    "directions": preset.directions,
-                    "prompt": {**to_json(prompt), "doc": ""},
-                    "weights": family.weights,
-                    "reference": family.reference,
-                    "min_margin_x": family.min_margin_x,
-                    "sites": [
-                        [
-                            site.name,
-                            site.reference,
-                            site.calls,
-                            site.modes,
-                            site.decisions,
-                            [[p.name, p.kind, p.layout, p.reference, p.reference_layout, p.role] for p in site.ports],
-                        ]
-                        for site in family.sites_for(preset, prompt)
+                    **_without(said(site), "candidate", "traits", "fed", "doc"),
+                    "ports": [
+                        _without(said(port), "candidate", "candidate_layout", "traits", "numerics", "fed")
+                        for port in site.ports
                     ],
                 }
-            ).encode()
-        ).hexdigest()
+                for site in family.sites_for(preset, prompt)
+            ],
+        }
+        return hashlib.sha256(canonical(counted).encode()).hexdigest()
 
     @classmethod
     def parse(cls, family: str, text: str) -> "Case":

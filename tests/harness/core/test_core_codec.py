@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
-from paritygate.core.codec import canonical, from_json, readable, to_json
+from paritygate.core.codec import canonical, from_json, readable, said, to_json
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Case, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
@@ -230,3 +230,16 @@ def test_to_json_gives_plain_values_only() -> None:
     value = to_json(Every("t", pair=(1, "a"), many=(Inner(1.0),), by_size={Size.LARGE: 1}))
     assert value["by_size"] == {"large": 1} and type(value["size"]) is str
     assert value["pair"] == [1, "a"] and value["many"] == [{"number": 1.0}]
+
+
+def test_said_leaves_out_what_is_at_its_default_at_every_depth() -> None:
+    from paritygate.core.family import Prompt, PromptRow
+
+    prompt = Prompt("p", (PromptRow(), PromptRow(pad_left=2)), 6, pieces=(5, 1), cache="dense")
+    assert said(prompt) == {
+        "name": "p",
+        "rows": [{}, {"pad_left": 2}],
+        "length": 6,
+        "pieces": [5, 1],
+        "cache": "dense",
+    }

@@ -1,7 +1,7 @@
 """A family's spec: which sites a preset has, and which changes of the spec make a golden stale."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -151,6 +151,20 @@ def test_this_makes_a_golden_stale(change: str) -> None:
 @pytest.mark.parametrize("change", FRESH)
 def test_this_leaves_a_golden_good(change: str) -> None:
     assert CASE.spec_hash(FRESH[change]()) == CASE.spec_hash(FAMILY)
+
+
+def test_a_field_that_is_new_and_at_its_default_changes_no_hash() -> None:
+    @dataclass(frozen=True)
+    class WiderPrompt(Prompt):
+        brightness: int = 3
+        colours: Mapping[str, int] = field(default_factory=dict)
+
+    def with_prompt(**changes: object) -> str:
+        wider = WiderPrompt("long", (PromptRow(), PromptRow(pad_left=2)), 12, seed=5, **changes)
+        return CASE.spec_hash(replace(FAMILY, prompts=(wider,)))
+
+    assert with_prompt() == CASE.spec_hash(FAMILY)
+    assert len({with_prompt(), with_prompt(brightness=4), with_prompt(colours={"red": 1})}) == 3
 
 
 def test_every_stale_change_has_a_hash_of_its_own() -> None:
