@@ -11,6 +11,9 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from jax_llama4.config import Llama4TextConfig
+from jax_llama4.config_base import Config
+from jax_llama4.config_multimodal import Llama4Config
+from jax_llama4.config_vision import Llama4VisionConfig
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.sharding import Placement, Rules, ShardingError, as_placement, require_logical
 
@@ -27,7 +30,8 @@ class CheckpointError(ValueError):
 class Rule:
     """One HF tensor name, the parameter it fills, and a logical axis for each dimension of that parameter.
 
-    In both names `{i}` is a layer and `{a|b}` one of these words. An axis of None is replicated under all rules.
+    Both names are those of the multimodal model. In them `{i}` is a layer and `{a|b}` one of these words. An axis of
+    None is replicated under all rules.
     """
 
     hf: str
@@ -57,45 +61,87 @@ def _as_regex(pattern: str) -> str:
     return "".join(re.escape(text) + group for text, group in zip(literal, [*groups, ""], strict=True))
 
 
-_LAYER = "model.layers.{i}."
+TEXT = "language_model."
+VISION = "vision_model."
+PROJECTOR = "multi_modal_projector."
+
+_LAYER = TEXT + "model.layers.{i}."
 _ATTN = _LAYER + "self_attn."
 _FFN = _LAYER + "feed_forward."
 _SHARED = _FFN + "shared_expert."
 _NORM = "{input|post_attention}_layernorm.weight"
+_EMBED = TEXT + "model.embed_tokens."
+_VISION_LAYER = VISION + "model.layers.{i}."
+_VISION_ATTN = _VISION_LAYER + "self_attn."
+_VISION_MLP = _VISION_LAYER + "mlp."
+_VISION_NORM = "{input|post_attention}_layernorm.{weight|bias}"
+_ADAPTER = VISION + "vision_adapter.mlp."
 
-# Matrices of linear layers are stored (out, in) by torch and (in, out) here. The experts already are (in, out).
-# Heads lie one after another along the axes `heads` and `kv_heads`, head_dim wide each. In `gate_up_proj` the last axis
-# is the gate's columns and then up's. Every device needs the logits of all experts, so the router's are replicated.
+
+def _same(name: str, *axes: str | None) -> Rule:
+    return Rule(name, name, "as_is", axes)
+
+
+def _matrix(module: str, *axes: str | None) -> Rule:
+    """A linear layer's: stored (out, in) by torch and (in, out) here."""
+    return Rule(module + ".weight", module + ".kernel", "transpose", axes)
+
+
+# The experts already are (in, out). Heads lie one after another along the axes `heads` and `kv_heads`, head_dim wide
+# each. In `gate_up_proj` the last axis is the gate's columns and then up's. Every device needs the logits of all
+# experts, so the router's are replicated, and the multimodal projector's outputs are added to no parallel sum.
 RULES = (
-    Rule("model.embed_tokens.weight", "model.embed_tokens.embedding", "as_is", ("vocab", "embed")),
-    Rule(_LAYER + _NORM, _LAYER + _NORM, "as_is", ("embed",)),
-    Rule(_ATTN + "q_proj.weight", _ATTN + "q_proj.kernel", "transpose", ("embed", "heads")),
-    Rule(_ATTN + "{k|v}_proj.weight", _ATTN + "{k|v}_proj.kernel", "transpose", ("embed", "kv_heads")),
-    Rule(_ATTN + "o_proj.weight", _ATTN + "o_proj.kernel", "transpose", ("heads", "embed")),
-    Rule(_ATTN + "q_proj.bias", _ATTN + "q_proj.bias", "as_is", ("heads",)),
-    Rule(_ATTN + "{k|v}_proj.bias", _ATTN + "{k|v}_proj.bias", "as_is", ("kv_heads",)),
-    Rule(_ATTN + "o_proj.bias", _ATTN + "o_proj.bias", "as_is", ("embed",)),
-    Rule(_FFN + "router.weight", _FFN + "router.kernel", "transpose", ("embed", None)),
-    Rule(_FFN + "experts.gate_up_proj", _FFN + "experts.gate_up_proj", "as_is", ("expert", "embed", "expert_mlp")),
-    Rule(_FFN + "experts.down_proj", _FFN + "experts.down_proj", "as_is", ("expert", "expert_mlp", "embed")),
-    Rule(_SHARED + "{gate|up}_proj.weight", _SHARED + "{gate|up}_proj.kernel", "transpose", ("embed", "mlp")),
-    Rule(_SHARED + "down_proj.weight", _SHARED + "down_proj.kernel", "transpose", ("mlp", "embed")),
-    Rule(_FFN + "{gate|up}_proj.weight", _FFN + "{gate|up}_proj.kernel", "transpose", ("embed", "mlp")),
-    Rule(_FFN + "down_proj.weight", _FFN + "down_proj.kernel", "transpose", ("mlp", "embed")),
-    Rule("model.norm.weight", "model.norm.weight", "as_is", ("embed",)),
-    Rule("lm_head.weight", "lm_head.kernel", "transpose", ("embed", "vocab")),
-    Rule("score.weight", "score.kernel", "transpose", ("embed", None)),
+    Rule(_EMBED + "weight", _EMBED + "embedding", "as_is", ("vocab", "embed")),
+    _same(_LAYER + _NORM, "embed"),
+    _matrix(_ATTN + "q_proj", "embed", "heads"),
+    _matrix(_ATTN + "{k|v}_proj", "embed", "kv_heads"),
+    _matrix(_ATTN + "o_proj", "heads", "embed"),
+    _same(_ATTN + "q_proj.bias", "heads"),
+    _same(_ATTN + "{k|v}_proj.bias", "kv_heads"),
+    _same(_ATTN + "o_proj.bias", "embed"),
+    _matrix(_FFN + "router", "embed", None),
+    _same(_FFN + "experts.gate_up_proj", "expert", "embed", "expert_mlp"),
+    _same(_FFN + "experts.down_proj", "expert", "expert_mlp", "embed"),
+    _matrix(_SHARED + "{gate|up}_proj", "embed", "mlp"),
+    _matrix(_SHARED + "down_proj", "mlp", "embed"),
+    _matrix(_FFN + "{gate|up}_proj", "embed", "mlp"),
+    _matrix(_FFN + "down_proj", "mlp", "embed"),
+    _same(TEXT + "model.norm.weight", "embed"),
+    _matrix(TEXT + "lm_head", "embed", "vocab"),
+    _matrix(TEXT + "score", "embed", None),
+    _matrix(VISION + "patch_embedding.linear", None, "embed"),
+    _same(VISION + "class_embedding", "embed"),
+    _same(VISION + "positional_embedding_vlm", None, "embed"),
+    _same(VISION + "layernorm_{pre|post}.{weight|bias}", "embed"),
+    _same(_VISION_LAYER + _VISION_NORM, "embed"),
+    _matrix(_VISION_ATTN + "{q|k|v}_proj", "embed", "heads"),
+    _same(_VISION_ATTN + "{q|k|v}_proj.bias", "heads"),
+    _matrix(_VISION_ATTN + "o_proj", "heads", "embed"),
+    _same(_VISION_ATTN + "o_proj.bias", "embed"),
+    _matrix(_VISION_MLP + "fc1", "embed", "mlp"),
+    _same(_VISION_MLP + "fc1.bias", "mlp"),
+    _matrix(_VISION_MLP + "fc2", "mlp", "embed"),
+    _same(_VISION_MLP + "fc2.bias", "embed"),
+    _matrix(_ADAPTER + "fc1", "embed", "mlp"),
+    _matrix(_ADAPTER + "fc2", "mlp", "embed"),
+    _matrix(PROJECTOR + "linear_1", "embed", None),
 )
 
 # A tied head holds the embedding table itself.
-_TIED = {"lm_head.embedding": "model.embed_tokens.embedding"}
+_TIED = {TEXT + "lm_head.embedding": _EMBED + "embedding"}
+
+
+@functools.cache
+def is_known(hf_name: str) -> bool:
+    """Whether a rule is about the tensor of this name."""
+    return any(re.fullmatch(_as_regex(rule.hf), hf_name) for rule in RULES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """One parameter of a model, or one layer's row of a parameter that is stacked over layers."""
 
-    path: str  # as in an unrolled causal language model, the names that RULES uses
+    path: str  # as in an unrolled multimodal model, the names that RULES uses
     own_path: str  # as in its own model
     variable: nnx.Variable[Any]
     row: int | None
@@ -118,38 +164,39 @@ class Parameter:
         return self.rule.axes if self.row is None else ("layer", *self.rule.axes)
 
 
-def parameters(model: nnx.Module) -> dict[str, Parameter]:
+def parameters(model: Any) -> dict[str, Parameter]:
     """The parameters of a top-level model, built or abstract, by the HF name of the tensor that fills each.
 
-    A module with an attribute `layer_numbers` holds weights stacked over these layers, as rows of every leading axis.
+    The class says as `checkpoint_root` where it sits in the multimodal model, whose names these are. An item of a list
+    with an attribute `layer_numbers` stands for the items of these numbers: it holds their weights as rows.
     """
-    root = getattr(model, "checkpoint_root", "")
+    root: str = model.checkpoint_root
     found: dict[str, Parameter] = {}
     for keys, _ in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         own_path = ".".join(map(str, keys))
-        node, rows = model, None
+        node: Any = model
+        rows: list[str] = []
         for depth, key in enumerate(keys):
             node = getattr(node, str(key))  # nnx.List keeps its items under their numbers
             if getattr(node, "layer_numbers", None) is not None:
-                rest = ".".join(map(str, keys[depth + 1 :]))
-                rows = [f"model.layers.{number}.{rest}" for number in node.layer_numbers]
-        variable: Any = node
+                before, after = keys[:depth], keys[depth + 1 :]
+                rows = [root + ".".join(map(str, (*before, number, *after))) for number in node.layer_numbers]
         for row, path in enumerate(rows or [_TIED.get(root + own_path, root + own_path)]):
             matches = [(name, rule) for rule in RULES if (name := rule.hf_name(path)) is not None]
             if len(matches) != 1:
                 raise CheckpointError([f"{path}: expected one rule for this parameter, {len(matches)} match"])
             name, rule = matches[0]
-            found[name] = Parameter(path, own_path, variable, row if rows else None, rule, name)
+            found[name] = Parameter(path, own_path, node, row if rows else None, rule, name)
     return found
 
 
-def abstract_model(model_class: Any, config: Llama4TextConfig, numerics: Numerics, **options: Any) -> Any:
+def abstract_model(model_class: Any, config: Config, numerics: Numerics, **options: Any) -> Any:
     """The model with shapes for parameters: traced, not run, so nothing is drawn, compiled or allocated."""
     return nnx.eval_shape(lambda: model_class(config, numerics=numerics, rngs=nnx.Rngs(0), **options))
 
 
 def param_shardings(
-    config: Llama4TextConfig, mesh: Mesh, rules: Rules | str, model_class: Any = None, **options: Any
+    config: Config, mesh: Mesh, rules: Rules | str, model_class: Any = None, **options: Any
 ) -> dict[str, NamedSharding]:
     """Where each parameter lies, by its path in the model; `options` are the constructor's, such as stacked layers.
 
@@ -158,20 +205,12 @@ def param_shardings(
     """
     placement = as_placement(mesh, rules)
     assert placement is not None
-    model = abstract_model(model_class or default_class(), config, resolve(), **options)
+    model = abstract_model(model_class or default_class(config), config, resolve(), **options)
     return shardings_of(parameters(model), config, placement)
 
 
-def shardings_of(
-    found: Mapping[str, Parameter], config: Llama4TextConfig, placement: Placement
-) -> dict[str, NamedSharding]:
+def shardings_of(found: Mapping[str, Parameter], config: Config, placement: Placement) -> dict[str, NamedSharding]:
     """As `param_shardings`, for the parameters of a model."""
-    # What is split is whole heads, and the same experts' columns of gate, up and down.
-    units = {
-        "heads": config.num_attention_heads,
-        "kv_heads": config.num_key_value_heads,
-        "expert_mlp": config.intermediate_size,
-    }
     problems: list[str] = []
     placed: dict[str, NamedSharding] = {}
     for parameter in found.values():
@@ -179,6 +218,7 @@ def shardings_of(
             continue
         sharding = placement.sharding(parameter.axes)
         placed[parameter.own_path] = sharding
+        units = _units(config, parameter.path)
         dimensions = zip(parameter.axes, sharding.spec, parameter.variable.shape, strict=True)
         for dimension, (logical, entry, size) in enumerate(dimensions):
             count, ways = units.get(str(logical), size), placement.ways(entry)
@@ -202,8 +242,31 @@ def shard_model(model: Any, mesh: Mesh, rules: Rules | str) -> None:
         variable.set_value(jax.device_put(variable[...], placed[path]))
 
 
-def default_class() -> Any:
-    """`Llama4ForCausalLM`."""
-    from jax_llama4.heads import Llama4ForCausalLM  # the model classes import this file
+def _units(config: Config, path: str) -> dict[str, int]:
+    """How many there are of what is only split whole: heads, and the same columns of an expert's gate, up and down."""
+    if isinstance(config, Llama4Config):
+        config = config.vision_config if path.startswith(VISION) else config.text_config
+    if isinstance(config, Llama4VisionConfig):
+        return {"heads": config.num_attention_heads}
+    assert isinstance(config, Llama4TextConfig)
+    return {
+        "heads": config.num_attention_heads,
+        "kv_heads": config.num_key_value_heads,
+        "expert_mlp": config.intermediate_size,
+    }
+
+
+def default_class(config: Config) -> Any:
+    """The class of HF's files of this configuration: multimodal, vision, or causal language model."""
+    # The model classes import this file.
+    if isinstance(config, Llama4Config):
+        from jax_llama4.multimodal import Llama4ForConditionalGeneration
+
+        return Llama4ForConditionalGeneration
+    if isinstance(config, Llama4VisionConfig):
+        from jax_llama4.vision import Llama4VisionModel
+
+        return Llama4VisionModel
+    from jax_llama4.heads import Llama4ForCausalLM
 
     return Llama4ForCausalLM

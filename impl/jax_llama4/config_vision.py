@@ -107,7 +107,8 @@ class Llama4VisionConfig(HalfConfig):
         if self.image_size < self.patch_size:
             problems.append(f"image_size: {self.image_size} is less than patch_size, {self.patch_size}")
         ratio = self.pixel_shuffle_ratio
-        if not 0 < ratio <= 1 or not (1 / ratio).is_integer():
+        # HF: multiplies by the ratio, which must undo the division exactly; 1/49 does not.
+        if not 0 < ratio <= 1 or not (1 / ratio).is_integer() or 1 / ratio * ratio != 1:
             problems.append(f"pixel_shuffle_ratio: expected 1 over a positive int, got {ratio!r}")
             return problems
         joined = self._shuffled_side

@@ -40,6 +40,9 @@ class _TextModelWithHead(Pretrained, nnx.Module):
     `stack_options` are the text model's `scan_layers`, `remat_policy` and `moe_dispatch`.
     """
 
+    config_class = Llama4TextConfig
+    checkpoint_root = "language_model."
+
     def __init__(
         self,
         config: Llama4TextConfig,

@@ -11,19 +11,32 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jax_llama4.checkpoint import CheckpointError, Parameter, abstract_model, default_class, parameters, shardings_of
+from jax_llama4.checkpoint import (
+    PROJECTOR,
+    TEXT,
+    VISION,
+    CheckpointError,
+    Parameter,
+    abstract_model,
+    default_class,
+    is_known,
+    parameters,
+    shardings_of,
+)
 from jax_llama4.config import Llama4TextConfig
+from jax_llama4.config_base import Config
+from jax_llama4.config_multimodal import Llama4Config
 from jax_llama4.precision import Numerics
 from jax_llama4.sharding import Placement
 from jax_llama4.tensor_files import NewTensor, StoredTensor, read_folder
 
 Tensor = np.ndarray | StoredTensor
 
-# A multimodal file holds the text model under TEXT_PREFIX, beside parts that a text model has no place for.
-TEXT_PREFIX = "language_model."
-OTHER_PARTS = ("vision_model.", "multi_modal_projector.")
+# Where HF's files sit in a multimodal one: this one itself, a causal language model's, and those of the bare models.
+FILE_ROOTS = ("", TEXT, TEXT + "model.", VISION)
+PARTS = (TEXT, VISION, PROJECTOR)
 # Heads of the classes: one that a class does not have is no concern of it.
-HEADS = ("lm_head.weight", "score.weight")
+HEADS = (TEXT + "lm_head.weight", TEXT + "score.weight")
 
 # Where JAX takes a NumPy array over on a CPU instead of copying it.
 _ALIGNED_BYTES = 64
@@ -45,14 +58,14 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def load_state_dict(
-    config: Llama4TextConfig, state: Mapping[str, Any], numerics: Numerics, model_class: Any = None, **options: Any
+    config: Config, state: Mapping[str, Any], numerics: Numerics, model_class: Any = None, **options: Any
 ) -> Any:
     """Build the model with the tensors of `state`; see `load_tensors`."""
     return load_tensors(config, state.items(), numerics, model_class, **options)
 
 
 def load_tensors(
-    config: Llama4TextConfig,
+    config: Config,
     named_tensors: Iterable[tuple[str, Any]],
     numerics: Numerics,
     model_class: Any = None,
@@ -62,22 +75,30 @@ def load_tensors(
     problems: Sequence[str] = (),
     **options: Any,
 ) -> Any:
-    """Build `model_class`, the causal language model if None, with these tensors, cast to `numerics.param` by NumPy.
+    """Build `model_class`, `default_class(config)` if None, with these tensors, cast to `numerics.param` by NumPy.
 
-    Tensors are arrays or StoredTensors; the latter are read one at a time, and on a mesh only the parts that this
-    process holds. `options` are the constructor's. Raises CheckpointError with everything at once, `problems` of an
-    earlier step included: tensors missing, unexpected, given twice, of a wrong shape or kind. Raises ShardingError.
+    Names are those of any of HF's files, of which the class takes its part. Tensors are arrays or StoredTensors; the
+    latter are read one at a time, and on a mesh only the parts that this process holds. `options` go to the
+    constructor. Raises CheckpointError with everything at once, `problems` of an earlier step included: tensors
+    missing, unexpected, given twice, of a wrong shape or kind. Raises ShardingError.
     """
-    model = abstract_model(model_class or default_class(), config, numerics, **options)
+    model = abstract_model(model_class or default_class(config), config, numerics, **options)
     wanted = parameters(model)
     found = list(problems)
-    tensors = _text_tensors(named_tensors, found)
-    if config.tie_word_embeddings:
-        _drop_tied_copy(tensors, found)
-    for name in HEADS:
-        if name not in wanted:
-            tensors.pop(name, None)
-    found += _misfits(tensors, wanted, type(model).__name__)
+    given = _as_tensors(named_tensors, found)
+    names = _Names(_file_root(given, model.checkpoint_root), model.checkpoint_root)
+    tensors = {names.multimodal(name): tensor for name, tensor in given.items()}
+    if isinstance(config, Llama4TextConfig | Llama4Config) and config.get_text_config().tie_word_embeddings:
+        _drop_tied_copy(tensors, names, found)
+    tensors = {name: tensor for name, tensor in tensors.items() if name in wanted or names.concerns_the_class(name)}
+    if wanted.keys() & tensors.keys():
+        found += _misfits(tensors, wanted, names)
+    else:
+        there = f"such as {next(iter(given))}" if given else "none at all"
+        found.append(
+            f"not one of the {len(wanted)} tensors of {type(model).__name__} is there, such as "
+            f"{names.shown(next(iter(wanted)))}, but {len(given)} others, {there}"
+        )
     if found:
         raise CheckpointError(found)
 
@@ -89,7 +110,7 @@ def load_tensors(
         _fill(parameter, tensor, numerics.param, placed.get(parameter.own_path))
         done_bytes += tensor.nbytes
         if progress is not None:
-            progress(Progress(name, done, len(tensors), done_bytes, total_bytes))
+            progress(Progress(names.shown(name), done, len(tensors), done_bytes, total_bytes))
     return model
 
 
@@ -97,52 +118,70 @@ def _place_in_files(tensor: Tensor) -> tuple[str, int]:
     return (str(tensor.file), tensor.offset) if isinstance(tensor, StoredTensor) else ("", 0)
 
 
-def _text_tensors(pairs: Iterable[tuple[str, Any]], problems: list[str]) -> dict[str, Tensor]:
-    """The text tensors by their names in a causal language model's own file."""
-    given = [(name, tensor if isinstance(tensor, StoredTensor) else np.asarray(tensor)) for name, tensor in pairs]
-    multimodal = any(name.startswith(TEXT_PREFIX) for name, _ in given)
-    # HF: a Llama4TextModel saved alone leaves its own place, `model.`, out of the names.
-    rootless = any(name.startswith(("embed_tokens.", "layers.")) for name, _ in given)
+def _as_tensors(pairs: Iterable[tuple[str, Any]], problems: list[str]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for name, tensor in given:
-        if multimodal and name.startswith(OTHER_PARTS):
-            continue
-        name = name.removeprefix(TEXT_PREFIX)
-        if rootless and name.startswith(("embed_tokens.", "layers.", "norm.")):
-            name = "model." + name
+    for name, value in pairs:
+        tensor = value if isinstance(value, StoredTensor) else np.asarray(value)
         if name in tensors:
             problems.append(f"{name}: given twice, {tensors[name].shape} and {tensor.shape}")
         tensors[name] = tensor
     return tensors
 
 
-def _drop_tied_copy(tensors: dict[str, Tensor], problems: list[str]) -> None:
+def _file_root(names: Iterable[str], class_root: str) -> str:
+    """Where a file sits in a multimodal one: where most of its names are known, the class's own place before others."""
+    names = list(names)
+    return max((class_root, *FILE_ROOTS), key=lambda root: sum(is_known(root + name) for name in names))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """Names of tensors in a file, and in the multimodal file, given where the file and the class sit in the latter."""
+
+    file_root: str
+    class_root: str
+
+    def multimodal(self, name: str) -> str:
+        return self.file_root + name
+
+    def shown(self, name: str) -> str:
+        """A multimodal file's name as this file has it, or as a file of the class would."""
+        return name.removeprefix(self.file_root if name.startswith(self.file_root) else self.class_root)
+
+    def concerns_the_class(self, name: str) -> bool:
+        """False in the other parts of a multimodal file, and for the head of another class."""
+        whole = self.file_root == "" != self.class_root
+        other_parts = tuple(part for part in PARTS if whole and not self.class_root.startswith(part))
+        return name not in HEADS and not name.startswith(other_parts)
+
+
+def _drop_tied_copy(tensors: dict[str, Tensor], names: _Names, problems: list[str]) -> None:
     """HF: leaves the tied head out of its files, but names it in `state_dict()`; a true copy is accepted."""
-    head = tensors.pop("lm_head.weight", None)
-    table = tensors.get("model.embed_tokens.weight")
+    tied, source = TEXT + "lm_head.weight", TEXT + "model.embed_tokens.weight"
+    head, table = tensors.pop(tied, None), tensors.get(source)
     if head is None or table is None:
         return
     rows = range(0, head.shape[0] if head.shape else 0, _TILE)
     if head.shape != table.shape or not all(np.array_equal(head[i : i + _TILE], table[i : i + _TILE]) for i in rows):
-        problems.append("lm_head.weight: differs from model.embed_tokens.weight, but tie_word_embeddings is set")
+        differs = f"{names.shown(tied)}: differs from {names.shown(source)}"
+        problems.append(f"{differs}, but tie_word_embeddings is set")
 
 
-def _misfits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Parameter], class_name: str) -> list[str]:
-    if not any(name in wanted for name in tensors):
-        there = f"such as {next(iter(tensors))}" if tensors else "none at all"
-        return [
-            f"not one of the {len(wanted)} tensors of {class_name} is there, such as {next(iter(wanted))}, "
-            f"but {len(tensors)} others, {there}"
-        ]
-    problems = [f"{name}: missing, expected {wanted[name].stored_shape}" for name in wanted if name not in tensors]
-    problems += [f"{name}: unexpected, {tensor.shape}" for name, tensor in tensors.items() if name not in wanted]
+def _misfits(tensors: Mapping[str, Tensor], wanted: Mapping[str, Parameter], names: _Names) -> list[str]:
+    shown = names.shown
+    problems = [
+        f"{shown(name)}: missing, expected {parameter.stored_shape}"
+        for name, parameter in wanted.items()
+        if name not in tensors
+    ]
+    problems += [f"{shown(name)}: unexpected, {tensor.shape}" for name, tensor in tensors.items() if name not in wanted]
     for name, tensor in tensors.items():
         if name not in wanted:
             continue
         if tensor.shape != wanted[name].stored_shape:
-            problems.append(f"{name}: expected shape {wanted[name].stored_shape}, got {tensor.shape}")
+            problems.append(f"{shown(name)}: expected shape {wanted[name].stored_shape}, got {tensor.shape}")
         elif not jnp.issubdtype(tensor.dtype, jnp.floating):
-            problems.append(f"{name}: expected floating values, got {tensor.dtype.name}")
+            problems.append(f"{shown(name)}: expected floating values, got {tensor.dtype.name}")
     return problems
 
 
@@ -215,10 +254,9 @@ def to_state_dict(model: Any) -> dict[str, np.ndarray]:
 
 def tensors_to_write(model: Any) -> list[NewTensor]:
     """What HF's file of this model holds, its values fetched only when they are asked for."""
-    root = getattr(model, "checkpoint_root", "")
     return [
         NewTensor(
-            name.removeprefix(root),
+            name.removeprefix(model.checkpoint_root),
             parameter.stored_shape,
             np.dtype(parameter.variable.dtype),
             functools.partial(_stored_blocks, parameter),

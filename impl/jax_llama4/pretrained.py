@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jax_llama4.checkpoint import CheckpointError
-from jax_llama4.config import ConfigError, Llama4TextConfig
+from jax_llama4.config_base import Config, ConfigError
 from jax_llama4.loading import Progress, ProgressCallback, load_state_dict, load_tensors, tensors_to_write
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.sharding import Rules, as_placement
@@ -23,15 +23,16 @@ MAX_SHARD_BYTES = 5 * 1000**3
 class Pretrained:
     """Mixin of `nnx.Module` classes whose constructor takes (config, *, numerics, rngs)."""
 
-    # Where the class sits in the causal language model, under whose names checkpoint.RULES lists the parameters.
-    checkpoint_root: ClassVar[str] = ""
+    config_class: ClassVar[type[Config]]
+    # Where the class sits in the multimodal model, under whose names checkpoint.RULES lists the parameters.
+    checkpoint_root: ClassVar[str]
     config: Any
     numerics: Any
 
     @classmethod
     def from_state_dict(
         cls,
-        config: Llama4TextConfig,
+        config: Config,
         state: Mapping[str, Any],
         *,
         numerics: Numerics,
@@ -56,12 +57,12 @@ class Pretrained:
         progress: ProgressCallback | None = None,
         **options: Any,
     ) -> Self:
-        """Build the model from a folder with `config.json` and safetensors, text-only or multimodal.
+        """Build the model from a folder with `config.json` and safetensors of this class or of one that contains it.
 
-        Tensors are read one at a time, and with `mesh` and `rules` each device gets its part only: host memory holds
-        the largest tensor, not the model. `dtype` defaults to the one most of the file is stored in, as in
-        HF, and `param_dtype` to `dtype`. `progress` is called after each tensor; None draws a line where stderr is a
-        terminal. `options` go to the constructor.
+        A text or vision class takes its part of a multimodal folder. Tensors are read one at a time, and with `mesh`
+        and `rules` each device gets its part only: host memory holds the largest tensor, not the model. `dtype`
+        defaults to the one most of the file is stored in, as in HF, and `param_dtype` to `dtype`. `progress` is called
+        after each tensor; None draws a line where stderr is a terminal. `options` go to the constructor.
 
         Raises CheckpointError with everything that is wrong with the files and their tensors; nothing is ever left at
         random values, so a class whose head is not in the file cannot be loaded from it. Raises ShardingError.
@@ -69,7 +70,7 @@ class Pretrained:
         folder = Path(path)
         placement = as_placement(mesh, rules)
         problems: list[str] = []
-        config = _read_config(folder, problems)
+        config = _read_config(cls.config_class, folder, problems)
         tensors = read_folder(folder, problems)
         if config is None:
             raise CheckpointError(problems)
@@ -112,9 +113,9 @@ class Pretrained:
         write_folder(Path(path), about | self.config.to_dict(), tensors, max_shard_bytes, written)
 
 
-def _read_config(folder: Path, problems: list[str]) -> Llama4TextConfig | None:
+def _read_config(config_class: type[Config], folder: Path, problems: list[str]) -> Config | None:
     try:
-        return Llama4TextConfig.from_json(folder / CONFIG_FILE)
+        return config_class.from_json(folder / CONFIG_FILE)
     except ConfigError as error:
         problems += [f"{CONFIG_FILE}: {problem}" for problem in error.problems]
     except FileNotFoundError:

@@ -42,7 +42,8 @@ class Llama4TextModel(Pretrained, nnx.Module):
     the layers run as a scan over the periods in which kinds repeat. `moe_dispatch` is that of `Llama4TextMoe`.
     """
 
-    checkpoint_root = "model."
+    config_class = Llama4TextConfig
+    checkpoint_root = "language_model.model."
 
     def __init__(
         self,

@@ -168,7 +168,7 @@ def test_a_file_with_nothing_for_the_class_says_so_in_one_line(hf_folder, tmp_pa
     with pytest.raises(CheckpointError) as caught:
         Llama4ForCausalLM.from_pretrained(tmp_path / "vision")
     assert caught.value.problems == (
-        "not one of the 51 tensors of Llama4ForCausalLM is there, such as lm_head.weight, "
+        "not one of the 51 tensors of Llama4ForCausalLM is there, such as language_model.lm_head.weight, "
         "but 1 others, such as vision_model.class_embedding",
     )
 
