@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jax_llama4.config import Llama4TextConfig
-from jax_llama4.linear import linear
+from jax_llama4.linear import Linear
 from jax_llama4.masks import CHUNKED, MaskInfo, causal_mask, chunked_mask
 from jax_llama4.modes import MODE_TRAIN, Mode
 from jax_llama4.norms import Llama4TextL2Norm
@@ -30,6 +30,39 @@ def attention_temperature(
     """
     count = jnp.maximum(query_slots, 0).astype(numerics.temperature) + 1.0
     return jnp.log1p(jnp.floor(count / floor_scale)) * attn_scale + 1.0
+
+
+def attention_weights(
+    query: Float[Array, "B T N H"],
+    key: Float[Array, "B S K H"],
+    scaling: float,
+    numerics: Numerics,
+    mask: Bool[Array, "B T S"] | None = None,
+) -> Float[Array, "B N T S"]:
+    """Softmax of the scaled scores over the keys, rounded where HF's eager attention rounds; N is a multiple of K."""
+    compute, softmax = numerics.compute, numerics.softmax
+    batch, length, heads, width = query.shape
+    # Key head k serves the G consecutive query heads from k·G on. HF: repeats each key head G times instead.
+    grouped = query.reshape(batch, length, key.shape[2], -1, width)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)
+    scores = scores.reshape(batch, heads, length, -1)
+    # HF: rounds the scores to the model dtype, and again after the scaling, whose factor torch keeps in float32.
+    scores = (scores.astype(softmax) * scaling).astype(compute)
+    if mask is not None:
+        # HF: adds finfo.min to what is masked. Not -inf: a row with nothing to see stays finite, uniform over all keys.
+        scores = jnp.where(mask[:, None, :, :], scores, jnp.finfo(compute).min.astype(compute))
+    # HF: softmax in the model dtype; torch's kernel works in float32 inside and rounds the result.
+    return jax.nn.softmax(scores.astype(softmax), axis=-1).astype(compute)
+
+
+def weighted_values(
+    weights: Float[Array, "B N T S"], value: Float[Array, "B S K H"], numerics: Numerics
+) -> Float[Array, "B T N*H"]:
+    """The values summed under the weights, heads one after another."""
+    batch, _, length, keys = weights.shape
+    grouped = weights.reshape(batch, value.shape[2], -1, length, keys)
+    out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision)
+    return out.reshape(batch, length, -1)
 
 
 def _slots(given: Int[Array, "... T"] | None, length: int, cache_metadata: Any) -> Int[Array, "... T"]:
@@ -69,7 +102,7 @@ class Llama4TextAttention(nnx.Module):
         self.numerics = numerics
 
         std, bias = config.initializer_range, config.attention_bias
-        project = functools.partial(linear, std=std, bias=bias, numerics=numerics, rngs=rngs)
+        project = functools.partial(Linear, std=std, bias=bias, numerics=numerics, rngs=rngs)
         query_width = config.num_attention_heads * config.head_dim
         key_width = config.num_key_value_heads * config.head_dim
         self.q_proj = project(config.hidden_size, query_width)
@@ -137,8 +170,8 @@ class Llama4TextAttention(nnx.Module):
             key, value, cache_view = cache_view.extend(key, value, cache_metadata)
             query = cache_metadata.by_row(query)
 
-        probs = self.tap_probs(self._probabilities(query, key, mask))
-        mixed = self._weighted_values(probs, value)
+        probs = self.tap_probs(attention_weights(query, key, self.scaling, self.numerics, mask))
+        mixed = weighted_values(probs, value, self.numerics)
         if cache_view is not None:
             mixed = cache_metadata.flat(mixed, length)
         out = self.o_proj(shard(mixed, "batch", "length", "heads"))
@@ -182,28 +215,3 @@ class Llama4TextAttention(nnx.Module):
         factor = attention_temperature(query_slots, self.floor_scale, self.attn_scale, self.numerics)
         scaled = query.astype(self.numerics.temperature) * factor[..., None, None]
         return scaled.astype(self.numerics.compute)
-
-    def _probabilities(
-        self, query: Float[Array, "B T N H"], key: Float[Array, "B S K H"], mask: Bool[Array, "B T S"]
-    ) -> Float[Array, "B N T S"]:
-        compute, softmax = self.numerics.compute, self.numerics.softmax
-        batch, length, heads, _ = query.shape
-        # Key head k serves the G consecutive query heads from k·G on. HF: repeats each key head G times instead.
-        grouped = query.reshape(batch, length, self.num_key_value_heads, -1, self.head_dim)
-        scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=self.numerics.precision)
-        scores = scores.reshape(batch, heads, length, -1)
-        # HF: rounds the scores to the model dtype, and again after the scaling, whose factor torch keeps in float32.
-        scores = (scores.astype(softmax) * self.scaling).astype(compute)
-        # HF: adds finfo.min to what is masked. Not -inf: a row with nothing to see stays finite, uniform over all keys.
-        lowest = jnp.finfo(compute).min.astype(compute)
-        scores = jnp.where(mask[:, None, :, :], scores, lowest)
-        # HF: softmax in the model dtype; torch's kernel works in float32 inside and rounds the result.
-        return jax.nn.softmax(scores.astype(softmax), axis=-1).astype(compute)
-
-    def _weighted_values(
-        self, probs: Float[Array, "B N T S"], value: Float[Array, "B S K H"]
-    ) -> Float[Array, "B T N*H"]:
-        batch, _, length, keys = probs.shape
-        grouped = probs.reshape(batch, self.num_key_value_heads, -1, length, keys)
-        out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=self.numerics.precision)
-        return out.reshape(batch, length, -1)

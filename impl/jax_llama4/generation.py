@@ -1,4 +1,4 @@
-"""Text generation: a batch of prompts into a cache, then one token a row and step, until every row has stopped.
+"""Generation: a batch of prompts into a cache, then one token a row and step, until every row has stopped.
 
 Two programs are compiled: one for the prompt, padded to a bucket, and one for a step, whose shapes never change.
 """
@@ -81,6 +81,7 @@ def generate(
     max_length: int | None = None,
     key: Array | None = None,
     stream: Stream | None = None,
+    pixel_values: Any = None,
 ) -> GenerateOutput:
     """Continue each row of `input_ids` (B, T) by up to `max_new_tokens` tokens.
 
@@ -91,16 +92,22 @@ def generate(
     most probable one is taken, and only the repetition penalty applies.
     `max_length` is the capacity of the cache in slots, by default the least power of two that is enough. A call with
     the same batch size, prompt bucket and capacity compiles nothing.
+    `pixel_values` are the tiles of all images of a multimodal model's prompts; their number is one of the shapes that
+    a program is compiled for.
     `stream` is called with the tokens of a step while the next one is being computed; what it raises ends the run.
     Raises ValueError for whatever does not fit, before anything is computed.
     """
-    config = model.config
+    config = model.config.get_text_config()
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty)
     _check_choice(sampling, do_sample, key)
     stop_ids, pad_id = _special_tokens(config, eos_token_id, pad_token_id)
     ids = _checked_ids(input_ids, config.vocab_size)
     mask = _checked_mask(attention_mask, ids, pad_id, stop_ids)
     capacity = _capacity(config, mask, max_new_tokens, max_length)
+    if pixel_values is not None:
+        if not hasattr(model, "check_images"):
+            raise ValueError(f"pixel_values: {type(model).__name__} takes text only")
+        model.check_images(ids, pixel_values)
     if max_new_tokens == 0:
         return _output(ids, ids[:, :0], stop_ids)
 
@@ -120,6 +127,7 @@ def generate(
         np.pad(ids, padding),
         np.pad(mask, padding),
         np.asarray(ids.shape[1]),
+        {} if pixel_values is None else {"pixel_values": pixel_values},
         settings,
         capacity=capacity,
     )
@@ -148,7 +156,16 @@ def _programs(graph: Any, structure: Any) -> _Programs:
     """The two programs of all models with one graph definition: the weights are arguments."""
 
     @functools.partial(jax.jit, static_argnames="capacity")
-    def prefill(weights: list[Array], ids: Array, mask: Array, length: Array, settings: _Settings, *, capacity: int):
+    def prefill(
+        weights: list[Array],
+        ids: Array,
+        mask: Array,
+        length: Array,
+        images: dict[str, Array],
+        settings: _Settings,
+        *,
+        capacity: int,
+    ):
         model = nnx.merge(graph, jax.tree.unflatten(structure, weights))
         batch, bucket = ids.shape
         ids = ids.astype(int)
@@ -158,7 +175,7 @@ def _programs(graph: Any, structure: Any) -> _Programs:
         lengths = jnp.full_like(cache.metadata.lengths, length - bucket)
         cache = cache.replace(metadata=cache.metadata.replace(lengths=lengths))
         logits, cache = _last_logits(
-            model, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, mode=MODE_PREFILL
+            model, ids, attention_mask=mask, position_ids=positions, past_key_values=cache, mode=MODE_PREFILL, **images
         )
         seen = None
         if settings.sampling.repetition_penalty is not None:

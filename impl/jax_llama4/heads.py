@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from jax_llama4.cache import TransformerCache
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.generation import Generation
-from jax_llama4.linear import dot_general, linear
+from jax_llama4.linear import Linear, dot_general
 from jax_llama4.losses import causal_lm_loss, problem_type_of, sequence_classification_loss
 from jax_llama4.masks import MaskInfo
 from jax_llama4.modes import Mode
@@ -116,7 +116,7 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
             self.lm_head = Llama4TiedHead(self.model.embed_tokens, numerics=self.numerics)
         else:
             std = config.initializer_range
-            self.lm_head = linear(config.hidden_size, config.vocab_size, std=std, numerics=self.numerics, rngs=rngs)
+            self.lm_head = Linear(config.hidden_size, config.vocab_size, std=std, numerics=self.numerics, rngs=rngs)
 
     def __call__(
         self,
@@ -175,7 +175,7 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
             router_logits=outputs.router_logits,
         )
 
-    def get_lm_head(self) -> nnx.Linear | Llama4TiedHead:
+    def get_lm_head(self) -> Linear | Llama4TiedHead:
         return self.lm_head
 
 
@@ -207,7 +207,7 @@ class Llama4ForSequenceClassification(_TextModelWithHead):
             **stack_options,
         )
         std = config.initializer_range
-        self.score = linear(config.hidden_size, config.num_labels, std=std, numerics=self.numerics, rngs=rngs)
+        self.score = Linear(config.hidden_size, config.num_labels, std=std, numerics=self.numerics, rngs=rngs)
 
     def __call__(
         self,

@@ -16,9 +16,14 @@ def normal_init(std: float) -> nnx.Initializer:
 
 
 def dot_general(
-    x: Float[Array, "*B I"], kernel: Float[Array, "..."], dimension_numbers: Any, precision: Any = None, **options: Any
+    x: Float[Array, "*B I"], kernel: Float[Array, "..."], dimension_numbers: Any, precision: Any = None
 ) -> Float[Array, "*B J"]:
-    """`jax.lax.dot_general` of an activation and a matrix, summed in `accumulation` and rounded once.
+    """`jax.lax.dot_general` of an activation and a matrix, summed in `accumulation` and rounded once."""
+    return _wide_product(x, kernel, dimension_numbers, precision).astype(x.dtype)
+
+
+def _wide_product(x: Array, kernel: Array, dimension_numbers: Any, precision: Any) -> Array:
+    """The product as it is summed, not yet rounded.
 
     XLA on CPU multiplies 16-bit operands as they are where the product is asked for in 32 bits and has two rows or
     more; otherwise it first writes the whole matrix out in 32 bits, which for one new token is nearly all the time. So
@@ -29,28 +34,29 @@ def dot_general(
     rows = jnp.pad(x.reshape(1, -1), ((0, 1), (0, 0))) if alone else x
     if alone:
         dimension_numbers = (((1,), dimension_numbers[0][1]), ((), ()))
-    product = jax.lax.dot_general(
-        rows, kernel, dimension_numbers, precision=precision, preferred_element_type=wide, **options
-    ).astype(x.dtype)
+    product = jax.lax.dot_general(rows, kernel, dimension_numbers, precision=precision, preferred_element_type=wide)
     return product[0].reshape(*x.shape[:-1], -1) if alone else product
 
 
-def linear(
-    in_features: int, out_features: int, *, std: float, bias: bool = False, numerics: Numerics, rngs: nnx.Rngs
-) -> nnx.Linear:
-    """An `nnx.Linear` with kernel (in_features, out_features).
+class Linear(nnx.Module):
+    """x @ kernel + bias, rounded once; kernel (in_features, out_features) of width `std`, bias (out_features,) or none.
 
-    HF: keeps the transpose, (out_features, in_features), under the name `weight`. With a bias it rounds the sum once;
-    `nnx.Linear` rounds the product, then the sum. No released Llama 4 text model has biases.
+    HF: keeps the transpose of the kernel under the name `weight`. Its kernels add the bias before they round, which
+    `nnx.Linear` does not.
     """
-    return nnx.Linear(
-        in_features,
-        out_features,
-        use_bias=bias,
-        dtype=numerics.compute,
-        param_dtype=numerics.param,
-        precision=numerics.precision,
-        kernel_init=normal_init(std),
-        dot_general=dot_general,
-        rngs=rngs,
-    )
+
+    def __init__(
+        self, in_features: int, out_features: int, *, std: float, bias: bool = False, numerics: Numerics, rngs: nnx.Rngs
+    ):
+        self.numerics = numerics
+        self.kernel = nnx.Param(normal_init(std)(rngs.params(), (in_features, out_features), numerics.param))
+        self.bias = nnx.Param(jnp.zeros((out_features,), numerics.param)) if bias else None
+
+    def __call__(self, inputs: Float[Array, "*B I"]) -> Float[Array, "*B J"]:
+        compute = self.numerics.compute
+        over_last = (((inputs.ndim - 1,), (0,)), ((), ()))
+        kernel = self.kernel[...].astype(compute)
+        product = _wide_product(inputs.astype(compute), kernel, over_last, self.numerics.precision)
+        if self.bias is not None:
+            product = product + self.bias[...].astype(compute).astype(product.dtype)
+        return product.astype(compute)

@@ -1,4 +1,4 @@
-"""RMSNorm with a weight, and the weightless per-head norm of queries and keys."""
+"""RMSNorm with a weight, the weightless per-head norm of queries and keys, and the LayerNorm of the vision tower."""
 
 from typing import Any
 
@@ -59,3 +59,35 @@ class Llama4TextL2Norm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*B H"]) -> Float[Array, "*B H"]:
         return _divide_by_rms(x.astype(self.numerics.norm), self.eps).astype(self.numerics.compute)
+
+
+class Llama4VisionLayerNorm(nnx.Module):
+    """Subtract the mean of the last axis, divide by its standard deviation, then weight (D,) and bias (D,)."""
+
+    # HF: torch's default. Its model never reads `norm_eps` of the configuration.
+    eps = 1e-5
+
+    def __init__(
+        self,
+        dim: int,
+        dtype: Any = None,
+        param_dtype: Any = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+        numerics: Numerics | None = None,
+    ):
+        numerics = resolve(dtype, param_dtype, None, numerics)
+        del rngs  # weight and bias start at one and zero
+        self.numerics = numerics
+        self.weight = nnx.Param(jnp.ones((dim,), dtype=numerics.param))
+        self.bias = nnx.Param(jnp.zeros((dim,), dtype=numerics.param))
+
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        norm, compute = self.numerics.norm, self.numerics.compute
+        wide = x.astype(norm)
+        # Not the mean of squares less the squared mean, which cancels where the mean is large.
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + self.eps)
+        # HF: unlike its RMSNorm, torch's LayerNorm rounds once, after weight and bias.
+        weight, bias = (p[...].astype(compute).astype(norm) for p in (self.weight, self.bias))
+        return (normed * weight + bias).astype(compute)

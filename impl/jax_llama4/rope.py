@@ -1,4 +1,4 @@
-"""Rotary position embedding: inverse frequencies, the table of cos and sin, and the rotation of pairs."""
+"""Rotary position embedding: inverse frequencies, tables of cos and sin for text and patches, the rotation of pairs."""
 
 import math
 
@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from jax_llama4.config import Llama4TextConfig, RopeParameters
+from jax_llama4.config_vision import Llama4VisionConfig
 from jax_llama4.precision import Numerics
 
 
@@ -52,7 +53,12 @@ def rotation_table(
 ) -> Float[Array, "B T R 2"]:
     """cos and sin of each position times each inverse frequency."""
     angles = position_ids.astype(numerics.rope)[..., None] * jnp.asarray(inv_freq)
-    # HF: a complex number; it also multiplies by an attention factor, which is 1 for both supported rope types.
+    # HF: also multiplies by an attention factor, which is 1 for both supported rope types.
+    return _cos_and_sin(angles)
+
+
+def _cos_and_sin(angles: Float[Array, "..."]) -> Float[Array, "... 2"]:
+    # HF: a complex number.
     return jnp.stack([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
@@ -74,6 +80,33 @@ class Llama4TextRotaryEmbedding(nnx.Module):
 
     def __call__(self, position_ids: Int[Array, "B T"]) -> Float[Array, "B T R 2"]:
         return rotation_table(position_ids, self.inv_freq, self.numerics)
+
+
+def patch_angles(config: Llama4VisionConfig, dtype: np.dtype) -> np.ndarray:
+    """Radians of each patch, row by row, and last the class token's; shape (P² + 1, R).
+
+    HF: the first half of the pairs turns with the column (x), the second with the row (y), both counted from 1, and
+    the class token, which is the last one, does not turn.
+    """
+    side = config.patches_per_side
+    inv_freq = inverse_frequencies(config.rope_parameters, config.head_dim // 2, dtype)
+    patches = np.arange(side * side)
+    x, y = (((place + 1).astype(dtype)[:, None] * inv_freq) for place in (patches % side, patches // side))
+    return np.pad(np.concatenate([x, y], axis=1), ((0, 1), (0, 0)))
+
+
+class Llama4VisionRotaryEmbedding(nnx.Module):
+    """One (cos, sin) for each patch, the class token last, and each pair of head dimensions.
+
+    HF: a complex buffer, of which `model.to(bfloat16)` drops the imaginary part. Here, as for text, nothing is kept.
+    """
+
+    def __init__(self, config: Llama4VisionConfig, numerics: Numerics):
+        self.config = config
+        self.numerics = numerics
+
+    def __call__(self) -> Float[Array, "P R 2"]:
+        return _cos_and_sin(jnp.asarray(patch_angles(self.config, self.numerics.rope)))
 
 
 def apply_rotary_emb(

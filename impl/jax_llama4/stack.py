@@ -1,6 +1,7 @@
-"""The stack of decoder layers: one after another or scanned, with or without recomputing them in the backward pass."""
+"""A stack of layers, decoder or vision: one after another or scanned, recomputed in the backward pass or not."""
 
 import dataclasses
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,15 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jax_llama4.config import Llama4TextConfig
-from jax_llama4.decoder import Llama4TextDecoderLayer
-from jax_llama4.dispatch import Dispatch
 from jax_llama4.outputs import DecoderLayerOutput
-from jax_llama4.precision import Numerics
 
 
 class StackOutput(NamedTuple):
-    """What the layers give, first to last; `entering` are the hidden states before each, where they were asked for."""
+    """What the layers give, first to last; `entering` are the hidden states before each, where they were asked for.
+
+    What a vision layer does not have, router logits and cache views, is empty or None.
+    """
 
     hidden_states: Float[Array, "B T D"]
     entering: tuple[Float[Array, "B T D"], ...]
@@ -25,46 +25,41 @@ class StackOutput(NamedTuple):
     views: tuple[Any, ...]
 
 
-def layer_period(config: Llama4TextConfig) -> int:
-    """The least number of layers after which kinds repeat: rope or not, chunked or full, mixture or dense.
+# A layer of the stack, from its number and its random numbers.
+BuildLayer = Callable[[int, nnx.Rngs], Any]
 
-    It divides the number of layers; a stack that never repeats is one period.
-    """
-    kinds = [
-        (config.no_rope_layers[i], config.layer_types[i], i in config.moe_layers)
-        for i in range(config.num_hidden_layers)
-    ]
+
+def period_of(kinds: Sequence[Hashable]) -> int:
+    """The least number of layers after which kinds repeat; it divides their number, which it is where none repeats."""
+    kinds = list(kinds)
     count = len(kinds)
     return next(p for p in range(1, count + 1) if count % p == 0 and kinds == kinds[:p] * (count // p))
 
 
-def stacked_layers(
-    config: Llama4TextConfig, numerics: Numerics, rngs: nnx.Rngs, moe_dispatch: Dispatch
-) -> list[Llama4TextDecoderLayer]:
-    """The layers of one period, each standing for all of its place: a leading axis of every weight is the period.
+def build_layers(build: BuildLayer, kinds: Sequence[Hashable], rngs: nnx.Rngs, *, scan_layers: bool) -> list[Any]:
+    """All layers, or where they are scanned those of one period, each standing for all of its place.
 
-    `layer_numbers` of each are the layers it stands for, in the order of that axis.
+    Every weight of such a layer has a leading axis over the periods; its `layer_numbers` are the layers it stands for,
+    in the order of that axis.
     """
-    period = layer_period(config)
-    numbers = [tuple(range(place, config.num_hidden_layers, period)) for place in range(period)]
+    if not scan_layers:
+        return [build(number, rngs) for number in range(len(kinds))]
+    period = period_of(kinds)
 
-    def stacked(layer_numbers: tuple[int, ...]) -> Llama4TextDecoderLayer:
+    def stacked(numbers: tuple[int, ...]) -> Any:
         graphdef: Any = None
 
         def draw(key: Array) -> Any:
             nonlocal graphdef
-            layer = Llama4TextDecoderLayer(
-                config, layer_numbers[0], numerics=numerics, rngs=nnx.Rngs(params=key), moe_dispatch=moe_dispatch
-            )
-            graphdef, state = nnx.split(layer)
+            graphdef, state = nnx.split(build(numbers[0], nnx.Rngs(params=key)))
             return state
 
-        states = jax.vmap(draw)(jax.random.split(rngs.params(), len(layer_numbers)))
+        states = jax.vmap(draw)(jax.random.split(rngs.params(), len(numbers)))
         layer: Any = nnx.merge(graphdef, states)
-        layer.layer_numbers = layer_numbers
+        layer.layer_numbers = numbers
         return layer
 
-    return [stacked(layer_numbers) for layer_numbers in numbers]
+    return [stacked(tuple(range(place, len(kinds), period))) for place in range(period)]
 
 
 def stack_views(views: tuple[Any, ...], period: int) -> tuple[Any, ...]:
@@ -81,6 +76,13 @@ def remat_policy(name: str) -> Any:
     return policy
 
 
+def checked_policy(name: str | None) -> str | None:
+    """The name itself, where `remat_policy` knows it."""
+    if name is not None:
+        remat_policy(name)
+    return name
+
+
 @dataclasses.dataclass(frozen=True)
 class LayerCall:
     """What all layers of one pass are told: words are static, arrays may be differentiated."""
@@ -90,15 +92,16 @@ class LayerCall:
     remat: str | None
     keep_entering: bool
 
-    def __call__(self, layer: Llama4TextDecoderLayer, hidden_states: Array, view: Any) -> DecoderLayerOutput:
+    def __call__(self, layer: Any, hidden_states: Array, view: Any) -> DecoderLayerOutput:
+        arrays = self.arrays if view is None else self.arrays | {"cache_view": view}
         if self.remat is None:
-            return layer(hidden_states, cache_view=view, **self.words, **self.arrays)
+            return layer(hidden_states, **self.words, **arrays)
         graphdef, state = nnx.split(layer)
 
-        def run(state: Any, hidden_states: Array, view: Any, arrays: dict[str, Any]) -> DecoderLayerOutput:
-            return nnx.merge(graphdef, state)(hidden_states, cache_view=view, **self.words, **arrays)
+        def run(state: Any, hidden_states: Array, arrays: dict[str, Any]) -> DecoderLayerOutput:
+            return nnx.merge(graphdef, state)(hidden_states, **self.words, **arrays)
 
-        return jax.checkpoint(run, policy=remat_policy(self.remat))(state, hidden_states, view, self.arrays)
+        return jax.checkpoint(run, policy=remat_policy(self.remat))(state, hidden_states, arrays)
 
 
 def run_unrolled(
@@ -145,3 +148,11 @@ def _by_layer(stacked: tuple[Any, ...]) -> tuple[Any, ...]:
     present = [leaves for leaves in stacked if leaves is not None]
     periods = len(present[0]) if present else 0
     return tuple(leaves[period] for period in range(periods) for leaves in present)
+
+
+def run_layers(
+    layers: Any, hidden_states: Float[Array, "B T D"], views: tuple[Any, ...], call: LayerCall
+) -> StackOutput:
+    """The layers as they were built: scanned where they are stacked."""
+    run = run_scanned if hasattr(layers[0], "layer_numbers") else run_unrolled
+    return run(layers, hidden_states, views, call)

@@ -21,15 +21,7 @@ from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
 from jax_llama4.sharding import shard
-from jax_llama4.stack import (
-    LayerCall,
-    layer_period,
-    remat_policy,
-    run_scanned,
-    run_unrolled,
-    stack_views,
-    stacked_layers,
-)
+from jax_llama4.stack import LayerCall, build_layers, checked_policy, period_of, run_layers, stack_views
 
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
 
@@ -62,7 +54,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         numerics.require_available()
         self.config = config
         self.numerics = numerics
-        self.remat_policy = _checked_policy(remat_policy)
+        self.remat_policy = checked_policy(remat_policy)
         self.embed_tokens = nnx.Embed(
             config.vocab_size,
             config.hidden_size,
@@ -72,14 +64,11 @@ class Llama4TextModel(Pretrained, nnx.Module):
             rngs=rngs,
         )
         self.scan_layers = scan_layers
-        if scan_layers:
-            layers = stacked_layers(config, numerics, rngs, moe_dispatch)
-        else:
-            layers = [
-                Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
-                for layer_idx in range(config.num_hidden_layers)
-            ]
-        self.layers = nnx.List(layers)
+
+        def build(layer_idx: int, rngs: nnx.Rngs) -> Llama4TextDecoderLayer:
+            return Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
+
+        self.layers = nnx.List(build_layers(build, layer_kinds(config), rngs, scan_layers=scan_layers))
         self.norm = Llama4TextRMSNorm(config.hidden_size, config.rms_norm_eps, numerics=numerics)
         self.rotary_emb = Llama4TextRotaryEmbedding(config, numerics)
         self.masks = Llama4TextMasks(config)
@@ -108,7 +97,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         Raises ValueError for shapes that do not fit. A token id of V or more cannot be refused inside a compiled
         program, nor a slot that the cache has no room for: its row is NaN. A negative id counts from the end.
         """
-        hidden_states = self._embed(input_ids, inputs_embeds)
+        hidden_states = self.embed(input_ids, inputs_embeds)
         batch, length, _ = hidden_states.shape
         _check_same_shape("position_ids", position_ids, (batch, length))
         if mask_info is not None and mask_info.attention_mask is not None:
@@ -153,8 +142,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
             remat=self.remat_policy,
             keep_entering=output_hidden_states,
         )
-        run = run_scanned if self.scan_layers else run_unrolled
-        out = run(self.layers, shard(hidden_states, "batch", "length", "embed"), views, call)
+        out = run_layers(self.layers, shard(hidden_states, "batch", "length", "embed"), views, call)
         if cache is not None:
             cache = cache.replace(views=out.views)
         if isinstance(cache, TransformerCache):
@@ -184,7 +172,10 @@ class Llama4TextModel(Pretrained, nnx.Module):
         sizes = {kind: view.size for kind, view in zip(kinds, views, strict=True)}
         return self.masks.under_cache(metadata, tokens[1], sizes)
 
-    def _embed(self, input_ids: Array | None, inputs_embeds: Array | None) -> Float[Array, "B T D"]:
+    def embed(
+        self, input_ids: Int[Array, "B T"] | None, inputs_embeds: Float[Array, "B T D"] | None = None
+    ) -> Float[Array, "B T D"]:
+        """What enters the layers, from exactly one of the two; raises ValueError for what does not fit."""
         if input_ids is not None and inputs_embeds is not None:
             raise ValueError(f"{_ONE_OF} both, {input_ids.shape} and {inputs_embeds.shape}")
         if input_ids is not None:
@@ -220,7 +211,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         return cache.replace(views=self._laid_out(cache.views))
 
     def _laid_out(self, views: tuple[Any, ...]) -> tuple[Any, ...]:
-        return stack_views(views, layer_period(self.config)) if self.scan_layers else views
+        return stack_views(views, period_of(layer_kinds(self.config))) if self.scan_layers else views
 
     def get_encoder(self) -> NoReturn:
         raise NotImplementedError("Llama4TextModel is decoder-only: it has no encoder")
@@ -233,6 +224,14 @@ class Llama4TextModel(Pretrained, nnx.Module):
 
     def get_embedding(self) -> nnx.Embed:
         return self.embed_tokens
+
+
+def layer_kinds(config: Llama4TextConfig) -> list[tuple[int, str, bool]]:
+    """What tells layers apart: rope or not, chunked or full, mixture or dense."""
+    return [
+        (config.no_rope_layers[i], config.layer_types[i], i in config.moe_layers)
+        for i in range(config.num_hidden_layers)
+    ]
 
 
 def _kind_of(cache: Any) -> CacheKind:
@@ -252,12 +251,6 @@ def _metadata_of(cache: Any, given: Any, tokens: tuple[int, int], attention_mask
     if tokens[0] != 1 or attention_mask is not None:
         raise ValueError(f"a ragged batch is one row of tokens without a mask, got {tokens[0]} rows")
     return given
-
-
-def _checked_policy(name: str | None) -> str | None:
-    if name is not None:
-        remat_policy(name)
-    return name
 
 
 def _check_same_shape(name: str, value: Array | None, tokens: tuple[int, ...]) -> None:

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jax_llama4.linear import dot_general
+from jax_llama4 import Numerics
+from jax_llama4.linear import Linear, dot_general
 from jax_llama4.precision import accumulation
 
 from limits import limit
@@ -46,3 +48,15 @@ def test_on_cpu_no_weight_is_widened_whatever_the_number_of_rows(rows):
 
 def test_sums_are_at_least_32_bits_wide():
     assert [accumulation(name).name for name in DTYPES.values()] == ["float64", "float32", "float32", "float32"]
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_a_bias_is_added_before_the_product_is_rounded(name):
+    # Product and bias nearly cancel, so that a product rounded first leaves nothing of the sum.
+    dtype = jnp.dtype(DTYPES[name])
+    layer = Linear(2, 1, std=1.0, bias=True, numerics=Numerics.like_hf(dtype), rngs=nnx.Rngs(0))
+    small = 2.0 ** -(jnp.finfo(dtype).nmant + 1)
+    layer.kernel.set_value(jnp.asarray([[1.0], [1.0]], dtype))
+    layer.bias.set_value(jnp.asarray([-1.0], dtype))
+    kept = 0.0 if dtype.itemsize > 2 else small  # wider dtypes are summed in themselves, where 1 + small is 1
+    assert float(layer(jnp.asarray([[1.0, small]], dtype))[0, 0]) == kept

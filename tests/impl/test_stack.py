@@ -8,7 +8,8 @@ from flax import nnx
 from impl_cases import CONFIGS, PROMPT, draw_weights
 
 from jax_llama4 import InsertMetadata, Llama4ForCausalLM, Llama4TextConfig, Numerics, PagePool, to_state_dict
-from jax_llama4.stack import layer_period
+from jax_llama4.stack import period_of
+from jax_llama4.text import layer_kinds
 
 from limits import limit
 
@@ -58,7 +59,7 @@ def everything(model, ids, mask):
     ],
 )
 def test_the_period_is_the_least_that_repeats_and_divides(change, period):
-    assert layer_period(Llama4TextConfig.from_dict(CONFIG.to_dict() | _underived() | change)) == period
+    assert period_of(layer_kinds(Llama4TextConfig.from_dict(CONFIG.to_dict() | _underived() | change))) == period
 
 
 def _underived() -> dict:
