@@ -110,7 +110,7 @@ class Llama4VisionRotaryEmbedding(nnx.Module):
 
 
 def apply_rotary_emb(
-    x: Float[Array, "B T N H"], frequencies: Float[Array, "B T R 2"], numerics: Numerics
+    x: Float[Array, "B T N H"], frequencies: Float[Array, "#B T R 2"], numerics: Numerics
 ) -> Float[Array, "B T N H"]:
     """Rotate the pairs (0, 1), (2, 3), … of the last axis; R = H / 2.
 
