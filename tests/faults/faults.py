@@ -70,12 +70,12 @@ FAULTS = (
     Fault(
         "kv heads tiled instead of repeated",
         "attention.py",
-        """        grouped = query.reshape(batch, length, self.num_key_value_heads, -1, self.head_dim)
-        scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=self.numerics.precision)
-        scores = scores.reshape(batch, heads, length, -1)
+        """    grouped = query.reshape(batch, length, key.shape[2], -1, width)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)
+    scores = scores.reshape(batch, heads, length, -1)
 """,
-        """        tiled = jnp.tile(key, (1, 1, heads // self.num_key_value_heads, 1))
-        scores = jnp.einsum("btnh,bsnh->bnts", query, tiled, precision=self.numerics.precision)
+        """    tiled = jnp.tile(key, (1, 1, heads // key.shape[2], 1))
+    scores = jnp.einsum("btnh,bsnh->bnts", query, tiled, precision=numerics.precision)
 """,
         "layers.0.attn:inner.probs",
     ),
@@ -85,6 +85,49 @@ FAULTS = (
         "rope.rope_theta",
         "(2 * rope.rope_theta)",
         "rope:out",
+    ),
+)
+
+# Faults in what becomes of an image.
+IMAGES = (
+    Fault(
+        "patches of a block column by column",
+        "vision.py",
+        "blocks.transpose(0, 1, 3, 2, 4, 5)",
+        "blocks.transpose(0, 1, 3, 4, 2, 5)",
+        "vision.adapter:inner.shuffled",
+        also=("vision.adapter:out",),
+    ),
+    Fault(
+        "class token first",
+        "vision.py",
+        "jnp.concatenate([patches, class_token], axis=1)",
+        "jnp.concatenate([class_token, patches], axis=1)",
+        "vision.tokens:out",
+        also=("vision:out",),
+    ),
+    Fault(
+        "rotary x and y swapped",
+        "rope.py",
+        "np.concatenate([x, y], axis=1)",
+        "np.concatenate([y, x], axis=1)",
+        "vision.rope:out",
+    ),
+    Fault("patch index off by one", "rope.py", "((place + 1).astype(dtype)", "(place.astype(dtype)", "vision.rope:out"),
+    Fault("gelu by tanh", "mlp.py", "approximate=False", "approximate=True", "vision.layers.0.mlp:out"),
+    Fault(
+        "post norm missing",
+        "vision.py",
+        "self.vision_adapter(self.layernorm_post(features)[:, :-1])",
+        "self.vision_adapter(features[:, :-1])",
+        "vision.post_norm:out",
+    ),
+    Fault(
+        "features scattered column by column",
+        "multimodal.py",
+        "jnp.cumsum(image_mask.reshape(-1), dtype=int).reshape(image_mask.shape)",
+        "jnp.cumsum(image_mask.T.reshape(-1), dtype=int).reshape(image_mask.T.shape).T",
+        "merge:out",
     ),
 )
 
@@ -132,8 +175,8 @@ HARMLESS = (
     Fault(
         "scores with the operands exchanged",
         "attention.py",
-        'scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=self.numerics.precision)',
-        'scores = jnp.einsum("bskh,btkgh->bkgts", key, grouped, precision=self.numerics.precision)',
+        'scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)',
+        'scores = jnp.einsum("bskh,btkgh->bkgts", key, grouped, precision=numerics.precision)',
         "",
     ),
 )
