@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,14 +13,17 @@ import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
+sys.path.insert(0, str(Path(__file__).parent))  # for impl_cases, which the child process reads as well
+from impl_cases import under
+
 HERE = Path(__file__).parent
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)  # the programs are tiny: nearly all the time is compiling
-sys.path.insert(0, str(HERE))  # for impl_cases, which the child process reads as well
 
-# Not text, whose own messages for wrong shapes are under test, nor outputs, which JAX also builds from non-arrays.
-_TYPED = ("attention", "decoder", "dispatch", "masks", "mlp", "moe", "norms", "rope", "sampling", "taps")
+# Not text, vision and multimodal, whose own messages for wrong shapes are under test, nor outputs, which JAX also
+# builds from non-arrays.
+_TYPED = "attention decoder dispatch masks mlp moe norms rope sampling taps vision_encoder".split()
 install_import_hook([f"jax_llama4.{name}" for name in _TYPED], "beartype.beartype")
 
 
@@ -39,32 +43,54 @@ class HfRun(NamedTuple):
     config: dict[str, Any]
 
 
+class HfChild(NamedTuple):
+    """What one child process computed: the folder it wrote to, and the arrays of each NAME.npz in it by name."""
+
+    folder: Path
+    arrays: dict[str, dict[str, np.ndarray]]
+
+
 @pytest.fixture(scope="session")
-def hf_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HfRun]:
-    folder = tmp_path_factory.mktemp("hf")
-    script = HERE / "hf_reference.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def run_hf(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], HfChild]:
+    """Runs a script of this folder with a new folder as its argument; torch and JAX never share a process."""
+
+    def run(script: str) -> HfChild:
+        folder = tmp_path_factory.mktemp(Path(script).stem)
+        command = [sys.executable, str(HERE / script), str(folder)]
+        done = subprocess.run(command, env=os.environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found = {}
+        for file in sorted(folder.glob("*.npz")):
+            with np.load(file) as arrays:
+                found[file.stem] = dict(arrays)
+        return HfChild(folder, found)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hf_runs(run_hf: Callable[[str], HfChild]) -> dict[str, HfRun]:
     runs = {}
-    for facts_file in sorted(folder.glob("*.json")):
-        facts = json.loads(facts_file.read_text())
-        with np.load(facts_file.with_suffix(".npz")) as arrays:
-            parts: dict[str, dict[str, np.ndarray]] = {"weights": {}, "outputs": {}}
-            for name in arrays.files:
-                part, _, key = name.partition("/")
-                parts.setdefault(part, {})[key] = arrays[name]
-        runs[facts_file.stem] = HfRun(
-            parts["weights"], parts["outputs"], parts["inv_freq_float32"][""], facts["modules"], facts["config"]
+    folder, found = run_hf("hf_reference.py")
+    for name, arrays in found.items():
+        facts = json.loads((folder / f"{name}.json").read_text())
+        runs[name] = HfRun(
+            under("weights/", arrays),
+            under("outputs/", arrays),
+            arrays["inv_freq_float32"],
+            facts["modules"],
+            facts["config"],
         )
     return runs
 
 
 @pytest.fixture(scope="session")
-def hf_generation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def hf_generation(run_hf: Callable[[str], HfChild]) -> dict[str, np.ndarray]:
     """Processed logits, greedy tokens and the weights behind them, by the names `hf_generation.py` gives."""
-    folder = tmp_path_factory.mktemp("hf_generation")
-    script = HERE / "hf_generation.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    with np.load(folder / "generation.npz") as arrays:
-        return dict(arrays)
+    return run_hf("hf_generation.py").arrays["generation"]
+
+
+@pytest.fixture(scope="session")
+def hf_multimodal(run_hf: Callable[[str], HfChild]) -> dict[str, dict[str, np.ndarray]]:
+    """By case: weights, outputs and the tower's inner values, by the names `hf_multimodal.py` gives; and `odds`."""
+    return run_hf("hf_multimodal.py").arrays

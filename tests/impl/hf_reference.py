@@ -6,6 +6,7 @@ Usage: python hf_reference.py FOLDER
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import impl_cases
 import numpy as np
@@ -89,6 +90,11 @@ def run(model: Llama4ForCausalLM, prompt: impl_cases.Prompt) -> dict[str, np.nda
             output_hidden_states=True,
             output_router_logits=True,
         )
+    return outputs_of(out)
+
+
+def outputs_of(out: Any) -> dict[str, np.ndarray]:
+    """Logits, loss and what was asked for of every layer, in float64."""
     found = {"logits": out.logits, "loss": out.loss}
     found |= {f"hidden_states.{i}": value for i, value in enumerate(out.hidden_states)}
     found |= {f"attentions.{i}": value for i, value in enumerate(out.attentions)}

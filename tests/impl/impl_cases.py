@@ -117,12 +117,18 @@ def draw_weights(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     for name, shape in shapes.items():
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         value = rng.standard_normal(shape)
-        if name.endswith("norm.weight"):
+        *module, kind = name.split(".")
+        if kind == "weight" and "norm" in module[-1]:
             value = 1 + 0.3 * value
-        elif name.endswith("bias"):
+        elif kind == "bias":
             value = 0.3 * value
-        elif "embed_tokens" not in name:
+        elif "embed_tokens" not in module and kind in ("weight", "gate_up_proj", "down_proj"):
             fan_in = shape[-2] if ".experts." in name else shape[-1]
             value = value / math.sqrt(fan_in)
         drawn[name] = value
     return drawn
+
+
+def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those arrays whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

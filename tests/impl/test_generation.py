@@ -11,6 +11,7 @@ import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from impl_cases import under
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, generation
 from jax_llama4.attention import attention_temperature
@@ -21,11 +22,7 @@ T = cases.INPUT_IDS.shape[1]
 
 
 def build(name: str, hf_generation, dtype: str = "float32", **changes) -> Llama4ForCausalLM:
-    weights = {
-        key.removeprefix(f"{name}/weights/"): value
-        for key, value in hf_generation.items()
-        if key.startswith(f"{name}/weights/")
-    }
+    weights = under(f"{name}/weights/", hf_generation)
     config = Llama4TextConfig.from_dict(cases.CONFIGS[name] | changes)
     return Llama4ForCausalLM.from_state_dict(config, weights, numerics=Numerics.like_hf(dtype))
 

@@ -1,11 +1,7 @@
 """Thirty random configurations in float64 against HF: logits of every real token, without a cache and in pieces."""
 
 import functools
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,13 +10,13 @@ import numpy as np
 import pytest
 import random_configs
 from flax import nnx
+from impl_cases import under
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
 
 from limits import limit
 
 FLOAT64 = Numerics.like_hf("float64")
-HERE = Path(__file__).parent
 # By seed: `uncached` and `cached` logits, `router_logits/…` and `weights/…`.
 Hf = dict[int, dict[str, np.ndarray]]
 CASES = {seed: random_configs.draw(seed) for seed in random_configs.SEEDS}
@@ -34,20 +30,8 @@ CLEAR_X = 1000
 
 
 @pytest.fixture(scope="module")
-def hf(tmp_path_factory: pytest.TempPathFactory) -> Hf:
-    folder = tmp_path_factory.mktemp("hf_random")
-    script = HERE / "hf_random_configs.py"
-    done = subprocess.run([sys.executable, str(script), str(folder)], env=os.environ, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for file in folder.glob("*.npz"):
-        with np.load(file) as arrays:
-            found[int(file.stem)] = dict(arrays)
-    return found
-
-
-def under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+def hf(run_hf) -> Hf:
+    return {int(seed): arrays for seed, arrays in run_hf("hf_random_configs.py").arrays.items()}
 
 
 class Candidate:

@@ -1,0 +1,134 @@
+"""Child process: run HF's multimodal Llama 4 in true float64 on `multimodal_cases`; writes NAME.npz for each case.
+
+Usage: python hf_multimodal.py FOLDER
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import impl_cases
+import multimodal_cases as cases
+import numpy as np
+import torch
+from hf_reference import lift_islands, outputs_of
+from transformers import DynamicCache, Llama4Config
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.llama4.modeling_llama4 import Llama4ForConditionalGeneration, Llama4VisionModel, pixel_shuffle
+
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
+
+
+def build(config: dict[str, Any], dtype: torch.dtype) -> Llama4ForConditionalGeneration:
+    model = Llama4ForConditionalGeneration._from_config(
+        Llama4Config(**config), attn_implementation="eager", dtype=dtype
+    )
+    drawn = impl_cases.draw_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
+    model.load_state_dict({name: torch.from_numpy(value).to(dtype) for name, value in drawn.items()}, strict=True)
+    return model.eval()
+
+
+def tensors(prompt: cases.ImagePrompt, piece: slice = slice(None), dtype: torch.dtype = torch.float64) -> dict:
+    """Arguments of a call for these columns; HF wants the mask of all slots so far."""
+    columns = range(prompt.input_ids.shape[1])[piece]
+    piece = slice(columns.start, columns.stop)
+    tiles = prompt.tiles_in(piece)
+    return {
+        "input_ids": torch.from_numpy(prompt.input_ids[:, piece]),
+        "attention_mask": torch.from_numpy(prompt.attention_mask[:, : piece.stop]),
+        "position_ids": torch.from_numpy(prompt.position_ids[:, piece]),
+        "pixel_values": torch.from_numpy(prompt.pixel_values[tiles]).to(dtype) if len(tiles) else None,
+    }
+
+
+def run_cached(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt, split: tuple[int, ...]) -> np.ndarray:
+    """Logits of the prompt fed in pieces, the pixels with the piece that has their tokens."""
+    cache, logits, start = DynamicCache(config=model.config.text_config), [], 0
+    for length in split:
+        arguments = tensors(prompt, slice(start, start + length))
+        logits.append(model(**arguments, past_key_values=cache, use_cache=True).logits.numpy())
+        start += length
+    return np.concatenate(logits, axis=1)
+
+
+def run(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt) -> dict[str, np.ndarray]:
+    arguments = tensors(prompt)
+    out = model(
+        **arguments,
+        labels=torch.from_numpy(prompt.labels),
+        use_cache=False,
+        output_attentions=True,
+        output_hidden_states=True,
+        output_router_logits=True,
+    )
+    found = outputs_of(out) | {"image_hidden_states": out.image_hidden_states.numpy()}
+    del arguments["pixel_values"]
+    found["raw"] = model(**arguments, use_cache=False).logits.numpy()
+    del arguments["input_ids"]
+    features = BaseModelOutputWithPooling(last_hidden_state=out.image_hidden_states)
+    embeds = model.get_input_embeddings()(torch.from_numpy(prompt.input_ids))
+    arguments |= {"inputs_embeds": embeds, "mm_encoder_outputs": {"image": features}}
+    found["from_embeds"] = model(**arguments, use_cache=False).logits.numpy()
+    return found
+
+
+def run_tower(model: Llama4VisionModel, pixel_values: np.ndarray) -> dict[str, np.ndarray]:
+    """Outputs of the tower, and of each of its modules the first argument and the result."""
+    found: dict[str, np.ndarray] = {}
+
+    def keep(path: str) -> Any:
+        def hook(module: torch.nn.Module, given: tuple, named: dict, result: Any) -> None:
+            first = given[0] if given else next(iter(named.values()))
+            found[f"in/{path}"] = first.numpy()
+            if isinstance(result, tuple):
+                found[f"weights/{path}"] = result[1].numpy()
+                result = result[0]
+            if isinstance(result, torch.Tensor):
+                found[f"out/{path}"] = result.numpy()
+
+        return hook
+
+    hooks = [
+        module.register_forward_hook(keep(path), with_kwargs=True)
+        for path, module in model.named_modules()
+        if path not in ("", "model", "rotary_embedding")
+    ]
+    out = model(torch.from_numpy(pixel_values), output_attentions=True, output_hidden_states=True)
+    for hook in hooks:
+        hook.remove()
+    found |= {"last_hidden_state": out.last_hidden_state.numpy(), "table": table(model)}
+    found |= {f"hidden_states.{i}": value.numpy() for i, value in enumerate(out.hidden_states)}
+    found |= {f"attentions.{i}": value.numpy() for i, value in enumerate(out.attentions)}
+    return found
+
+
+def table(model: Llama4VisionModel) -> np.ndarray:
+    return torch.view_as_real(model.rotary_embedding.freqs_ci)[:, 0].numpy()
+
+
+@torch.inference_mode()
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)  # the tensors are tiny
+    grid = {name: torch.from_numpy(cases.GELU_INPUTS).to(dtype) for name, dtype in DTYPES.items()}
+    odds = {f"gelu/{name}": torch.nn.functional.gelu(values).float().numpy() for name, values in grid.items()}
+    odds |= {
+        f"shuffled/{name}": pixel_shuffle(torch.from_numpy(values), ratio).numpy()
+        for name, (values, ratio) in cases.SHUFFLES.items()
+    }
+    np.savez(folder / "odds.npz", **odds)
+    tables = {
+        name: table(build(config, torch.float32).vision_model).astype("float32")
+        for name, config in cases.CONFIGS.items()
+    }
+    lift_islands()
+    for name, config in cases.CONFIGS.items():
+        model, prompt = build(config, torch.float64), cases.PROMPTS[name]
+        found = {f"weights/{key}": value.numpy() for key, value in model.state_dict().items()}
+        found |= run(model, prompt) | {"table_float32": tables[name]}
+        found |= {f"cached/{split}": run_cached(model, prompt, pieces) for split, pieces in cases.SPLITS.items()}
+        found |= {f"tower/{key}": value for key, value in run_tower(model.vision_model, prompt.pixel_values).items()}
+        np.savez(folder / f"{name}.npz", **found)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

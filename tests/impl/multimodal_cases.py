@@ -1,0 +1,146 @@
+"""Tiny multimodal configurations, images and prompts that show every mechanism; NumPy only, read by both frameworks.
+
+Weights are those of `impl_cases.draw_weights`.
+"""
+
+import dataclasses
+from typing import Any
+
+import impl_cases
+import numpy as np
+
+# Widths are distinct and, beside the adapter's fc2, no matrix is square. Heads times their width are never the model
+# width, and `norm_eps`, which nobody reads, is far from the eps that LayerNorm has.
+VISION = {
+    "square": {
+        "hidden_size": 26,
+        "intermediate_size": 4 * 26,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 3,
+        "num_channels": 3,
+        "image_size": 16,
+        "patch_size": 4,
+        "pixel_shuffle_ratio": 0.5,
+        "projector_input_dim": 22,
+        "projector_output_dim": 22,
+        "vision_output_dim": 22,
+        "norm_eps": 0.3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+    # Two rows and columns of pixels fill no patch.
+    "thirds": {
+        "hidden_size": 17,
+        "intermediate_size": 9 * 17,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_channels": 1,
+        "image_size": 26,
+        "patch_size": 4,
+        "pixel_shuffle_ratio": 1 / 3,
+        "projector_input_dim": 19,
+        "projector_output_dim": 19,
+        "vision_output_dim": 19,
+        "norm_eps": 0.3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 100.0},
+    },
+    # No shuffle: the feed-forward is as wide as the model, because the adapter takes that width.
+    "unshuffled": {
+        "hidden_size": 21,
+        "intermediate_size": 21,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 5,
+        "num_channels": 4,
+        "image_size": 10,
+        "patch_size": 3,
+        "pixel_shuffle_ratio": 1.0,
+        "projector_input_dim": 18,
+        "projector_output_dim": 18,
+        "vision_output_dim": 18,
+        "norm_eps": 0.3,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+}
+_TEXT = {"square": "scout", "thirds": "maverick", "unshuffled": "unusual"}
+VOCAB = impl_cases.CONFIGS["scout"]["vocab_size"]
+IMAGE_TOKEN, BOI, EOI = VOCAB - 1, VOCAB - 2, VOCAB - 3
+
+CONFIGS = {
+    name: {
+        "text_config": impl_cases.CONFIGS[text] | {"tie_word_embeddings": False},
+        "vision_config": VISION[name],
+        "image_token_index": IMAGE_TOKEN,
+        "boi_token_index": BOI,
+        "eoi_token_index": EOI,
+    }
+    for name, text in _TEXT.items()
+}
+
+
+def tokens_per_tile(vision: dict[str, Any]) -> int:
+    return round((vision["image_size"] // vision["patch_size"]) * vision["pixel_shuffle_ratio"]) ** 2
+
+
+def draw_pixels(rng: np.random.Generator, vision: dict[str, Any], tiles: int) -> np.ndarray:
+    """Random in every channel, row and column: a flat image hides the order of pixels and of patches."""
+    return rng.standard_normal((tiles, vision["num_channels"], vision["image_size"], vision["image_size"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePrompt(impl_cases.Prompt):
+    """Text with images: each tile stands for `tokens_per_tile` image tokens, tiles in the order of rows and columns."""
+
+    pixel_values: np.ndarray
+    tokens_per_tile: int
+
+    def tiles_in(self, piece: slice) -> np.ndarray:
+        """Which tiles have their tokens in these columns; none may be cut."""
+        _, columns = np.nonzero(self.input_ids == IMAGE_TOKEN)
+        inside = (columns >= piece.start) & (columns < piece.stop)
+        tiles = np.unique(np.flatnonzero(inside) // self.tokens_per_tile)
+        assert inside.sum() == len(tiles) * self.tokens_per_tile, "a tile lies in two pieces"
+        return tiles
+
+
+LENGTH = impl_cases.PROMPT.input_ids.shape[1]
+# Row by row: at which columns tiles begin when each takes the widest of the cases' numbers of tokens, 9.
+_TILES = {
+    "one image of two tiles": (3, 12),
+    "two images": (2, 12),
+    "text only": (),
+    "left padding": (7,),
+    "right padding": (4,),
+}
+_PADDING = {"left padding": slice(0, 5), "right padding": slice(LENGTH - 4, LENGTH)}
+# The images lie in the first call, or in the second, which begins inside a chunk.
+SPLITS = {"prefill and steps": (22, 1, 1, 1, 1, 1), "images in the second call": (2, 20, 1, 1, 1, 1, 1)}
+
+
+def _prompt(vision: dict[str, Any]) -> ImagePrompt:
+    rows, tokens = tuple(_TILES), tokens_per_tile(vision)
+    rng = np.random.default_rng(17)
+    ids = rng.integers(1, EOI, (len(rows), LENGTH))
+    mask = np.ones_like(ids)
+    for row, (name, starts) in enumerate(_TILES.items()):
+        mask[row, _PADDING.get(name, slice(0, 0))] = 0
+        for start in starts:
+            if name == "one image of two tiles":
+                start = starts[0] + (start - starts[0]) // 9 * tokens  # one after the other
+            ids[row, start : start + tokens] = IMAGE_TOKEN
+        if starts:
+            ids[row, starts[0] - 1] = BOI
+    positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
+    labels = np.where(mask == 1, ids, -100)  # image tokens too: the loss does not leave them out by itself
+    tiles = sum(map(len, _TILES.values()))
+    return ImagePrompt(rows, ids, mask, positions, labels, draw_pixels(rng, vision, tiles), tokens)
+
+
+PROMPTS = {name: _prompt(vision) for name, vision in VISION.items()}
+
+# Below -2, 1 + erf loses so many digits in float32 that torch does not always round float16 to the nearest value.
+GELU_INPUTS = np.concatenate([np.linspace(-2, 6, 4001), [-0.0, 0.0, 20.0, -20.0]])
+
+# Values and ratio; whole squares of patches whose blocks are of 2, 3 and 1 patches a side.
+SHUFFLES = {
+    f"{side}x{side} by {name}": (np.random.default_rng(side).standard_normal((2, side * side, 5)), ratio)
+    for side, name, ratio in ((4, "1/2", 0.5), (6, "1/2", 0.5), (6, "1/3", 1 / 3), (3, "1/3", 1 / 3), (3, "1", 1.0))
+}
