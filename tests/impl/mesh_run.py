@@ -1,4 +1,6 @@
-"""Child process with eight devices: one small model under every rule set; writes NAME.npz and NAME.json for each.
+"""Child process with eight devices: one small model under every rule set, and one with vision under all sets at once.
+
+Writes NAME.npz and NAME.json for each.
 
 Usage: python mesh_run.py FOLDER
 """
@@ -14,7 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, combine, make_mesh, use_mesh
+from jax_llama4 import (
+    Llama4Config,
+    Llama4ForCausalLM,
+    Llama4ForConditionalGeneration,
+    Llama4TextConfig,
+    Llama4VisionConfig,
+    Numerics,
+    combine,
+    make_mesh,
+    use_mesh,
+)
 from jax_llama4.checkpoint import parameters
 from jax_llama4.sharding import RULES
 
@@ -30,12 +42,27 @@ CONFIG = Llama4TextConfig.from_dict(
         "vocab_size": 64,
     }
 )
+# Heads of 4 whose sum is not the width; an image token for each of 2 x 2 blocks of patches.
+VISION = Llama4VisionConfig(
+    hidden_size=28,
+    intermediate_size=4 * 28,
+    num_hidden_layers=2,
+    num_attention_heads=6,
+    image_size=16,
+    patch_size=4,
+    projector_input_dim=20,
+    projector_output_dim=20,
+    vision_output_dim=20,
+)
+MULTIMODAL = Llama4Config(text_config=CONFIG, vision_config=VISION, image_token_index=CONFIG.vocab_size - 1)
 RULE_SETS: dict[str, tuple[str, ...]] = {
     **{name: (name,) for name in ("single", "data", "fsdp", "tensor", "expert", "sequence")},
     "data+tensor+sequence": ("data", "tensor", "sequence"),
     "fsdp+tensor+expert": ("fsdp", "tensor", "expert"),
 }
 STACKED = "fsdp+tensor+expert stacked"
+WITH_VISION = "fsdp+tensor+expert with vision"
+WITH_VISION_STACKED = WITH_VISION + ", stacked"
 NUMERICS = Numerics.uniform("float64")
 BATCH, LENGTH = 4, 14  # one chunk of 8 and the most of a second
 
@@ -59,22 +86,43 @@ def with_cache(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[
     return found | without_cache(graph, state, ids, mask)
 
 
+def with_vision(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """Logits where every row has one tile, and the tile's features."""
+    config = MULTIMODAL.vision_config
+    tile = (config.num_channels, config.image_size, config.image_size)
+    pixels = jnp.asarray(np.random.default_rng(4).standard_normal((BATCH, *tile)))
+    ids = jnp.minimum(ids, MULTIMODAL.image_token_index - 1)
+    ids = ids.at[:, 5 : 5 + config.tokens_per_tile].set(MULTIMODAL.image_token_index)
+    out = nnx.merge(graph, state)(ids, pixels, mask)
+    return {"forward": out.logits, "features": out.image_hidden_states}
+
+
+def weights(model_class: Any, config: Any) -> dict[str, np.ndarray]:
+    abstract = nnx.eval_shape(lambda: model_class(config, numerics=NUMERICS, rngs=nnx.Rngs(0)))
+    shapes = {name: parameter.stored_shape for name, parameter in parameters(abstract).items()}
+    return impl_cases.draw_weights(shapes)
+
+
 def main(folder: Path) -> None:
     ids = jnp.asarray(np.random.default_rng(3).integers(1, CONFIG.vocab_size, (BATCH, LENGTH)))
     mask = jnp.ones_like(ids).at[1, :3].set(0)
-    abstract = nnx.eval_shape(lambda: Llama4ForCausalLM(CONFIG, numerics=NUMERICS, rngs=nnx.Rngs(0)))
-    shapes = {name: parameter.stored_shape for name, parameter in parameters(abstract).items()}
-    state = impl_cases.draw_weights(shapes)
-    for name, sets in {"one device": ("single",), **RULE_SETS, STACKED: RULE_SETS[STACKED.split()[0]]}.items():
-        alone = name == "one device"
+    all_sets = RULE_SETS[STACKED.split()[0]]
+    text, multimodal = (Llama4ForCausalLM, CONFIG), (Llama4ForConditionalGeneration, MULTIMODAL)
+    models = {kind: (*kind, weights(*kind)) for kind in (text, multimodal)}
+    runs = {name: (text, sets) for name, sets in {"one device": ("single",), **RULE_SETS, STACKED: all_sets}.items()}
+    runs |= {"one device with vision": (multimodal, ("single",))}
+    runs |= {name: (multimodal, all_sets) for name in (WITH_VISION, WITH_VISION_STACKED)}
+    for name, (kind, sets) in runs.items():
+        model_class, config, state = models[kind]
+        alone = name.startswith("one device")
         mesh, rules = (None, None) if alone else (make_mesh((2, 2, 2), mesh_axes(sets)), combine(*sets))
-        model = Llama4ForCausalLM.from_state_dict(
-            CONFIG, state, numerics=NUMERICS, mesh=mesh, rules=rules, scan_layers=name == STACKED
+        model = model_class.from_state_dict(
+            config, state, numerics=NUMERICS, mesh=mesh, rules=rules, scan_layers=name.endswith("stacked")
         )
         graph, params = nnx.split(model)
+        # The combined sets hold every set once, so the cache is tried under each of them, and compiled less often.
+        run = with_vision if kind is multimodal else without_cache if name in RULES else with_cache
         with use_mesh(mesh, rules):
-            # The combined sets hold every set once, so the cache is tried under each of them, and compiled less often.
-            run = without_cache if name in RULES else with_cache
             found = jax.jit(run, static_argnums=0)(graph, params, ids, mask)
         np.savez(folder / f"{name}.npz", **{key: np.asarray(value) for key, value in found.items()})
         on = {

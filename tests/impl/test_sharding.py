@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from impl_cases import CONFIGS, draw_weights
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from mesh_run import CONFIG, RULE_SETS, STACKED
+from mesh_run import CONFIG, MULTIMODAL, RULE_SETS, STACKED, WITH_VISION, WITH_VISION_STACKED
 
 from jax_llama4 import (
+    Llama4Config,
     Llama4ForCausalLM,
     Llama4TextConfig,
     Numerics,
@@ -162,30 +163,75 @@ def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", [*RULE_SETS, STACKED])
+VISION_RUNS = [WITH_VISION, WITH_VISION_STACKED]
+
+
+@pytest.mark.parametrize("name", [*RULE_SETS, STACKED, *VISION_RUNS])
 def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
-    with np.load(mesh_runs / "one device.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
-        assert set(found) == ({"forward"} if name in RULES else {"forward", "prefill", "decode"})
+    vision = name in VISION_RUNS
+    alone = "one device with vision" if vision else "one device"
+    layers = CONFIG.num_hidden_layers + vision * MULTIMODAL.vision_config.num_hidden_layers
+    with np.load(mesh_runs / f"{alone}.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
+        assert set(found) == set(expected) - (set() if vision or name not in RULES else {"prefill", "decode"})
         for key in found:
             scale = np.sqrt(np.mean(np.square(expected[key])))
-            layers = CONFIG.num_hidden_layers
             np.testing.assert_allclose(
                 found[key], expected[key], rtol=0, atol=limit("model", "f64", layers) * scale, err_msg=key
             )
 
 
+def require_split(file: Path, rules: Rules, axes_of: dict[str, tuple[str, ...]]) -> None:
+    placed = json.loads(file.read_text())
+    assert all(facts["devices"] == 8 and len(facts["blocks"]) == 1 for facts in placed.values())
+    for path, axes in axes_of.items():
+        halvings = sum(bool(rules.mesh_axes(axis)) for axis in axes)
+        assert np.prod(placed[path]["shape"]) == np.prod(placed[path]["blocks"][0]) * 2**halvings, path
+
+
 @pytest.mark.parametrize("name", RULE_SETS)
 def test_parameters_are_really_split(name, mesh_runs):
-    rules = combine(*RULE_SETS[name])
-    placed = json.loads((mesh_runs / f"{name}.json").read_text())
-    assert all(facts["devices"] == 8 and len(facts["blocks"]) == 1 for facts in placed.values())
-    for path, axes in {
+    axes = {
         "model.embed_tokens.embedding": ("vocab", "embed"),
         "model.layers.0.self_attn.q_proj.kernel": ("embed", "heads"),
         "model.layers.0.self_attn.k_proj.kernel": ("embed", "kv_heads"),
         "model.layers.0.feed_forward.down_proj.kernel": ("mlp", "embed"),
         "model.layers.1.feed_forward.router.kernel": ("embed",),
         "model.layers.1.feed_forward.experts.gate_up_proj": ("expert", "embed", "expert_mlp"),
-    }.items():
-        halvings = sum(bool(rules.mesh_axes(axis)) for axis in axes)
-        assert np.prod(placed[path]["shape"]) == np.prod(placed[path]["blocks"][0]) * 2**halvings, path
+    }
+    require_split(mesh_runs / f"{name}.json", combine(*RULE_SETS[name]), axes)
+
+
+@pytest.mark.parametrize("name", VISION_RUNS)
+def test_parameters_of_the_vision_tower_are_really_split(name, mesh_runs):
+    layer, adapter = "vision_model.model.layers.0.", "vision_model.vision_adapter.mlp."
+    axes = {
+        "vision_model.patch_embedding.linear.kernel": ("embed",),
+        "vision_model.class_embedding": ("embed",),
+        "vision_model.positional_embedding_vlm": ("embed",),
+        "vision_model.layernorm_pre.bias": ("embed",),
+        f"{layer}self_attn.q_proj.kernel": ("embed", "heads"),
+        f"{layer}self_attn.v_proj.bias": ("heads",),
+        f"{layer}self_attn.o_proj.kernel": ("heads", "embed"),
+        f"{layer}mlp.fc1.kernel": ("embed", "mlp"),
+        f"{layer}mlp.fc1.bias": ("mlp",),
+        f"{layer}mlp.fc2.kernel": ("mlp", "embed"),
+        f"{adapter}fc1.kernel": ("embed", "mlp"),
+        f"{adapter}fc2.kernel": ("mlp", "embed"),
+        "multi_modal_projector.linear_1.kernel": ("embed",),
+        "language_model.model.layers.0.self_attn.k_proj.kernel": ("embed", "kv_heads"),
+    }
+    require_split(mesh_runs / f"{name}.json", FULL, axes)
+
+
+@pytest.mark.parametrize(("text", "vision", "part", "odd"), [(4, 3, "vision_model.", 3), (6, 4, "language_model.", 6)])
+def test_heads_are_those_of_their_own_half(text, vision, part, odd):
+    # Widths are multiples of 16 all the same.
+    data = MULTIMODAL.to_dict()
+    data["text_config"] |= {"num_attention_heads": text, "num_key_value_heads": text, "head_dim": 16}
+    data["vision_config"] |= {"hidden_size": 16 * vision, "intermediate_size": 64 * vision}
+    data["vision_config"] |= {"num_attention_heads": vision}
+    with pytest.raises(ShardingError) as caught:
+        param_shardings(Llama4Config.from_dict(data), abstract_mesh(tensor=4), "tensor")
+    heads = [line for line in caught.value.problems if "heads, which" in line]
+    assert len(heads) == len(caught.value.problems) > 0
+    assert all(line.startswith(part) and f" has {odd} " in line for line in heads)

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 from peak_memory import CASES
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics
+from jax_llama4 import (
+    Llama4Config,
+    Llama4ForCausalLM,
+    Llama4ForConditionalGeneration,
+    Llama4TextConfig,
+    Llama4VisionConfig,
+    Numerics,
+)
 from jax_llama4.checkpoint import abstract_model, parameters
 
 BFLOAT16 = Numerics.like_hf("bfloat16")
@@ -27,6 +34,27 @@ def test_published_parameter_counts(name, scan_layers):
     found = parameters(abstract_model(Llama4ForCausalLM, config, BFLOAT16, scan_layers=scan_layers))
     assert sum(math.prod(parameter.shape) for parameter in found.values()) == count
     assert len(found) == tensors
+
+
+# Of both models; one of 34 layers has q, k, v, o, fc1, fc2 and two norms, each with a bias.
+TOWER = Llama4VisionConfig(hidden_size=1408, image_size=336, vision_output_dim=4096)
+OF_PARTS = {
+    "vision_model.": (850_960_896, 34 * 16 + 9),
+    "vision_model.model.layers.33.": (23_807_872, 16),
+    "vision_model.vision_adapter.": (39_845_888, 2),
+    "vision_model.patch_embedding.": (827_904, 1),
+    "multi_modal_projector.": (20_971_520, 1),
+}
+
+
+@pytest.mark.parametrize(("name", "count"), [("scout", 108_641_793_536), ("maverick", 401_583_781_376)])
+def test_published_parameter_counts_with_vision(name, count):
+    options, text, tensors = PUBLISHED[name]
+    config = Llama4Config(text_config=Llama4TextConfig(**options), vision_config=TOWER)
+    found = parameters(abstract_model(Llama4ForConditionalGeneration, config, BFLOAT16, scan_layers=True))
+    for part, expected in {**OF_PARTS, "language_model.": (text, tensors), "": (count, tensors + 34 * 16 + 10)}.items():
+        sizes = [math.prod(parameter.shape) for key, parameter in found.items() if key.startswith(part)]
+        assert (sum(sizes), len(sizes)) == expected, part
 
 
 @pytest.fixture(scope="module")
