@@ -4,8 +4,9 @@ Two questions, in this order. Is the computation another one, or is it rounding?
 case, mode, value, mesh and platform) answers: there is no rounding to speak of in float64. And does the row fail by
 itself, or because of a value that it is computed from? That is read off containment and production order, as below.
 
-Only rows that hold a difference are diagnosed. `missing` and `error` say nothing about a number: they neither get a
-diagnosis nor prove one.
+Only rows that hold a difference are diagnosed, and with them a value that is missing from the chain although its module
+gives it when it is replayed alone: the model does not run the module. Other `missing` rows and `error` say nothing of a
+number: they neither get a diagnosis nor prove one.
 """
 
 from collections import defaultdict
@@ -18,6 +19,7 @@ from paritygate.core.drift import Diagnosis, Row, Verdict
 # By the key of a diverged row (or of a twin): the row to blame (or the twin).
 Blame = dict[tuple[str | int, ...], Row]
 
+_NOT_COMPARED = (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED)
 DIVERGED = frozenset({Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH})
 
 
@@ -43,7 +45,25 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
         blame |= isolated | _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], isolated)
         # Gradients have no order of their own here: each weight's stands for itself.
         blame |= {row.drift.key: row for row in failing if row.drift.mode == Mode.GRADIENT}
-    return [_finish(row, blame, twins, oracles) if diverged(row) else row for row in rows]
+    alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in _NOT_COMPARED}
+    return [
+        _finish(row, blame, twins, oracles) if diverged(row) else _left_out(row) if _not_run(row, alone) else row
+        for row in rows
+    ]
+
+
+def _value(row: Row) -> tuple[str | int, ...]:
+    drift = row.drift
+    return (drift.case, drift.cell, drift.site, drift.port, drift.call)
+
+
+def _not_run(row: Row, alone: Collection[tuple[str | int, ...]]) -> bool:
+    return row.verdict is Verdict.MISSING and row.drift.mode == Mode.CHAINED and _value(row) in alone
+
+
+def _left_out(row: Row) -> Row:
+    note = "its module is there, but the model does not run it"
+    return replace(row, diagnosis=Diagnosis.SEMANTIC, reason=f"{row.reason}; {note}".removeprefix("; "))
 
 
 def _blame_isolated(failing: list[Row]) -> Blame:
@@ -117,7 +137,7 @@ def _own(row: Row, twins: Blame, oracles: Collection[str]) -> tuple[Diagnosis, s
     if Cell.parse(row.drift.cell).dtype in oracles:
         return Diagnosis.SEMANTIC, ""
     twin = twins.get(_twin_key(row))
-    if twin is None or twin.verdict in (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED):
+    if twin is None or twin.verdict in _NOT_COMPARED:
         return Diagnosis.NONE, "run the f64 cell to tell a fault from rounding"
     # A difference that a baseline accepts is a difference nevertheless.
     return (Diagnosis.SEMANTIC if diverged(twin) or twin.accepted else Diagnosis.PRECISION), ""

@@ -38,7 +38,8 @@ def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
     """One finding per case and cell that has a row which is not a pass, in the order of the rows.
 
     The row earliest in production order, first among those to blame for themselves, else among propagated ones (the
-    origin then lies in another cell), else among those that were never compared. Of one value in both modes the
+    origin then lies in another cell), else among those that were never compared. A module that
+    the model does not run is to blame like a difference. Of one value in both modes the
     isolated row counts.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -55,7 +56,7 @@ def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
 
 
 def _rank(row: Row) -> tuple[int, int, bool]:
-    if not diverged(row):
+    if not diverged(row) and not row.diagnosis:
         group = 2
     else:
         group = 1 if row.diagnosis is Diagnosis.PROPAGATED else 0
@@ -63,6 +64,8 @@ def _rank(row: Row) -> tuple[int, int, bool]:
 
 
 def _hint(first: Row, isolated: Row | None, chained: Row | None) -> str:
+    if first.verdict is Verdict.MISSING and first.diagnosis:
+        return f"the model does not run {first.drift.site}, which is there"
     if not diverged(first):
         return "nothing that was compared differs, but this value was not compared"
     if first.diagnosis is Diagnosis.PROPAGATED:

@@ -177,7 +177,7 @@ class ReportData:
 
 
 def _first(row: Row) -> tuple[int, int, bool, str, int]:
-    group = (0 if root(row) else 1) if row.verdict in COMPARED else 2
+    group = (0 if root(row) else 1) if row.verdict in COMPARED or row.diagnosis else 2
     return group, row.drift.order, row.drift.mode == "chained", row.drift.port, row.drift.call
 
 

@@ -86,3 +86,22 @@ def test_a_difference_goes_before_a_value_that_was_not_compared():
 def test_one_finding_per_case_and_cell_in_the_order_of_the_rows():
     rows = [row("a:out", case=case, cell=cell) for case in ("y.p", "x.p") for cell in (F64, BF16)]
     assert [(d.case, d.cell) for d in located(rows)] == [("y.p", F64), ("y.p", BF16), ("x.p", F64), ("x.p", BF16)]
+
+
+def test_a_module_that_the_model_does_not_run_is_the_first_to_look_at():
+    rows = [
+        row("a:out", Verdict.PASS, order=0),
+        row("a:out", Verdict.MISSING, mode="chained", order=0, reason="nothing there"),
+        row("b:out", Verdict.PASS, order=1),
+        row("b:out", mode="chained", order=1),
+    ]
+    found = only(rows)
+    assert (found.row.drift.address, found.row.verdict, found.row.diagnosis) == ("a:out", "missing", "semantic")
+    assert found.row.reason == "nothing there; its module is there, but the model does not run it"
+    assert found.hint == "the model does not run a, which is there"
+
+
+def test_a_value_that_is_missing_alone_too_says_nothing_of_the_model():
+    rows = [row("a:out", Verdict.MISSING, mode=mode, order=0) for mode in ("isolated", "chained")]
+    found = only([*rows, row("b:out", mode="chained", order=1)])
+    assert (found.row.drift.address, found.row.diagnosis) == ("b:out", "semantic")
