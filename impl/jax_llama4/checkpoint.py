@@ -89,7 +89,7 @@ def _matrix(module: str, *axes: str | None) -> Rule:
 
 # The experts already are (in, out). Heads lie one after another along the axes `heads` and `kv_heads`, head_dim wide
 # each. In `gate_up_proj` the last axis is the gate's columns and then up's. Every device needs the logits of all
-# experts, so the router's are replicated, and the multimodal projector's outputs are added to no parallel sum.
+# experts, so the router's are replicated; what the multimodal projector gives is merged into the text as it is.
 RULES = (
     Rule(_EMBED + "weight", _EMBED + "embedding", "as_is", ("vocab", "embed")),
     _same(_LAYER + _NORM, "embed"),

@@ -107,8 +107,8 @@ class Llama4VisionConfig(HalfConfig):
         if self.image_size < self.patch_size:
             problems.append(f"image_size: {self.image_size} is less than patch_size, {self.patch_size}")
         ratio = self.pixel_shuffle_ratio
-        # HF: multiplies by the ratio, which must undo the division exactly; 1/49 does not.
-        if not 0 < ratio <= 1 or not (1 / ratio).is_integer() or 1 / ratio * ratio != 1:
+        # HF: multiplies and divides by the ratio and rounds down, which 1/49 as a float does not survive.
+        if not 0 < ratio <= 1 or not (1 / ratio).is_integer():
             problems.append(f"pixel_shuffle_ratio: expected 1 over a positive int, got {ratio!r}")
             return problems
         joined = self._shuffled_side

@@ -150,8 +150,8 @@ class _Names:
 
     def concerns_the_class(self, name: str) -> bool:
         """False in the other parts of a multimodal file, and for the head of another class."""
-        whole = self.file_root == "" != self.class_root
-        other_parts = tuple(part for part in PARTS if whole and not self.class_root.startswith(part))
+        root = self.class_root
+        other_parts = tuple(part for part in PARTS if not part.startswith(root) and not root.startswith(part))
         return name not in HEADS and not name.startswith(other_parts)
 
 

@@ -24,12 +24,8 @@ CONFIG = Llama4Config.from_dict(CONFIGS["square"])
 TEXT, VISION, PROJECTOR = "language_model.", "vision_model.", "multi_modal_projector."
 
 
-def shapes_of(config: Llama4Config) -> dict[str, tuple[int, ...]]:
-    found = parameters(abstract_model(Llama4ForConditionalGeneration, config, FLOAT64))
-    return {name: parameter.stored_shape for name, parameter in found.items()}
-
-
-STATE = draw_weights(shapes_of(CONFIG))
+SHAPED = parameters(abstract_model(Llama4ForConditionalGeneration, CONFIG, FLOAT64))
+STATE = draw_weights({name: parameter.stored_shape for name, parameter in SHAPED.items()})
 
 
 def part(prefix: str, state: dict[str, np.ndarray] = STATE) -> dict[str, np.ndarray]:
@@ -84,6 +80,17 @@ def test_matrices_are_stored_transposed_the_square_ones_too():
     np.testing.assert_array_equal(layer.mlp.fc2.bias[...], STATE[VISION + "model.layers.1.mlp.fc2.bias"])
 
 
+def test_biases_and_parallel_pairs_are_split_alike():
+    found = {name: parameter.axes for name, parameter in SHAPED.items()}
+    biases = [name for name in found if name.endswith("_proj.bias") or (".mlp." in name and name.endswith(".bias"))]
+    assert len(biases) == 3 * 6  # of each layer: q, k, v, o, fc1 and fc2
+    for name in biases:
+        assert found[name] == found[name.replace(".bias", ".weight")][-1:], name
+    for name, axes in found.items():
+        if name.endswith("mlp.fc1.weight"):
+            assert found[name.replace("fc1", "fc2")] == axes[::-1], name
+
+
 def test_both_stacks_are_filled_row_by_row_and_written_back_as_layers():
     model = Llama4ForConditionalGeneration.from_state_dict(CONFIG, STATE, numerics=FLOAT64, scan_layers=True)
     assert [layer.layer_numbers for layer in model.vision_model.model.layers] == [(0, 1, 2)]
@@ -118,8 +125,7 @@ def problems(name: str, state: dict[str, np.ndarray], **options) -> tuple[str, .
 
 @pytest.mark.parametrize("file", [TEXT, TEXT + "model.", VISION])
 def test_a_part_is_not_the_whole_and_all_that_is_missing_is_named(file):
-    shapes = shapes_of(CONFIG)
-    missing = [f"{name}: missing, expected {shapes[name]}" for name in STATE if not name.startswith(file)]
+    missing = [f"{name}: missing, expected {value.shape}" for name, value in STATE.items() if not name.startswith(file)]
     assert len(missing) > 1
     assert problems("whole", part(file)) == tuple(missing)
 
@@ -157,6 +163,11 @@ def test_names_in_errors_are_those_of_the_file():
 def test_what_is_no_part_is_unexpected_whoever_reads_it():
     for name in CLASSES:
         assert problems(name, STATE | {"audio_model.bias": np.zeros(3)}) == ("audio_model.bias: unexpected, (3,)",)
+
+
+@pytest.mark.parametrize("prefix", [TEXT, TEXT + "model.", VISION, PROJECTOR])
+def test_what_is_unknown_in_a_part_is_unexpected_to_the_whole(prefix):
+    assert problems("whole", STATE | {prefix + "rope.freqs": np.zeros(3)}) == (f"{prefix}rope.freqs: unexpected, (3,)",)
 
 
 def test_two_kinds_of_file_in_one_are_refused():
