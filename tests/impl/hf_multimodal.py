@@ -72,6 +72,13 @@ def run(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt) -> dic
     return found
 
 
+def gradients(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt) -> dict[str, np.ndarray]:
+    """Of the loss, by every weight."""
+    with torch.enable_grad():
+        model(**tensors(prompt), labels=torch.from_numpy(prompt.labels), use_cache=False).loss.backward()
+    return {name: weight.grad.numpy() for name, weight in model.named_parameters()}
+
+
 def run_tower(model: Llama4VisionModel, pixel_values: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs of the tower, and of each of its modules the first argument and the result."""
     found: dict[str, np.ndarray] = {}
@@ -106,7 +113,7 @@ def table(model: Llama4VisionModel) -> np.ndarray:
     return torch.view_as_real(model.rotary_embedding.freqs_ci)[:, 0].numpy()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def main(folder: Path) -> None:
     torch.set_num_threads(1)  # the tensors are tiny
     grid = {name: torch.from_numpy(cases.GELU_INPUTS).to(dtype) for name, dtype in DTYPES.items()}
@@ -127,6 +134,9 @@ def main(folder: Path) -> None:
         found |= run(model, prompt) | {"table_float32": tables[name]}
         found |= {f"cached/{split}": run_cached(model, prompt, pieces) for split, pieces in cases.SPLITS.items()}
         found |= {f"tower/{key}": value for key, value in run_tower(model.vision_model, prompt.pixel_values).items()}
+        if name == cases.TRAINED:
+            found |= {f"gradients/{key}": value for key, value in gradients(model, prompt).items()}
+        found["modules"] = np.array([path for path, _ in model.named_modules()])
         np.savez(folder / f"{name}.npz", **found)
 
 

@@ -55,3 +55,17 @@ def submodule(model: nnx.Module, path: str) -> Any:
     for name in path.split("."):
         model = model[int(name)] if name.isdigit() else getattr(model, name)  # pyright: ignore
     return model
+
+
+@nnx.jit
+def _captured(model: Any, inputs: dict[str, Any]) -> Any:
+    _, inner = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(**inputs)
+    return inner
+
+
+def inside(model: nnx.Module, inputs: dict[str, Any], path: str) -> Any:
+    """What the module at this path gave in a call of the model."""
+    inner = _captured(model, inputs)
+    for name in path.split("."):
+        inner = inner[int(name) if name.isdigit() else name]
+    return inner["__call__"][0]

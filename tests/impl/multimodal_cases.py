@@ -111,8 +111,8 @@ _TILES = {
     "right padding": (4,),
 }
 _PADDING = {"left padding": slice(0, 5), "right padding": slice(LENGTH - 4, LENGTH)}
-# The images lie in the first call, or in the second, which begins inside a chunk.
-SPLITS = {"prefill and steps": (22, 1, 1, 1, 1, 1), "images in the second call": (2, 20, 1, 1, 1, 1, 1)}
+# The images lie in the first call, or in the second, which begins inside a chunk; in few lengths, as for text.
+SPLITS = {"prefill and steps": (21, *(1,) * 6), "images in the second call": (2, 21, *(1,) * 4)}
 
 
 def _prompt(vision: dict[str, Any]) -> ImagePrompt:
@@ -129,11 +129,14 @@ def _prompt(vision: dict[str, Any]) -> ImagePrompt:
         if starts:
             ids[row, starts[0] - 1] = BOI
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-    labels = np.where(mask == 1, ids, -100)  # image tokens too: the loss does not leave them out by itself
+    # Image tokens have labels too: the loss does not leave them out by itself. Padding predicts nothing: its scores are
+    # all masked, by a sum in HF, through which gradients pass, and by a choice here, through which they do not.
+    labels = np.where((mask == 1) & (np.roll(mask, 1, axis=1) == 1), ids, -100)
     tiles = sum(map(len, _TILES.values()))
     return ImagePrompt(rows, ids, mask, positions, labels, draw_pixels(rng, vision, tiles), tokens)
 
 
+TRAINED = "square"  # the case whose gradients are compared
 PROMPTS = {name: _prompt(vision) for name, vision in VISION.items()}
 
 # Below -2, 1 + erf loses so many digits in float32 that torch does not always round float16 to the nearest value.

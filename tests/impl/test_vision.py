@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from impl_cases import under
-from multimodal_candidate import FLOAT64, over, rel_l2
+from multimodal_candidate import FLOAT64, inside, over, rel_l2
 
 from jax_llama4 import Llama4VisionConfig, Llama4VisionModel, Numerics
 from jax_llama4.mlp import GELUActivation
@@ -41,22 +41,8 @@ def features(model, pixel_values, feature_layer=-1):
     return model(pixel_values, feature_layer=feature_layer).last_hidden_state
 
 
-@nnx.jit
-def captured(model, pixel_values):
-    out, inner = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(pixel_values)
-    return out, inner
-
-
-def inside(model, pixel_values, path: str):
-    """What the module at this path gave."""
-    _, inner = captured(model, pixel_values)
-    for name in path.split("."):
-        inner = inner[int(name) if name.isdigit() else name]
-    return inner["__call__"][0]
-
-
 def test_the_class_token_and_its_position_come_last(model):
-    found = inside(model, PIXELS, "tap_tokens")
+    found = inside(model, {"pixel_values": PIXELS}, "tap_tokens")
     patches = model.patch_embedding(PIXELS)
     positions = model.positional_embedding_vlm[...]
     np.testing.assert_array_equal(found[:, :-1], patches + positions[:-1])
@@ -64,9 +50,9 @@ def test_the_class_token_and_its_position_come_last(model):
 
 
 def test_the_class_token_leaves_after_the_norm(model):
-    normed = inside(model, PIXELS, "layernorm_post")
+    normed = inside(model, {"pixel_values": PIXELS}, "layernorm_post")
     assert normed.shape == (len(PIXELS), SQUARE.num_patches + 1, SQUARE.hidden_size)
-    shuffled = inside(model, PIXELS, "vision_adapter.tap_shuffle")
+    shuffled = inside(model, {"pixel_values": PIXELS}, "vision_adapter.tap_shuffle")
     np.testing.assert_array_equal(shuffled, pixel_shuffle(normed[:, :-1], SQUARE.pixel_shuffle_ratio))
 
 
@@ -102,8 +88,8 @@ def test_gelu_of_16_bits_rounds_once_as_torchs(name, hf_multimodal):
 
 def test_the_adapter_activates_after_its_last_matrix(model):
     mlp = model.vision_adapter.mlp
-    given = inside(model, PIXELS, "vision_adapter.tap_shuffle")
-    last = inside(model, PIXELS, "vision_adapter.mlp.fc2")
+    given = inside(model, {"pixel_values": PIXELS}, "vision_adapter.tap_shuffle")
+    last = inside(model, {"pixel_values": PIXELS}, "vision_adapter.mlp.fc2")
     gelu = GELUActivation(FLOAT64)
     np.testing.assert_allclose(mlp(given), gelu(mlp.fc2(gelu(mlp.fc1(given)))), rtol=0, atol=limit("block", "f64"))
     assert rel_l2(features(model, PIXELS), gelu(last)) <= limit("block", "f64")
@@ -211,7 +197,9 @@ def test_jit_changes_rounding_only(model):
     assert rel_l2(model(PIXELS).last_hidden_state, features(model, PIXELS)) <= limit("model", "f64", LAYERS)
 
 
-@pytest.mark.parametrize("option", [{"scan_layers": True}, {"remat_policy": "nothing_saveable"}])
+@pytest.mark.parametrize(
+    "option", [{"scan_layers": True}, {"remat_policy": "nothing_saveable"}], ids=["scanned", "recomputed"]
+)
 def test_scanned_and_recomputed_layers_give_the_same_values_and_gradients(option, model, hf_multimodal):
     weights = under("weights/vision_model.", hf_multimodal["square"])
     other = Llama4VisionModel.from_state_dict(SQUARE, weights, numerics=FLOAT64, **option)
