@@ -219,10 +219,10 @@ def test_a_fault_is_code_1_and_found_where_it_is(
 def test_unknown_names_are_code_2_and_cost_nothing(good: dict[str, Any], place: Workplace) -> None:
     before = place.run_folders()
     for arguments, text in (
-        (("run", "toi"), "unknown suite or case: toi\n"),
+        (("run", "toi"), "unknown suite, preset or case: toi\n"),
         (("run", "toy", "--cells", "bf61"), "unknown dtype policy: bf61\n"),
         (("run", "toy", "--mode", "both-of-them"), "unknown mode: both-of-them\n"),
-        (("capture", "toy-2.plane"), "unknown suite or case: toy-2.plane\n"),
+        (("capture", "toy-2.plane"), "unknown suite, preset or case: toy-2.plane\n"),
         (("show", good["run"], "haed:out"), "no row matches: haed:out\n"),
         (("gate", good["run"] + "x"), f"unknown run: {good['run']}x\n"),
     ):

@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 from importlib import resources
 from itertools import product
 
+from paritygate.catalog.photos import photo_of
 from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.family import Case, Family, Prompt
@@ -39,16 +40,17 @@ def suites() -> dict[str, tuple[Case, ...]]:
 
 
 def select_cases(text: str, suite: str | None = None) -> list[Case]:
-    """The cases that `text` names: a suite, a case id, or a glob over case ids, within `suite` where given."""
+    """The cases that `text` names, within `suite` where given: a suite, a preset, a case, or a glob over case ids."""
     known = suites()
     if suite is None and text in known:
         return list(known[text])
     if suite is not None and suite not in known:
         raise unknown_name("suite", suite, list(known))
     within = known[suite] if suite else tuple(dict.fromkeys(case for cases in known.values() for case in cases))
-    found = [case for case in within if fnmatchcase(case.id, text)]
+    found = [case for case in within if case.preset == text or fnmatchcase(case.id, text)]
     if not found:
-        raise unknown_name("suite or case", text, [*known, *(case.id for case in within)])
+        names = dict.fromkeys([*known, *(case.preset for case in within), *(case.id for case in within)])
+        raise unknown_name("suite, preset or case", text, list(names))
     return found
 
 
@@ -69,8 +71,11 @@ def text_of(prompt: Prompt) -> bytes:
 
 
 def spec_hash(case: Case, family: Family) -> str:
-    """What a golden of the case must carry to be of today's spec."""
-    return case.spec_hash(family, hashlib.sha256(text_of(family.prompt(case.prompt))).hexdigest())
+    """What a golden of the case must carry to be of today's spec, its text and its photos included."""
+    prompt = family.prompt(case.prompt)
+    cut_from = [hashlib.sha256(text_of(prompt)).hexdigest()]
+    cut_from += [photo_of(picture.photo).sha256 for picture in prompt.pictures]
+    return case.spec_hash(family, " ".join(cut_from))
 
 
 def select_cells(expression: str) -> list[Cell]:

@@ -7,7 +7,9 @@ import typer
 # The same expression as paritygate.catalog.select.DEFAULT_CELLS, which is not imported here: `--help` starts light.
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
 
-Suite = Annotated[str, typer.Argument(metavar="SUITE", help="A suite, a case, or a glob over cases; tiny if left out.")]
+Suite = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A suite, a preset, a case, or a glob over cases; tiny if left out.")
+]
 Within = Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite to look for the cases in.")]
 Cells = Annotated[
     str, typer.Option("--cells", metavar="EXPR", help="dtypes x meshes x platforms, commas between names.")

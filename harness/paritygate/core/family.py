@@ -10,7 +10,9 @@ from typing import Any, Literal
 from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
-from paritygate.core.site import Site
+from paritygate.core.site import Site, placeholder
+
+PIXELS = "pixels"  # the case input of pictures: (I, C, h, w), without a token axis
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Mechanism:
     """One thing a preset exercises, and how to switch it off in the reference to prove that a golden can see it.
 
     `config` overrides config keys; `weights` maps a name pattern to the constant that replaces those tensors;
-    `inputs` maps a case input to the constant that replaces it. `prompt` is the prompt that shows it.
+    `inputs` maps a case input to the constant that replaces it, `reversed` to the axis along which it is turned round.
+    `prompt` is the prompt that shows it.
     """
 
     name: str
@@ -42,12 +45,16 @@ class Mechanism:
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     inputs: Mapping[str, int] = field(default_factory=dict)
+    reversed: Mapping[str, int] = field(default_factory=dict)
     doc: str = ""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """One size of a family. `layers` lists each layer's traits; `seed` draws the weights."""
+    """One size of a family. `layers` lists each layer's traits; `seed` draws the weights.
+
+    `layers` is the stack of the sites whose name holds `{layer}`; `stacks` are further ones, by placeholder.
+    """
 
     name: str
     config: Mapping[str, Any]
@@ -55,17 +62,41 @@ class Preset:
     seed: int = 0
     directions: int = 0  # unit vectors of the `steered` weight rules: the number of experts
     mechanisms: tuple[Mechanism, ...] = ()
+    stacks: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     doc: str = ""
+
+    def stack(self, name: str) -> tuple[tuple[str, ...], ...]:
+        """The traits of each layer of one stack; none where the preset has no such stack."""
+        return self.layers if name == "layer" else self.stacks.get(name, ())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A crop of a photograph of the catalog, shown after `at` bytes of its row's text.
+
+    It makes `rows` × `columns` tiles of the model, one pixel of which is `zoom` of the photograph wide and high. The
+    seed chooses the crop's place.
+    """
+
+    photo: str
+    at: int
+    rows: int = 1
+    columns: int = 1
+    zoom: int = 4
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """One sequence: `pad_left` and `pad_right` padding tokens, masked `holes` (slots), first position `start`."""
+    """One sequence: `pad_left` and `pad_right` padding tokens, masked `holes` (slots), first position `start`.
+
+    `pictures` are put into its text, in this order.
+    """
 
     pad_left: int = 0
     pad_right: int = 0
     holes: tuple[int, ...] = ()
     start: int = 0
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +105,8 @@ class Prompt:
 
     `pieces` are the lengths in which it is fed, one after another through a cache of kind `cache` (`dense`, or `paged`,
     where the candidate gets the tokens of all rows in one); none: all at once and without a cache. Its sites are then
-    called once a piece and replayed chained only, so their inputs are not kept.
+    called once a piece and replayed chained only, so their inputs are not kept. Pictures lie in the first piece whole,
+    and their pixels are given with it.
     `backward` names the output that is differentiated by every weight.
     """
 
@@ -103,13 +135,30 @@ class Prompt:
         ends = list(accumulate(self.pieces or (self.length,)))
         return list(zip([0, *ends], ends, strict=False))
 
-    def given(self, side: "Side") -> Mapping[str, str]:
-        """What a side's model is given: labels only whole, since a loss spans the pieces."""
-        return {name: key for name, key in side.inputs.items() if not self.pieces or key != "labels"}
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """All pictures, row by row."""
+        return tuple(picture for row in self.rows for picture in row.pictures)
 
-    def span(self, call: int, calls: int) -> tuple[int, int]:
-        """The piece that the `call`-th of a site's `calls` belongs to: each piece makes equally many."""
-        return self.spans[call * len(self.spans) // calls]
+    def given(self, side: "Side", start: int = 0) -> Mapping[str, str]:
+        """What a side's model is given from slot `start` on: parameter to case input.
+
+        Labels only whole, since a loss spans the pieces; pixels only with the first piece of a prompt with pictures.
+        """
+        left_out = {"labels"} if self.pieces else set()
+        left_out |= {PIXELS} if start or not self.pictures else set()
+        return {name: key for name, key in side.inputs.items() if key not in left_out}
+
+    def calls(self, site: Site, piece: int) -> range:
+        """A site's calls in one piece: each piece makes equally many, but that pictures are seen in the first only."""
+        if site.fed == "pictures":
+            return range(0 if piece else site.calls)
+        each = site.calls // len(self.spans)
+        return range(piece * each, (piece + 1) * each)
+
+    def span(self, site: Site, call: int) -> tuple[int, int]:
+        """The first slot and the end of the piece that a site's call belongs to."""
+        return next(span for piece, span in enumerate(self.spans) if call in self.calls(site, piece))
 
 
 @dataclass(frozen=True)
@@ -118,7 +167,9 @@ class Side:
 
     `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
     the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
-    `position_ids`, `labels`, `slots`). `functions` are module-level functions whose calls are tapped (reference only).
+    `position_ids`, `labels`, `slots`, `pixels`). `functions` are functions of a module or methods of a class whose
+    calls are tapped (reference only). `pictures` is called as pictures(picture, photo, random, config) and returns the
+    tiles that the model is given of a photograph, and the tokens that stand for them (reference only).
     `interpreter` is the Python to run the worker with; empty means this one (candidate only).
 
     `cache` makes what prompts in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`;
@@ -135,6 +186,7 @@ class Side:
     cache: str = ""
     cache_name: str = "past_key_values"
     gradients: str = ""
+    pictures: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,36 +218,39 @@ class Family:
 
     def sites_for(self, preset: Preset, prompt: Prompt) -> list[Site]:
         """The sites and ports of a preset that a prompt shows: in pieces, each is called once a piece."""
-        sites = self.sites_of(preset)
+        sites = [site for site in self.sites_of(preset) if site.fed != "pictures" or prompt.pictures]
         if not prompt.pieces:
             return sites
         return [
             replace(
                 site,
                 ports=tuple(port for port in site.ports if port.fed == "any" and not port.is_input),
-                calls=site.calls * len(prompt.pieces),
+                calls=site.calls * (len(prompt.pieces) if site.fed == "any" else 1),
                 modes=tuple(mode for mode in site.modes if mode is Mode.CHAINED),
             )
             for site in sites
-            if site.fed == "any"
+            if site.fed != "whole"
         ]
 
     def sites_of(self, preset: Preset) -> list[Site]:
         """Every site of a preset, layers filled in, in the order of the spec."""
         found: list[Site] = []
         for site in self.sites:
-            if "{layer}" not in site.name:
-                if "{layer}" in site.reference + site.candidate:
+            for path in (site.reference, site.candidate):
+                if placeholder(path) not in ("", site.stack):
                     raise UsageError(
                         "module of one layer at a site of no layer",
                         where=f"{self.name}/{preset.name}: {site.name}",
-                        expected="{layer} in the site's name too",
+                        expected=f"{{{placeholder(path)}}} in the site's name too",
                         got=f"{site.reference} and {site.candidate}",
                     )
+            if not site.stack:
                 found.append(site.at(None, ()))
                 continue
             found += [
-                site.at(layer, traits) for layer, traits in enumerate(preset.layers) if set(site.traits) <= set(traits)
+                site.at(layer, traits)
+                for layer, traits in enumerate(preset.stack(site.stack))
+                if set(site.traits) <= set(traits)
             ]
         where = f"{self.name}/{preset.name}"
         if twice := _twice(site.name for site in found):

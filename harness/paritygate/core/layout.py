@@ -1,7 +1,7 @@
 """Array layouts as shape letters: conversion between two layouts, and the choice of real (not padded) rows.
 
 A layout is a string of axes separated by spaces: `B T N H`. `(B T) D` is one merged axis, `1` an axis of size one.
-`B` is batch, `T` query time, `S` key time; padding lives on `B`, `T` and `S` only.
+`B` is batch, `T` query time, `S` key time; padding lives on these only. `I` is tiles of pictures, `P` patches.
 """
 
 import numpy as np
@@ -78,26 +78,32 @@ def real_rows(array: np.ndarray, layout: str, real: np.ndarray | None) -> np.nda
 
     `real` is the Bool (B, T) map of real tokens, or None when every token is real. Axes `B` and `T` (or `B` and `S`
     where there is no `T`) come first and only their real pairs are kept: (rows, features). A layout with `B` alone
-    gives one row per sequence, one without it a single row.
+    gives one row per sequence. Without `B`, each patch of each tile is a row, and real, by the axes `I` and `P` that
+    there are; without those too there is a single row.
     """
     groups = parse(layout)
     axes = {axis for group in groups for axis in group}
     time = "T" if "T" in axes else "S"
-    if "B" not in axes:
+    masked = "B" in axes and time in axes
+    if "B" in axes:
+        rows = ["B", time] if masked else ["B"]
+    else:
+        rows = [axis for axis in ("I", "P") if axis in axes]
+    if not rows:
         return array.reshape(1, array.size)
-    rows = ["B", time] if time in axes else ["B"]
-    if real is None and time in axes:
+    if real is None and masked:
         real = np.ones(_tokens_shape(array.shape, groups, time), bool)
-    sizes = {} if real is None else dict(zip(rows, real.shape, strict=False))
+    sizes = {} if real is None else dict(zip("BT" if time == "T" else "BS", real.shape, strict=True))
     # Axes merged with neither stay merged: their lengths need not be known.
     kept = [group if set(group) & set(rows) else ("".join(group),) for group in groups]
     features = [axis for group in kept for axis in group if axis not in (*rows, "1")]
     source = " ".join(group[0] if len(group) == 1 else f"({' '.join(group)})" for group in kept)
     array = convert(array, source, " ".join([*rows, *features]), sizes)
     width = int(np.prod(array.shape[len(rows) :]))
-    if real is not None and time in axes:
-        array = array[real]
-    return array.reshape(array.shape[0], width)
+    count = len(rows)
+    if masked:
+        array, count = array[real], 1
+    return array.reshape(int(np.prod(array.shape[:count])), width)
 
 
 def _tokens_shape(shape: tuple[int, ...], groups: tuple[tuple[str, ...], ...], time: str) -> tuple[int, int]:

@@ -62,9 +62,12 @@ class Decision:
 class Site:
     """A module of the model, or one of its glue steps.
 
-    `name`, `reference` and `candidate` may hold `{layer}`: the site then exists once for each layer that has all of
-    `traits`. `reference` and `candidate` are module paths. `calls` is how often one forward pass runs it,
-    in the same order on both sides. `fed` is as for a port.
+    `name`, `reference` and `candidate` may hold `{layer}`, or the placeholder of another stack of the preset: the site
+    then exists once for each layer that has all of `traits`. `reference` and `candidate` are module paths. `function`
+    names a tapped function that the module `reference` calls, where the site is that function and not the module: run
+    alone it does nothing else, so that its floor is its own. `calls` is how often one forward pass runs it, in the
+    same order on both sides. `fed` is as for a port; `pictures` asks for a prompt with pictures, and means that only
+    the piece that they are given in runs the site.
     """
 
     name: str
@@ -75,17 +78,18 @@ class Site:
     calls: int = 1
     modes: tuple[Mode, ...] = (Mode.ISOLATED, Mode.CHAINED)
     decisions: tuple[Decision, ...] = ()
-    fed: Literal["any", "whole"] = "any"
+    fed: Literal["any", "whole", "pictures"] = "any"
+    function: str = ""
     doc: str = ""
 
     @property
-    def kind(self) -> str:
-        """The name without the layer: sites of one kind run the same program."""
-        return self.name.replace("{layer}.", "").replace(".{layer}", "")
+    def stack(self) -> str:
+        """The placeholder in the name, which says whose layers the site is for; empty where there is none."""
+        return placeholder(self.name)
 
     def at(self, layer: int | None, traits: tuple[str, ...]) -> "Site":
         """This site for one layer: names filled in, ports that the layer does not have left out."""
-        fill = {"layer": layer}
+        fill = {self.stack: layer}
         return replace(
             self,
             name=self.name.format(**fill),
@@ -93,6 +97,11 @@ class Site:
             candidate=self.candidate.format(**fill),
             ports=tuple(p for p in self.ports if set(p.traits) <= set(traits)),
         )
+
+
+def placeholder(text: str) -> str:
+    """The first `{word}` of a name or a path, without its braces."""
+    return text.partition("{")[2].partition("}")[0]
 
 
 def address(site: str, port: str, call: int = 0) -> str:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from paritygate.core.family import Family, Preset, Prompt
 from paritygate.core.registry import load
 from paritygate.core.site import Port, Site
 from paritygate.reference import prompts
-from paritygate.reference.hooks import Call, Recorder
+from paritygate.reference.hooks import Call, Calling, Recorder, tapped
 from paritygate.reference.oracle import lifted
+from paritygate.reference.photos import show
 from paritygate.reference.select import value
 from paritygate.reference.tensors import cast, map_tensors, to_numpy, to_torch
 from paritygate.reference.weights import draw
@@ -59,17 +61,23 @@ class Reference:
     def build(self, dtype: str) -> torch.nn.Module:
         return load(self.family.reference.build)(self.preset.config, self.weights, dtype)
 
+    def inputs(self, prompt: Prompt, seed: int) -> dict[str, np.ndarray]:
+        """The case inputs of a prompt, its pictures as this preset's model is given them."""
+        pictures = self.family.reference.pictures
+        return prompts.inputs(prompt, seed, partial(show, load(pictures), self.preset.config) if pictures else None)
+
     def run(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Recorder:
         """The whole model on a prompt, piece by piece where it has pieces, every site recorded."""
         side, recorder = self.family.reference, Recorder()
         modules = {site.reference: model.get_submodule(site.reference) for site in self.sites}
-        fed = {}
+        fed, dtype = {}, _dtype(model)
         if prompt.pieces:
             fed[side.cache_name] = load(side.cache)(model)
         with torch.no_grad(), recorder.on(modules, side.functions):
             for start, end in prompt.spans:
                 piece = prompts.seen(case_inputs, start, end)
-                model(**{name: to_torch(piece[key]) for name, key in prompt.given(side).items()}, **fed)
+                given = prompt.given(side, start).items()
+                model(**{name: to_torch(piece[key], dtype) for name, key in given}, **fed)
         return recorder
 
     def values(self, recorder: Recorder, prompt: Prompt, case_inputs: CaseInputs) -> Traced:
@@ -79,16 +87,16 @@ class Reference:
         for site in self.family.sites_for(self.preset, prompt):
             if site.name not in shown:
                 continue
-            calls = recorder.calls.get(site.reference, [])
+            calls = calls_of(site, recorder)
             if len(calls) != site.calls:
                 raise UsageError(
                     "site was not run as often as its spec says",
                     where=site.name,
-                    expected=f"{site.calls} calls of {site.reference or 'the model'}",
+                    expected=f"{site.calls} calls of {site.function or site.reference or 'the model'}",
                     got=str(len(calls)),
                 )
             for ordinal, call in enumerate(calls):
-                piece = prompts.seen(case_inputs, *prompt.span(ordinal, site.calls))
+                piece = prompts.seen(case_inputs, *prompt.span(site, ordinal))
                 for port in site.ports:
                     array, order = value(port, site.name, call, piece)
                     found[site.name, port.name, ordinal] = (port, site, array, order)
@@ -96,7 +104,8 @@ class Reference:
 
     def gradients(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> dict[str, np.ndarray]:
         """The gradient of the prompt's `backward` output by each weight, in float64 where the model is."""
-        arguments = {name: to_torch(case_inputs[key]) for name, key in self.family.reference.inputs.items()}
+        given, dtype = prompt.given(self.family.reference).items(), _dtype(model)
+        arguments = {name: to_torch(case_inputs[key], dtype) for name, key in given}
         model.zero_grad()
         model(**arguments)[prompt.backward].backward()
         found = {name: to_numpy(weight.grad) for name, weight in model.named_parameters() if weight.grad is not None}
@@ -106,10 +115,22 @@ class Reference:
         return found
 
     def isolated(self, model: torch.nn.Module, site: Site, calls: list[Call], dtype: torch.dtype) -> list[Call]:
-        """The site's module of a peer, run on the oracle's arguments rounded to the peer's dtype."""
-        module = model.get_submodule(site.reference)
-        recorder, rounded = Recorder(), cast(dtype)
-        with torch.no_grad(), recorder.on({site.reference: module}, self.family.reference.functions):
+        """The site's module of a peer, or its function, run on the oracle's arguments rounded to the peer's dtype."""
+        module: Any = model.get_submodule(site.reference)
+        recorder, rounded, functions = Recorder(), cast(dtype), self.family.reference.functions
+        if site.function:
+            module, functions = Calling(tapped(site.function, functions)), ()
+        with torch.no_grad(), recorder.on({site.reference: module}, functions):
             for call in calls:
                 module(*map_tensors(rounded, call.args), **map_tensors(rounded, call.kwargs))
         return recorder.calls[site.reference]
+
+
+def calls_of(site: Site, recorder: Recorder) -> list[Call]:
+    """The recorded calls of a site's module, or of the function that it is."""
+    calls = recorder.calls.get(site.reference, [])
+    return [inner for call in calls for inner in call.functions[site.function]] if site.function else calls
+
+
+def _dtype(model: torch.nn.Module) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")

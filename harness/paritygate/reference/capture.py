@@ -23,8 +23,7 @@ from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import measure
-from paritygate.reference import prompts
-from paritygate.reference.build import CaseInputs, Reference, Traced, Values
+from paritygate.reference.build import CaseInputs, Reference, Traced, Values, calls_of
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
 from paritygate.reference.select import value
@@ -59,7 +58,7 @@ def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[st
 def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None]) -> Golden:
     family, prompt = reference.family, reference.family.prompt(case.prompt)
     for seed in range(MAX_SEEDS):
-        case_inputs = prompts.inputs(prompt, seed)
+        case_inputs = reference.inputs(prompt, seed)
         with lifted():
             recorder = reference.run(reference.oracle, prompt, case_inputs)
         oracle = reference.values(recorder, prompt, case_inputs)
@@ -136,7 +135,7 @@ class _Real:
     mask: np.ndarray
 
     def of(self, site: Site, call: int) -> np.ndarray:
-        start, end = self.prompt.span(call, site.calls)
+        start, end = self.prompt.span(site, call)
         return self.mask[:, start:end]
 
 
@@ -213,7 +212,7 @@ def _isolated(
         outputs = [port for port in site.ports if not port.is_input]
         if Mode.ISOLATED not in site.modes or not any(port.kind is Kind.FLOAT for port in outputs):
             continue  # masks and choices have no noise floor
-        calls = reference.isolated(model, site, oracle.calls[site.reference], getattr(torch, policy.peer))
+        calls = reference.isolated(model, site, calls_of(site, oracle), getattr(torch, policy.peer))
         for ordinal, call in enumerate(calls):
             for port in outputs:
                 values[site.name, port.name, ordinal] = value(port, site.name, call, case_inputs)[0]

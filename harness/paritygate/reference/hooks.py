@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from paritygate.core.registry import load
 from paritygate.reference.tensors import map_tensors
 
 
@@ -32,6 +33,30 @@ def _snapshot(value: Any) -> Any:
     return map_tensors(lambda tensor: tensor.detach().clone(), value)
 
 
+def _found(dotted: str) -> tuple[Any, str]:
+    """What holds the function that `module:name` or `module:Class.name` names, and its name there."""
+    module, _, path = dotted.partition(":")
+    owner, _, name = path.rpartition(".")
+    return load(f"{module}:{owner}") if owner else importlib.import_module(module), name
+
+
+def tapped(name: str, functions: Iterable[str]) -> Callable[..., Any]:
+    """The function of that name among the tapped ones, as it is."""
+    (dotted,) = [dotted for dotted in functions if _found(dotted)[1] == name]
+    return load(dotted)
+
+
+class Calling(torch.nn.Module):
+    """A function as a module, so that its calls are recorded as a module's are."""
+
+    def __init__(self, function: Callable[..., Any]):
+        super().__init__()
+        self._function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._function(*args, **kwargs)
+
+
 class Recorder:
     """Calls of the modules at `paths`, in call order; functions are ascribed to the innermost recorded module."""
 
@@ -49,24 +74,29 @@ class Recorder:
 
     @contextmanager
     def on(self, modules: dict[str, torch.nn.Module], functions: Iterable[str]) -> Iterator["Recorder"]:
-        """Records while the context is open: `modules` by the name to file them under, `functions` as `module:name`."""
+        """Records while the context is open: `modules` by the name to file them under.
+
+        `functions` are written `module:name`, or `module:Class.name` for a method.
+        """
         handles = []
-        patched: list[tuple[Any, str, Callable[..., Any]]] = []
+        patched: list[tuple[Any, str, Callable[..., Any] | None]] = []
         try:
             for path, module in modules.items():
                 handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=False))
             for dotted in functions:
-                owner_name, _, name = dotted.partition(":")
-                owner = importlib.import_module(owner_name)
-                patched.append((owner, name, getattr(owner, name)))
+                owner, name = _found(dotted)
+                patched.append((owner, name, vars(owner).get(name)))
                 setattr(owner, name, self._tapped(name, getattr(owner, name)))
             yield self
         finally:
             for handle in handles:
                 handle.remove()
-            for owner, name, original in reversed(patched):
-                setattr(owner, name, original)
+            for owner, name, own in reversed(patched):
+                if own is None:  # a method that the class inherits
+                    delattr(owner, name)
+                else:
+                    setattr(owner, name, own)
             self._open.clear()
 
     def _before(self, path: str) -> Callable[..., None]:

@@ -1,20 +1,34 @@
-"""Builds HuggingFace's Llama 4 text model from a config and weights."""
+"""Builds HuggingFace's Llama 4 models from a config and weights."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, Llama4ForCausalLM, Llama4PreTrainedModel, Llama4TextConfig, PreTrainedModel
+from transformers import (
+    DynamicCache,
+    Llama4Config,
+    Llama4ForCausalLM,
+    Llama4ForConditionalGeneration,
+    Llama4PreTrainedModel,
+    Llama4TextConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_layers import GenericForSequenceClassification
 
 from paritygate.core.errors import HarnessError
 from paritygate.reference.tensors import to_torch
 
+# Buffers that a cast would round, or of which it would drop the imaginary part.
+_ROTATIONS = ("inv_freq", "freqs_ci")
+_ROTATION_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
-def cache(model: Llama4ForCausalLM) -> DynamicCache:
+
+def cache(model: PreTrainedModel) -> DynamicCache:
     """HF's default cache: chunked layers keep one token less than a chunk, full layers everything."""
-    return DynamicCache(config=model.config)
+    return DynamicCache(config=model.config.get_text_config())
 
 
 class Llama4ForSequenceClassification(GenericForSequenceClassification, Llama4PreTrainedModel):
@@ -26,27 +40,32 @@ def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, d
 
     The model is built in its dtype and never cast: a cast would round the rotary frequencies too.
     """
-    return _build(Llama4ForCausalLM, config, weights, dtype)
+    return _build(Llama4ForCausalLM, Llama4TextConfig(**config), weights, dtype)
 
 
 def build_classifier(
     config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str
 ) -> torch.nn.Module:
     """The classifier, as `build`."""
-    return _build(Llama4ForSequenceClassification, config, weights, dtype)
+    return _build(Llama4ForSequenceClassification, Llama4TextConfig(**config), weights, dtype)
+
+
+def build_multimodal(
+    config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str
+) -> torch.nn.Module:
+    """`Llama4ForConditionalGeneration`, as `build`: both halves eager."""
+    return _build(Llama4ForConditionalGeneration, Llama4Config(**copy.deepcopy(dict(config))), weights, dtype)
 
 
 def _build(
-    cls: type[PreTrainedModel], config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str
+    cls: type[PreTrainedModel], config: PreTrainedConfig, weights: Mapping[str, np.ndarray] | None, dtype: str
 ) -> torch.nn.Module:
     with torch.device("cpu" if weights is not None else "meta"):
-        model: Any = cls._from_config(
-            Llama4TextConfig(**config), dtype=getattr(torch, dtype), attn_implementation="eager"
-        )
+        model: Any = cls._from_config(config, dtype=getattr(torch, dtype), attn_implementation="eager")
     if weights is None:
         return model
     model.load_state_dict({name: to_torch(value, dtype) for name, value in weights.items()}, strict=True)
-    frequencies = model.model.rotary_emb.inv_freq.dtype
-    if frequencies not in (torch.float32, torch.float64):
-        raise HarnessError("rotary frequencies were rounded", expected="float32 or float64", got=str(frequencies))
+    for name, buffer in model.named_buffers():
+        if name.rpartition(".")[2] in _ROTATIONS and buffer.dtype not in _ROTATION_DTYPES:
+            raise HarnessError("rotary frequencies were rounded", where=name, got=str(buffer.dtype))
     return model.eval()

@@ -12,7 +12,6 @@ from paritygate.core.errors import UsageError
 from paritygate.core.family import Mechanism
 from paritygate.core.site import Kind, address
 from paritygate.metrics.measure import measure
-from paritygate.reference import prompts
 from paritygate.reference.build import Reference
 from paritygate.reference.oracle import lifted
 
@@ -23,8 +22,9 @@ def effect(reference: Reference, mechanism: Mechanism, seed: int) -> dict[str, f
     `seed` is the prompt seed of the golden. Raises UsageError where the mechanism names nothing.
     """
     prompt = reference.family.prompt(mechanism.prompt)
-    case_inputs = prompts.inputs(prompt, seed)
-    constants = {name: np.full_like(case_inputs[name], value) for name, value in mechanism.inputs.items()}
+    case_inputs = reference.inputs(prompt, seed)
+    changed = {name: np.full_like(case_inputs[name], value) for name, value in mechanism.inputs.items()}
+    changed |= {name: np.flip(case_inputs[name], axis) for name, axis in mechanism.reversed.items()}
     preset = replace(reference.preset, config=_config(reference, mechanism))
     without = Reference(reference.family, preset, _weights(reference, mechanism))
     # A site that exists only with the mechanism, such as a norm that is gone, has nothing to be compared with.
@@ -32,7 +32,7 @@ def effect(reference: Reference, mechanism: Mechanism, seed: int) -> dict[str, f
     without.sites = [site for site in reference.sites if site.reference in paths]
     with lifted():
         golden = reference.values(reference.run(reference.oracle, prompt, case_inputs), prompt, case_inputs)
-        other = without.values(without.run(without.oracle, prompt, case_inputs | constants), prompt, case_inputs)
+        other = without.values(without.run(without.oracle, prompt, case_inputs | changed), prompt, case_inputs)
     moved = {}
     for key, (port, site, array, _) in golden.items():
         if key not in other or port.is_input or port.kind is not Kind.FLOAT:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from paritygate.core.errors import UsageError, unknown_name
+from paritygate.core.family import PIXELS
 from paritygate.core.layout import convert
 from paritygate.core.site import Port, address
 from paritygate.reference.hooks import Call
@@ -45,6 +46,8 @@ def value(port: Port, site: str, call: Call, case_inputs: Mapping[str, np.ndarra
     where = address(site, port.name)
     path, _, transform = (part.strip() for part in port.reference.partition("|"))
     sizes = dict(zip("BT", case_inputs["tokens"].shape, strict=True))
+    if PIXELS in case_inputs:
+        sizes["I"] = len(case_inputs[PIXELS])
     source, *rest = path.split(":")
     if source == "case":
         return np.asarray(case_inputs[rest[0]]), call.entered

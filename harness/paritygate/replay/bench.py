@@ -12,11 +12,11 @@ import numpy as np
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.drift import Drift
 from paritygate.core.errors import unknown_name
-from paritygate.core.family import Case, Family, Prompt
+from paritygate.core.family import PIXELS, Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
-from paritygate.core.site import Kind, Port, Site
-from paritygate.metrics.measure import measure
+from paritygate.core.site import Port, Site
+from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.observe import NoSuchModule
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
@@ -53,9 +53,9 @@ class Bench:
     def _ports(self) -> dict[tuple[str, str, int], GoldenPort]:
         return {(port.site, port.port, port.call): port for port in self.manifest.ports}
 
-    def real(self, call: int, calls: int) -> np.ndarray:
-        """Bool (B, T): which tokens are real, of the piece that a call belongs to."""
-        start, end = self.prompt.span(call, calls)
+    def real(self, site: Site, call: int) -> np.ndarray:
+        """Bool (B, T): which tokens are real, of the piece that a site's call belongs to."""
+        start, end = self.prompt.span(site, call)
         return self.input("attention_mask")[:, start:end].astype(bool)
 
     def input(self, name: str) -> np.ndarray:
@@ -77,14 +77,15 @@ class Bench:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
         sizes = dict(zip("BT", self.input("tokens").shape, strict=True))
         array = convert(self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, sizes)
-        if port.kind is Kind.FLOAT:
-            array = array.astype(dtype_of(self.policy.dtype(port.numerics)))
-        return _device(array)
+        return _device(array, self.policy.dtype(port.numerics))
 
     def model_arguments(self, start: int, end: int) -> dict[str, jax.Array]:
         """The case inputs of the slots from `start` to `end`, under the names of the whole candidate's parameters."""
-        given = self.prompt.given(self.family.candidate)
-        return {name: _device(self.input(key)[..., start:end]) for name, key in given.items()}
+        given = self.prompt.given(self.family.candidate, start)
+        pieces = {
+            name: self.input(key) if key == PIXELS else self.input(key)[..., start:end] for name, key in given.items()
+        }
+        return {name: _device(array, self.policy.dtype("compute")) for name, array in pieces.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
@@ -155,8 +156,11 @@ class Bench:
         )
 
 
-def _device(array: np.ndarray) -> jax.Array:
+def _device(array: np.ndarray, dtype: str) -> jax.Array:
+    """The array as the candidate is given it: floats rounded once to `dtype`."""
     # 32-bit indices in every cell: float64 is on trial in the x64 cells, not the width of a token.
     if np.issubdtype(array.dtype, np.integer):
         array = array.astype(np.int32)
+    elif dtype_class(array.dtype) == "float":
+        array = array.astype(dtype_of(dtype))
     return jnp.asarray(np.ascontiguousarray(array))

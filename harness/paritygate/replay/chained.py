@@ -26,23 +26,22 @@ def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
         try:
             if bench.prompt.pieces and number == 0:
                 feed = _feed(bench, model)
-            values = _pass(bench, model, reads, arguments, feed, len(pieces))
+            values = _pass(bench, model, reads, arguments, feed, number)
         except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
             for golden, _, _ in (read for later in pieces[number:] for read in later):
                 yield bench.failed(golden, Mode.CHAINED, reason)
             return
         for (golden, site, port), value in zip(reads, values, strict=True):
-            yield bench.measured(golden, port, Mode.CHAINED, value, bench.real(golden.call, site.calls))
+            yield bench.measured(golden, port, Mode.CHAINED, value, bench.real(site, golden.call))
 
 
 def _reads(bench: Bench, piece: int) -> list[Read]:
     """What is read in one piece: a site that a pass calls twice has two calls in it."""
-    pieces = len(bench.prompt.spans)
     return [
         (golden, site, port)
         for site in bench.sites
         if Mode.CHAINED in site.modes
-        for call in range(piece * site.calls // pieces, (piece + 1) * site.calls // pieces)
+        for call in bench.prompt.calls(site, piece)
         for golden in bench.outputs(site, call, Mode.CHAINED)
         for port in site.ports
         if port.name == golden.port
@@ -55,9 +54,11 @@ def _feed(bench: Bench, model: nnx.Module) -> Any:
 
 
 def _pass(
-    bench: Bench, model: nnx.Module, reads: list[Read], arguments: dict[str, jax.Array], feed: Any, pieces: int
+    bench: Bench, model: nnx.Module, reads: list[Read], arguments: dict[str, jax.Array], feed: Any, piece: int
 ) -> list[jax.Array | None]:
-    places = [place(port, site, golden.call % (site.calls // pieces), "") for golden, site, port in reads]
+    places = [
+        place(port, site, golden.call - bench.prompt.calls(site, piece).start, "") for golden, site, port in reads
+    ]
     if feed is None:
         return observe(model, places, arguments)
     name = bench.family.candidate.cache_name

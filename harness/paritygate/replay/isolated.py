@@ -30,4 +30,4 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
                 yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden in ports)
                 continue
             for golden, value in zip(ports, values, strict=True):
-                yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(call, site.calls))
+                yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(site, call))

@@ -10,8 +10,8 @@ from flax import nnx
 
 from jax_llama4 import (
     Llama4ForCausalLM,
+    Llama4ForConditionalGeneration,
     Llama4ForSequenceClassification,
-    Llama4TextConfig,
     Numerics,
     PagePool,
 )
@@ -39,10 +39,15 @@ def build_classifier(config: Mapping[str, Any], weights: Mapping[str, np.ndarray
     return _build(Llama4ForSequenceClassification, config, weights, policy)
 
 
+def build_multimodal(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    """`Llama4ForConditionalGeneration`, as `build`."""
+    return _build(Llama4ForConditionalGeneration, config, weights, policy)
+
+
 def _build(cls: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
     numerics = Numerics(**{role: jnp.dtype(policy.dtype(_ROLE.get(role, role))) for role in ROLES})
     return cls.from_state_dict(
-        Llama4TextConfig.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
+        cls.config_class.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
     )
 
 
@@ -70,6 +75,7 @@ class PagedFeed:
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         batch, length = given["input_ids"].shape
         flat = {name: given[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
+        flat |= {name: given[name] for name in ("pixel_values",) if name in given}
         return flat | {CACHE: self._cache, "cache_metadata": self._pool.step([length] * batch, most_new_tokens=length)}
 
     def keep(self, cache: Any) -> None:

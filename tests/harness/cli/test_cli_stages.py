@@ -111,7 +111,7 @@ def test_replay_judges_nothing(paritygate: Callable, stages: dict[str, Any], tmp
 def test_unknown_names_are_refused_before_anything_runs(paritygate: Callable, stages: dict[str, Any]) -> None:
     said = paritygate("run", "tinny")
     assert said.code == 2
-    assert said.err.startswith("unknown suite or case: tinny\n")
+    assert said.err.startswith("unknown suite, preset or case: tinny\n")
     assert "did you mean tiny" in said.err
     assert paritygate("run", "--cells", "f63").code == 2
     assert paritygate("capture", "tinny").code == 2

@@ -129,11 +129,11 @@ def test_cases_by_suite_id_and_glob(text: str, suite: str | None, expected: list
 @pytest.mark.parametrize(
     ("text", "suite", "said"),
     [
-        ("tinny", None, "unknown suite or case: tinny\n  expected  one of maverick.long, nightly, scout.far, "),
-        ("scout.log", None, "unknown suite or case: scout.log\n"),
+        ("tinny", None, "unknown suite, preset or case: tinny\n  expected  one of maverick.long, nightly, scout.far, "),
+        ("scout.log", None, "unknown suite, preset or case: scout.log\n"),
         ("tiny", "tniy", "unknown suite: tniy\n  expected  one of nightly, tiny, toy\n  try       did you mean tiny "),
-        ("scout.far", "tiny", "unknown suite or case: scout.far\n"),
-        ("Scout.*", None, "unknown suite or case: Scout.*\n"),
+        ("scout.far", "tiny", "unknown suite, preset or case: scout.far\n"),
+        ("Scout.*", None, "unknown suite, preset or case: Scout.*\n"),
     ],
 )
 def test_unknown_suites_and_cases(text: str, suite: str | None, said: str) -> None:

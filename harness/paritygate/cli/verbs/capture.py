@@ -9,7 +9,7 @@ from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 from paritygate.core.family import Case
 
-Cases = Annotated[list[str], typer.Argument(metavar="CASE...", help="Cases, globs over cases, or suites.")]
+Cases = Annotated[list[str], typer.Argument(metavar="CASE...", help="Cases, globs over cases, presets, or suites.")]
 
 
 def capture(context: Context, cases: Cases, suite: Within = "", as_json: Json = False) -> ExitCode:
