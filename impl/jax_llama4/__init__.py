@@ -3,8 +3,10 @@
 from jax_llama4.attention import Llama4TextAttention
 from jax_llama4.cache import InsertMetadata, TransformerCache, TransformerCacheView, TransformerMetadata
 from jax_llama4.checkpoint import CheckpointError, param_shardings, shard_model
-from jax_llama4.config import ConfigError, Llama4TextConfig, RopeParameters
+from jax_llama4.config import Llama4TextConfig
+from jax_llama4.config_base import ConfigError
 from jax_llama4.config_multimodal import Llama4Config
+from jax_llama4.config_rope import RopeParameters
 from jax_llama4.config_vision import Llama4VisionConfig
 from jax_llama4.decoder import Llama4TextDecoderLayer
 from jax_llama4.generation import GenerateOutput, generate

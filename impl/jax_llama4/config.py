@@ -6,16 +6,13 @@ from typing import Any
 
 from jax_llama4.config_base import (
     FILLED_IN,
-    ConfigError,
     HalfConfig,
     is_int,
     wrong_flags,
     wrong_positive_ints,
     wrong_reals,
 )
-from jax_llama4.config_rope import RopeParameters, complete_rope
-
-__all__ = ["ConfigError", "Llama4TextConfig", "RopeParameters"]
+from jax_llama4.config_rope import complete_rope
 
 LAYER_TYPES = ("chunked_attention", "full_attention")
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")

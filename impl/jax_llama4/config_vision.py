@@ -15,6 +15,15 @@ _POSITIVE_INTS = (
 _REALS = "initializer_range pixel_shuffle_ratio".split()
 
 
+def joined_patches(pixel_shuffle_ratio: float) -> int:
+    """Patches along one side of the blocks that the adapter makes tokens of; raises ValueError where there is none."""
+    ratio = pixel_shuffle_ratio
+    # HF: multiplies and divides by the ratio and rounds down, which 1/49 as a float does not survive.
+    if not 0 < ratio <= 1 or not (1 / ratio).is_integer():
+        raise ValueError(f"pixel_shuffle_ratio: expected 1 over a positive int, got {ratio!r}")
+    return round(1 / ratio)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Llama4VisionConfig(HalfConfig):
     """Sizes of a Llama 4 vision tower and its adapter.
@@ -67,12 +76,7 @@ class Llama4VisionConfig(HalfConfig):
     @property
     def tokens_per_tile(self) -> int:
         """Feature vectors that the adapter makes of one tile."""
-        return (self.patches_per_side // self._shuffled_side) ** 2
-
-    @property
-    def _shuffled_side(self) -> int:
-        """Patches along one side of those that the adapter joins."""
-        return round(1 / self.pixel_shuffle_ratio)
+        return (self.patches_per_side // joined_patches(self.pixel_shuffle_ratio)) ** 2
 
     def __post_init__(self):
         problems: list[str] = []
@@ -106,12 +110,10 @@ class Llama4VisionConfig(HalfConfig):
             )
         if self.image_size < self.patch_size:
             problems.append(f"image_size: {self.image_size} is less than patch_size, {self.patch_size}")
-        ratio = self.pixel_shuffle_ratio
-        # HF: multiplies and divides by the ratio and rounds down, which 1/49 as a float does not survive.
-        if not 0 < ratio <= 1 or not (1 / ratio).is_integer():
-            problems.append(f"pixel_shuffle_ratio: expected 1 over a positive int, got {ratio!r}")
-            return problems
-        joined = self._shuffled_side
+        try:
+            joined = joined_patches(self.pixel_shuffle_ratio)
+        except ValueError as error:
+            return [*problems, str(error)]
         if self.patches_per_side % joined:
             problems.append(
                 f"pixel_shuffle_ratio: joins {joined} patches a side, which do not divide the "

@@ -29,6 +29,21 @@ class Pretrained:
     config: Any
     numerics: Any
 
+    @property
+    def dtype(self) -> Any:
+        """Of activations. EasyDeL's name, as are the next two, for what `numerics` says."""
+        return self.numerics.compute
+
+    @property
+    def param_dtype(self) -> Any:
+        """Of stored weights."""
+        return self.numerics.param
+
+    @property
+    def precision(self) -> Any:
+        """Of matrix products."""
+        return self.numerics.precision
+
     @classmethod
     def from_state_dict(
         cls,

@@ -7,7 +7,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from jax_llama4.config import Llama4TextConfig, RopeParameters
+from jax_llama4.config import Llama4TextConfig
+from jax_llama4.config_rope import RopeParameters
 from jax_llama4.config_vision import Llama4VisionConfig
 from jax_llama4.precision import Numerics
 

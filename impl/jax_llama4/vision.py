@@ -1,13 +1,14 @@
 """The vision tower: tiles of pixels to patches, encoder, and the adapter that makes fewer and wider tokens of them."""
 
 import functools
+import math
 from typing import Any, NoReturn
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jax_llama4.config_vision import Llama4VisionConfig
+from jax_llama4.config_vision import Llama4VisionConfig, joined_patches
 from jax_llama4.linear import Linear, normal_init
 from jax_llama4.mlp import GELUActivation
 from jax_llama4.norms import Llama4VisionLayerNorm
@@ -27,14 +28,12 @@ def pixel_shuffle(input_tensor: Float[Array, "I P D"], shuffle_ratio: float) -> 
 
     With q = 1 / ratio, token (Y, X) holds the q × q patches of its block, row by row, each with its D channels. The
     pixel-unshuffle of convolutions has the channels outermost instead. Source: HF `pixel_shuffle`.
-    Raises ValueError where the patches make no square, or the square no blocks.
+    Raises ValueError where the patches make no square, or the square no blocks, or the ratio is not 1 over an int.
     """
     tiles, patches, channels = input_tensor.shape
-    side, block = round(patches**0.5), round(1 / shuffle_ratio)
-    if side * side != patches or side % block or block * shuffle_ratio != 1:
-        raise ValueError(
-            f"pixel_shuffle: expected a square of patches with a side of n / {shuffle_ratio}, got {patches} patches"
-        )
+    side, block = math.isqrt(patches), joined_patches(shuffle_ratio)
+    if side * side != patches or side % block:
+        raise ValueError(f"pixel_shuffle: expected a square of patches whose side {block} divides, got {patches}")
     blocks = input_tensor.reshape(tiles, side // block, block, side // block, block, channels)
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(tiles, (side // block) ** 2, block * block * channels)
 

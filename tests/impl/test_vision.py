@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
 import pytest
+from drifts import over, rel_l2
 from flax import nnx
 from impl_cases import under
-from multimodal_candidate import FLOAT64, inside, over, rel_l2
+from multimodal_candidate import FLOAT64, inside
 
 from jax_llama4 import Llama4VisionConfig, Llama4VisionModel, Numerics
 from jax_llama4.mlp import GELUActivation
@@ -144,9 +145,15 @@ def test_a_shuffled_token_holds_its_block_row_by_row_channels_innermost(side, bl
         assert found[tile, row * blocks + column].tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize(("patches", "ratio"), [(15, 0.5), (9, 0.5), (9, 0.4)])
-def test_what_makes_no_blocks_is_not_shuffled(patches, ratio):
-    message = f"pixel_shuffle: expected a square of patches with a side of n / {ratio}, got {patches} patches"
+@pytest.mark.parametrize(
+    ("patches", "ratio", "message"),
+    [
+        (15, 0.5, "pixel_shuffle: expected a square of patches whose side 2 divides, got 15"),
+        (9, 0.5, "pixel_shuffle: expected a square of patches whose side 2 divides, got 9"),
+        (9, 0.4, "pixel_shuffle_ratio: expected 1 over a positive int, got 0.4"),
+    ],
+)
+def test_what_makes_no_blocks_is_not_shuffled(patches, ratio, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         pixel_shuffle(jnp.zeros((1, patches, 4)), ratio)
 
