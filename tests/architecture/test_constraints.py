@@ -9,7 +9,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIRED = [Requirement(line) for line in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"])]
+REQUIRED = [
+    requirement
+    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for requirement in map(Requirement, lines)
+    if requirement.name != PROJECT["name"]  # an extra that takes in another one
+]
 FILES = sorted((ROOT / "constraints").glob("py*.txt"))
 
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 SUITES = {
     "tiny": ("f64,f32,f16,bf16", {"isolated", "chained"}, 900),
     "text": ("f64,f32,bf16", {"isolated", "chained", "gradient"}, 1500),
+    "vision": ("f64,f32,f16,bf16", {"isolated", "chained", "gradient"}, 900),
     "classify": ("f64,f32,bf16", {"isolated", "chained"}, 400),
 }
 

@@ -19,7 +19,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 def to_torch(array: np.ndarray, dtype: str | None = None) -> torch.Tensor:
     """A torch copy of an array; floats are rounded once to `dtype` where given."""
     if array.dtype == ml_dtypes.bfloat16:
-        array = array.astype(np.float32)
+        array = array.astype(np.float64 if dtype == "float64" else np.float32)
     tensor = torch.from_numpy(np.array(array))
     return tensor.to(getattr(torch, dtype)) if dtype and tensor.is_floating_point() else tensor
 

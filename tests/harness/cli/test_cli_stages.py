@@ -132,6 +132,8 @@ def captured(tmp_path: Path, *suites: str) -> None:
         (["tiny", "depth"], ["tiny-maverick.*"], ("tiny", ["tiny-maverick"])),
         (["tiny", "depth"], ["tiny-*", "--suite", "tiny"], ("tiny", ["tiny-maverick", "tiny-scout"])),
         (["tiny", "depth"], ["--suite", "depth"], ("depth", ["tiny-scout-12"])),
+        (["tiny"], ["tiny-maverick"], ("tiny", ["tiny-maverick"])),
+        (["tiny", "vision"], ["tiny-vision"], ("vision", ["tiny-vision"])),
         (["tiny"], ["tiny-scout-12.*"], ("depth", ["tiny-scout-12"])),  # which then says that it has no golden
         ([], ["tiny-scout.l*"], ("tiny", ["tiny-scout"])),
         (["tiny"], [], ("tiny", ["tiny-maverick", "tiny-scout"])),

@@ -104,6 +104,12 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, tuple[str, .
     return held
 
 
+def test_a_presets_name_selects_its_cases(catalog: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    assert ids(select.select_cases("scout")) == ["scout.long", "scout.padded", "scout.far"]
+    assert ids(select.select_cases("scout", "nightly")) == ["scout.long", "scout.far"]
+    assert ids(select.select_cases("toy-2")) == ["toy-2.plain"]
+
+
 def ids(cases: list[Case]) -> list[str]:
     return [case.id for case in cases]
 
@@ -129,7 +135,11 @@ def test_cases_by_suite_id_and_glob(text: str, suite: str | None, expected: list
 @pytest.mark.parametrize(
     ("text", "suite", "said"),
     [
-        ("tinny", None, "unknown suite, preset or case: tinny\n  expected  one of maverick.long, nightly, scout.far, "),
+        (
+            "tinny",
+            None,
+            "unknown suite, preset or case: tinny\n  expected  one of maverick, maverick.long, nightly, scout, scout.far, ",
+        ),
         ("scout.log", None, "unknown suite, preset or case: scout.log\n"),
         ("tiny", "tniy", "unknown suite: tniy\n  expected  one of nightly, tiny, toy\n  try       did you mean tiny "),
         ("scout.far", "tiny", "unknown suite, preset or case: scout.far\n"),

@@ -8,7 +8,18 @@ import pytest
 from paritygate.catalog import select
 from paritygate.core.cell import Mode
 from paritygate.core.errors import UsageError
-from paritygate.core.family import Case, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.family import (
+    PIXELS,
+    Case,
+    Family,
+    Mechanism,
+    Picture,
+    Preset,
+    Prompt,
+    PromptRow,
+    Side,
+    WeightRule,
+)
 from paritygate.core.site import Decision, Kind, Port, Site, address
 
 X = Port("in.x", Kind.FLOAT, "B T D", "arg:0", "x")
@@ -90,6 +101,9 @@ STALE: dict[str, Callable[[], Family]] = {
     "the weight seed": lambda: changed_preset(seed=4),
     "the number of directions": lambda: changed_preset(directions=4),
     "the prompt's padding": lambda: changed_prompt(rows=(PromptRow(), PromptRow(pad_left=3))),
+    "a picture": lambda: changed_prompt(rows=(PromptRow(), PromptRow(pad_left=2, pictures=(Picture("chelsea", 1),)))),
+    "what makes pictures": lambda: replace(FAMILY, reference=replace(FAMILY.reference, pictures="ref:pictures")),
+    "a site that is a function": lambda: changed_site(0, function="route"),
     "a hole": lambda: changed_prompt(rows=(PromptRow(), PromptRow(pad_left=2, holes=(5,)))),
     "the prompt's length": lambda: changed_prompt(length=13),
     "the prompt's seed": lambda: changed_prompt(seed=6),
@@ -198,6 +212,12 @@ def test_cases_of_one_preset_differ_by_prompt() -> None:
             "  expected  {layer} in the site's name too\n"
             "  got       h.{layer}.norm and norm",
         ),
+        (
+            (Site("layers.{layer}.norm", "h.{layer}.norm", "t.{storey}.norm", (X,)),),
+            "module of one layer at a site of no layer: f/small: layers.{layer}.norm\n"
+            "  expected  {storey} in the site's name too\n"
+            "  got       h.{layer}.norm and t.{storey}.norm",
+        ),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(sites: tuple[Site, ...], text: str) -> None:
@@ -263,7 +283,11 @@ def test_spans_of_pieces_and_of_a_whole_prompt() -> None:
 
 def test_a_call_belongs_to_its_piece() -> None:
     prompt = pieced((3, 1, 2))
-    assert [prompt.span(call, 6) for call in range(6)] == [(0, 3), (0, 3), (3, 4), (3, 4), (4, 6), (4, 6)]
+    every, first = (Site("a", "a", "a", (X, OUT), calls=6, fed=fed) for fed in ("any", "pictures"))
+    assert [prompt.span(every, call) for call in range(6)] == [(0, 3), (0, 3), (3, 4), (3, 4), (4, 6), (4, 6)]
+    assert [prompt.span(first, call) for call in range(6)] == [(0, 3)] * 6
+    assert [list(prompt.calls(every, piece)) for piece in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert [list(prompt.calls(first, piece)) for piece in range(3)] == [[0, 1, 2, 3, 4, 5], [], []]
 
 
 @pytest.mark.parametrize(("pieces", "cache"), [((3, 2), "dense"), ((3, 0, 3), "dense"), ((7, -1), "dense"), ((6,), "")])
@@ -284,6 +308,48 @@ def test_in_pieces_sites_are_called_once_a_piece_and_run_chained_only() -> None:
     (site,) = family.sites_for(preset, pieced((3, 1, 2)))
     assert (site.calls, site.modes, [port.name for port in site.ports]) == (6, (Mode.CHAINED,), ["out"])
     assert family.sites_for(preset, Prompt("p", (PromptRow(),), 6)) == family.sites_of(preset)
+
+
+def test_sites_of_pictures_are_called_once_in_all_and_only_where_there_are_pictures() -> None:
+    sites = (Site("tower", "a", "a", (X, OUT), fed="pictures"), Site("text", "b", "b", (X, OUT)))
+    preset = Preset("one", {})
+    family = Family("f", Side("m:r", {}), Side("m:c", {}), sites, (preset,), (), (), {})
+    shown = replace(pieced((3, 1, 2)), rows=(PromptRow(pictures=(Picture("chelsea", 1),)),))
+    assert [(site.name, site.calls) for site in family.sites_for(preset, shown)] == [("tower", 1), ("text", 3)]
+    assert [site.name for site in family.sites_for(preset, pieced((3, 1, 2)))] == ["text"]
+    whole = replace(shown, pieces=(), cache="")
+    assert [(site.name, site.modes) for site in family.sites_for(preset, whole)] == [
+        (site.name, site.modes) for site in sites
+    ]
+
+
+def test_pixels_are_given_with_the_first_piece_of_a_prompt_with_pictures() -> None:
+    side = Side("m:r", {"ids": "tokens", "pixel_values": PIXELS})
+    shown = replace(pieced((3, 3)), rows=(PromptRow(pictures=(Picture("chelsea", 1),)),))
+    assert shown.given(side) == side.inputs
+    assert shown.given(side, 3) == {"ids": "tokens"}
+    assert pieced((3, 3)).given(side) == {"ids": "tokens"}
+
+
+def test_a_preset_has_stacks_by_placeholder() -> None:
+    sites = (
+        Site("layers.{layer}", "h.{layer}", "h.{layer}", (X, OUT)),
+        Site("tower.{storey}", "t.{storey}", "t.{storey}", (X, OUT)),
+        Site("tower.{storey}.moe", "t.{storey}.moe", "t.{storey}.moe", (X, OUT), traits=("moe",)),
+    )
+    two = Preset("two", {}, ((),), stacks={"storey": ((), ("moe",))})
+    family = replace(FAMILY, sites=sites, presets=(two, Preset("flat", {}, ((),))))
+    names = ["layers.0", "tower.0", "tower.1", "tower.1.moe"]
+    assert [(site.name, site.reference) for site in family.sites_of(two)] == [
+        (name, name.replace("layers", "h").replace("tower", "t")) for name in names
+    ]
+    assert [site.name for site in family.sites_of(family.preset("flat"))] == ["layers.0"]
+    higher = replace(two, stacks={"storey": ((), (), ("moe",))})
+    hashes = {
+        Case("f", "two", "long").spec_hash(replace(family, presets=(preset,)))
+        for preset in (two, higher, replace(two, stacks={}))
+    }
+    assert len(hashes) == 3
 
 
 def test_labels_are_given_whole_only() -> None:

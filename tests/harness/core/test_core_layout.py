@@ -123,6 +123,16 @@ def test_without_a_map_every_token_is_real(layout: str, shape: tuple[int, ...]) 
     assert np.array_equal(real_rows(array, layout, None), everything)
 
 
+def test_each_patch_of_each_tile_is_a_row_and_real() -> None:
+    array = np.arange(24).reshape(2, 3, 4)
+    for real in (REAL, None):
+        assert np.array_equal(real_rows(array, "I P D", real), array.reshape(6, 4))
+        assert np.array_equal(real_rows(array, "P H R", real), array.reshape(2, 12))
+        assert np.array_equal(real_rows(array, "I C h", real), array.reshape(2, 12))
+        heads = real_rows(array.reshape(2, 3, 2, 2), "I N P S", real)
+        assert heads.tolist() == array.reshape(2, 3, 2, 2).transpose(0, 2, 1, 3).reshape(4, 6).tolist()
+
+
 def test_values_of_no_token_are_all_real() -> None:
     array = np.arange(6).reshape(3, 2)
     assert real_rows(array, "T D", REAL).tolist() == [[0, 1, 2, 3, 4, 5]]

@@ -4,21 +4,16 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def family():
+def reference():
     from paritygate.catalog.select import families
-
-    return families()["llama4"]
-
-
-@pytest.fixture(scope="session")
-def reference(family):
     from paritygate.reference.build import Reference
 
+    known = {preset.name: (family, preset) for family in families().values() for preset in family.presets}
     built = {}
 
     def get(preset: str) -> Reference:
         if preset not in built:
-            built[preset] = Reference(family, family.preset(preset))
+            built[preset] = Reference(*known[preset])
         return built[preset]
 
     return get

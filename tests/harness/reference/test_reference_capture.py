@@ -17,6 +17,8 @@ from paritygate.reference import capture as capturing
 from paritygate.reference.capture import capture
 from paritygate.store.golden import GoldenStore
 
+import limits
+
 TOY = Path(__file__).parents[2] / "toy"
 CASE = Case("toy", "toy-2", "plain")
 
@@ -57,6 +59,26 @@ def test_golden_of_the_repository_is_what_capture_gives_today(tmp_path):
     assert [p.address for p in fresh.ports] == [p.address for p in committed.ports]
 
 
+def test_golden_of_pictures_is_what_capture_gives_today(tmp_path):
+    committed = GoldenStore(TOY.parents[1] / "golden").read("vision", "tiny-vision.frames")
+    case = Case("llama4-multimodal", "tiny-vision", "frames")
+    (fresh,) = capture([case], "vision", GoldenStore(tmp_path), lambda text: None)
+    assert fresh.spec == committed.spec
+    assert fresh.weights == committed.weights
+    assert fresh.inputs == committed.inputs
+    assert fresh.inputs["pixels"].dtype == "bfloat16"
+    assert [p.address for p in fresh.ports] == [p.address for p in committed.ports]
+
+
+def test_a_copy_has_the_floor_of_rounding_alone_and_a_chain_more():
+    """The merge copies its inputs: alone it costs a peer half a roundoff at most, whatever was before it."""
+    golden = GoldenStore(TOY.parents[1] / "golden").read("vision", "tiny-vision.tiles")
+    (merged,) = [port for port in golden.ports if port.address == "merge:out"]
+    for policy, dtype in (("f32", "f32"), ("bf16", "bf16"), ("f16", "f16")):
+        alone, chained = (merged.floors[mode][policy]["rel_l2"] for mode in ("isolated", "chained"))
+        assert 0 < alone <= limits.EPS[dtype] / 2 < chained
+
+
 def llama4_with(monkeypatch, **changes):
     family = replace(capturing.families()["llama4"], **changes)
     monkeypatch.setattr(capturing, "families", lambda: {"llama4": family})
@@ -85,12 +107,11 @@ def test_a_peer_that_routes_otherwise_is_refused(tmp_path, monkeypatch):
 
 
 def test_flips_are_found_between_peer_and_oracle(reference):
-    from paritygate.reference import prompts
     from paritygate.reference.oracle import lifted
 
     subject = reference("tiny-scout")
     prompt = subject.family.prompt("long")
-    inputs = prompts.inputs(prompt, 0)
+    inputs = subject.inputs(prompt, 0)
     real = capturing._Real(prompt, inputs["attention_mask"])
     with lifted():
         oracle = subject.values(subject.run(subject.oracle, prompt, inputs), prompt, inputs)

@@ -10,7 +10,7 @@ from torch import nn
 
 from paritygate.core.errors import UsageError
 from paritygate.core.site import Kind, Port
-from paritygate.reference.hooks import Recorder
+from paritygate.reference.hooks import Calling, Recorder, tapped
 from paritygate.reference.select import chosen, value
 
 
@@ -63,6 +63,26 @@ def test_functions_are_ascribed_to_the_module_that_runs(recorded):
     (call,) = recorder.calls[""][0].functions["double_it"]
     assert call.result.tolist() == [[2.0, 2.0]]
     assert not recorder.calls["inner"][0].functions
+
+
+def test_a_method_that_a_class_inherits_is_tapped_and_put_back():
+    module, recorder = nn.Identity(), Recorder()
+    with recorder.on({"": module}, ["torch:Tensor.masked_scatter"]):
+        module.register_forward_hook(
+            lambda _, args, __: args[0].masked_scatter(torch.tensor([True, False]), torch.ones(1))
+        )
+        module(torch.zeros(2))
+    assert "masked_scatter" not in vars(torch.Tensor)
+    assert torch.zeros(1).masked_scatter(torch.tensor([True]), torch.ones(1)).tolist() == [1.0]
+
+
+def test_a_function_runs_alone_as_a_module_does():
+    dotted = "planted:double_it"
+    alone, recorder = Calling(tapped("double_it", ["torch:Tensor.masked_scatter", dotted])), Recorder()
+    with recorder.on({"": alone}, ()):
+        alone(torch.ones(1))
+    (call,) = recorder.calls[""]
+    assert (call.args[0].tolist(), call.result.tolist()) == ([1.0], [2.0])
 
 
 def test_nothing_is_left_behind(recorded):

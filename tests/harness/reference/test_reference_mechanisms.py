@@ -10,31 +10,34 @@ from paritygate.reference.mechanisms import effect
 from paritygate.store.golden import GoldenStore
 
 GOLDEN = Path(__file__).parents[3] / "golden"
-SUITE = "tiny"
+SUITES = ("tiny", "vision")
 # How many float32 noise floors the logits must move by. Budgets let a right port differ by two.
 FAR_X = 100
 
 PRESETS = [
-    p
-    for p in families()["llama4"].presets
-    if any(c.startswith(p.name + ".") for c in families()["llama4"].suites[SUITE])
+    (suite, preset)
+    for suite in SUITES
+    for family in families().values()
+    for preset in family.presets
+    if any(case.startswith(preset.name + ".") for case in family.suites.get(suite, ()))
 ]
-EACH = [pytest.param(p.name, m, id=f"{p.name}-{m.name}") for p in PRESETS for m in p.mechanisms]
+EACH = [pytest.param(suite, p.name, m, id=f"{p.name}-{m.name}") for suite, p in PRESETS for m in p.mechanisms]
 
 
-@pytest.mark.parametrize(("preset", "mechanism"), EACH)
-def test_a_golden_moves_without_the_mechanism(reference, preset, mechanism):
-    golden = GoldenStore(GOLDEN).read(SUITE, f"{preset}.{mechanism.prompt}")
+@pytest.mark.parametrize(("suite", "preset", "mechanism"), EACH)
+def test_a_golden_moves_without_the_mechanism(reference, suite, preset, mechanism):
+    golden = GoldenStore(GOLDEN).read(suite, f"{preset}.{mechanism.prompt}")
     moved = effect(reference(preset), mechanism, golden.provenance["prompt_seed"])
     (logits,) = [port for port in golden.ports if port.role == "logits"]
     assert moved[logits.address] > FAR_X * logits.floors["chained"]["f32"]["rel_l2"]
 
 
-@pytest.mark.parametrize("preset", [p.name for p in PRESETS])
-def test_a_mechanism_that_changes_nothing_moves_nothing(reference, preset):
-    golden = GoldenStore(GOLDEN).read(SUITE, f"{preset}.long")
-    moved = effect(reference(preset), Mechanism("none", "long"), golden.provenance["prompt_seed"])
-    assert len(moved) > 50
+@pytest.mark.parametrize(("suite", "preset"), [pytest.param(suite, p.name, id=p.name) for suite, p in PRESETS])
+def test_a_mechanism_that_changes_nothing_moves_nothing(reference, suite, preset):
+    prompt = {"tiny": "long", "vision": "mixed"}[suite]
+    golden = GoldenStore(GOLDEN).read(suite, f"{preset}.{prompt}")
+    moved = effect(reference(preset), Mechanism("none", prompt), golden.provenance["prompt_seed"])
+    assert len(moved) > 40
     assert set(moved.values()) == {0.0}
 
 
@@ -49,9 +52,22 @@ def test_every_preset_lists_what_it_is_there_for():
         "padding mask",
         "norm eps",
     }
-    assert len(PRESETS) == 2
-    for preset in PRESETS:
-        assert common <= {mechanism.name for mechanism in preset.mechanisms}
+    of_pictures = {
+        "vision rope base",
+        "class token",
+        "positional embedding",
+        "adapter",
+        "projector",
+        "pixels",
+        "order of tiles",
+        "order of channels",
+        "order of pixel rows",
+        "order of pixel columns",
+        "padding of a row with a picture",
+    }
+    assert [preset.name for _, preset in PRESETS] == ["tiny-scout", "tiny-maverick", "tiny-vision", "tiny-multimodal"]
+    for suite, preset in PRESETS:
+        assert {"tiny": common, "vision": of_pictures}[suite] <= {mechanism.name for mechanism in preset.mechanisms}
 
 
 def test_a_mechanism_that_names_nothing_is_refused(reference):
