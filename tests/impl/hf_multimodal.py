@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import impl_cases
+import hf_reference
 import multimodal_cases as cases
 import numpy as np
 import torch
-from hf_reference import lift_islands, outputs_of
-from transformers import DynamicCache, Llama4Config
+from hf_reference import filled, lift_islands, run_cached, tensors
+from transformers import Llama4Config
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.llama4.modeling_llama4 import Llama4ForConditionalGeneration, Llama4VisionModel, pixel_shuffle
 
@@ -20,52 +20,18 @@ DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
 def build(config: dict[str, Any], dtype: torch.dtype) -> Llama4ForConditionalGeneration:
-    model = Llama4ForConditionalGeneration._from_config(
-        Llama4Config(**config), attn_implementation="eager", dtype=dtype
+    return filled(
+        Llama4ForConditionalGeneration._from_config(Llama4Config(**config), attn_implementation="eager", dtype=dtype)
     )
-    drawn = impl_cases.draw_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
-    model.load_state_dict({name: torch.from_numpy(value).to(dtype) for name, value in drawn.items()}, strict=True)
-    return model.eval()
-
-
-def tensors(prompt: cases.ImagePrompt, piece: slice = slice(None), dtype: torch.dtype = torch.float64) -> dict:
-    """Arguments of a call for these columns; HF wants the mask of all slots so far."""
-    columns = range(prompt.input_ids.shape[1])[piece]
-    piece = slice(columns.start, columns.stop)
-    tiles = prompt.tiles_in(piece)
-    return {
-        "input_ids": torch.from_numpy(prompt.input_ids[:, piece]),
-        "attention_mask": torch.from_numpy(prompt.attention_mask[:, : piece.stop]),
-        "position_ids": torch.from_numpy(prompt.position_ids[:, piece]),
-        "pixel_values": torch.from_numpy(prompt.pixel_values[tiles]).to(dtype) if len(tiles) else None,
-    }
-
-
-def run_cached(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt, split: tuple[int, ...]) -> np.ndarray:
-    """Logits of the prompt fed in pieces, the pixels with the piece that has their tokens."""
-    cache, logits, start = DynamicCache(config=model.config.text_config), [], 0
-    for length in split:
-        arguments = tensors(prompt, slice(start, start + length))
-        logits.append(model(**arguments, past_key_values=cache, use_cache=True).logits.numpy())
-        start += length
-    return np.concatenate(logits, axis=1)
 
 
 def run(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt) -> dict[str, np.ndarray]:
+    found = hf_reference.run(model, prompt)
     arguments = tensors(prompt)
-    out = model(
-        **arguments,
-        labels=torch.from_numpy(prompt.labels),
-        use_cache=False,
-        output_attentions=True,
-        output_hidden_states=True,
-        output_router_logits=True,
-    )
-    found = outputs_of(out) | {"image_hidden_states": out.image_hidden_states.numpy()}
     del arguments["pixel_values"]
     found["raw"] = model(**arguments, use_cache=False).logits.numpy()
     del arguments["input_ids"]
-    features = BaseModelOutputWithPooling(last_hidden_state=out.image_hidden_states)
+    features = BaseModelOutputWithPooling(last_hidden_state=torch.from_numpy(found["image_hidden_states"]))
     embeds = model.get_input_embeddings()(torch.from_numpy(prompt.input_ids))
     arguments |= {"inputs_embeds": embeds, "mm_encoder_outputs": {"image": features}}
     found["from_embeds"] = model(**arguments, use_cache=False).logits.numpy()

@@ -11,7 +11,7 @@ from typing import Any
 import impl_cases
 import numpy as np
 import torch
-from transformers import DynamicCache, Llama4TextConfig
+from transformers import DynamicCache, Llama4TextConfig, PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
 from transformers.models.llama4.modeling_llama4 import Llama4ForCausalLM, Llama4PreTrainedModel
 
@@ -26,39 +26,41 @@ def lift_islands() -> None:
     torch.float = torch.float64
 
 
-def build(config: dict, dtype: torch.dtype) -> Llama4ForCausalLM:
-    model = Llama4ForCausalLM._from_config(Llama4TextConfig(**config), attn_implementation="eager", dtype=dtype)
+def filled(model: PreTrainedModel) -> Any:
+    """The model with the weights of `impl_cases`; a tied head has those of the embedding."""
     state = model.state_dict()
     drawn = impl_cases.draw_weights({name: tuple(tensor.shape) for name, tensor in state.items()})
-    if config.get("tie_word_embeddings"):
-        drawn["lm_head.weight"] = drawn["model.embed_tokens.weight"]
-    model.load_state_dict({name: torch.from_numpy(value).to(dtype) for name, value in drawn.items()}, strict=True)
+    if model.config.get_text_config().tie_word_embeddings:
+        for name in [name for name in drawn if name.endswith("lm_head.weight")]:
+            drawn[name] = drawn[name.replace("lm_head.", "model.embed_tokens.")]
+    model.load_state_dict({name: torch.from_numpy(drawn[name]).to(state[name].dtype) for name in state}, strict=True)
     return model.eval()
+
+
+def build(config: dict, dtype: torch.dtype) -> Llama4ForCausalLM:
+    return filled(Llama4ForCausalLM._from_config(Llama4TextConfig(**config), attn_implementation="eager", dtype=dtype))
 
 
 def build_classifier(config: dict, num_labels: int, problem_type: str | None) -> Llama4ForSequenceClassification:
     config = Llama4TextConfig(**config, num_labels=num_labels, problem_type=problem_type)
-    model = Llama4ForSequenceClassification._from_config(config, attn_implementation="eager", dtype=torch.float64)
-    drawn = impl_cases.draw_weights({name: tuple(tensor.shape) for name, tensor in model.state_dict().items()})
-    model.load_state_dict({name: torch.from_numpy(value) for name, value in drawn.items()}, strict=True)
-    return model.eval()
+    return filled(
+        Llama4ForSequenceClassification._from_config(config, attn_implementation="eager", dtype=torch.float64)
+    )
 
 
-def run_cached(model: Llama4ForCausalLM, prompt: impl_cases.Prompt, split: tuple[int, ...]) -> np.ndarray:
-    """Logits of the prompt fed in pieces; HF wants the mask of all slots so far at every call."""
-    cache, logits, start = DynamicCache(config=model.config), [], 0
-    for length in split:
-        piece = slice(start, start + length)
+def tensors(prompt: impl_cases.Prompt, slots: slice = impl_cases.WHOLE) -> dict[str, torch.Tensor]:
+    """Arguments of a call with these columns; HF wants the mask of all slots so far."""
+    arguments = prompt.piece(slots) | {"attention_mask": prompt.attention_mask[:, : slots.stop]}
+    return {name: torch.from_numpy(value) for name, value in arguments.items()}
+
+
+def run_cached(model: PreTrainedModel, prompt: impl_cases.Prompt, split: tuple[int, ...]) -> np.ndarray:
+    """Logits of the prompt fed in pieces."""
+    cache, logits = DynamicCache(config=model.config.get_text_config()), []
+    for slots in impl_cases.pieces(split):
         with torch.no_grad():
-            out = model(
-                input_ids=torch.from_numpy(prompt.input_ids[:, piece]),
-                attention_mask=torch.from_numpy(prompt.attention_mask[:, : piece.stop]),
-                position_ids=torch.from_numpy(prompt.position_ids[:, piece]),
-                past_key_values=cache,
-                use_cache=True,
-            )
+            out = model(**tensors(prompt, slots), past_key_values=cache, use_cache=True)
         logits.append(out.logits.numpy())
-        start += length
     return np.concatenate(logits, axis=1)
 
 
@@ -78,24 +80,18 @@ def run_classifiers(config: dict, prompt: impl_cases.Prompt) -> dict[str, np.nda
     return found
 
 
-def run(model: Llama4ForCausalLM, prompt: impl_cases.Prompt) -> dict[str, np.ndarray]:
+def run(model: PreTrainedModel, prompt: impl_cases.Prompt) -> dict[str, np.ndarray]:
+    """Logits, loss, features of images, and what every layer gives."""
     with torch.no_grad():
         out = model(
-            input_ids=torch.from_numpy(prompt.input_ids),
-            attention_mask=torch.from_numpy(prompt.attention_mask),
-            position_ids=torch.from_numpy(prompt.position_ids),
+            **tensors(prompt),
             labels=torch.from_numpy(prompt.labels),
             use_cache=False,
             output_attentions=True,
             output_hidden_states=True,
             output_router_logits=True,
         )
-    return outputs_of(out)
-
-
-def outputs_of(out: Any) -> dict[str, np.ndarray]:
-    """Logits, loss and what was asked for of every layer, in float64."""
-    found = {"logits": out.logits, "loss": out.loss}
+    found = {name: out[name] for name in ("logits", "loss", "image_hidden_states") if out.get(name) is not None}
     found |= {f"hidden_states.{i}": value for i, value in enumerate(out.hidden_states)}
     found |= {f"attentions.{i}": value for i, value in enumerate(out.attentions)}
     found |= {f"router_logits.{i}": value for i, value in enumerate(out.router_logits or ())}

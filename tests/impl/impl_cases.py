@@ -64,6 +64,21 @@ class Prompt:
     position_ids: np.ndarray
     labels: np.ndarray
 
+    def piece(self, slots: slice) -> dict[str, np.ndarray]:
+        """Arguments of a call with these columns, by name; the mask is that of the new tokens."""
+        names = ("input_ids", "attention_mask", "position_ids")
+        return {name: getattr(self, name)[:, slots] for name in names}
+
+
+# All columns of a prompt.
+WHOLE = slice(None)
+
+
+def pieces(split: tuple[int, ...]) -> list[slice]:
+    """The columns of each call that feeds a prompt in pieces of these lengths."""
+    ends = [int(end) for end in np.cumsum(split)]
+    return [slice(end - length, end) for end, length in zip(ends, split, strict=True)]
+
 
 def _prompt() -> Prompt:
     rows = ("plain", "left padding", "right padding", "hole", "far positions")

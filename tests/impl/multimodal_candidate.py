@@ -1,29 +1,17 @@
 """jax_llama4 on the cases of `multimodal_cases`: models with HF's weights, calls, and how far values lie apart."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
+from drifts import rel_l2
 from flax import nnx
-from impl_cases import under
+from impl_cases import WHOLE, under
 
 from jax_llama4 import Llama4Config, Llama4ForConditionalGeneration, Numerics
 
 FLOAT64 = Numerics.like_hf("float64")
-
-
-def rel_l2(got: Any, expected: Any) -> float:
-    expected = np.asarray(expected)
-    assert np.shape(got) == expected.shape, (np.shape(got), expected.shape)
-    return float(np.linalg.norm(np.asarray(got) - expected) / np.linalg.norm(expected))
-
-
-def over(drifts: dict[str, float], allowed: float) -> dict[str, float]:
-    """Those that are larger than allowed, or no number."""
-    assert drifts
-    return {name: drift for name, drift in drifts.items() if not drift <= allowed}
 
 
 def build(
@@ -34,15 +22,10 @@ def build(
     return Llama4ForConditionalGeneration.from_state_dict(config, weights, numerics=numerics, **options)
 
 
-def arguments(prompt: cases.ImagePrompt, names: Iterable[str], piece: slice = slice(None)) -> dict[str, Any]:
-    """Those fields of the prompt, for these columns; of the pixels, the tiles that lie there."""
-    columns = range(prompt.input_ids.shape[1])[piece]
-    piece = slice(columns.start, columns.stop)
-    tiles = prompt.tiles_in(piece)
-    found = {name: jnp.asarray(getattr(prompt, name)[:, piece]) for name in names if name != "pixel_values"}
-    if "pixel_values" in names and len(tiles):
-        found["pixel_values"] = jnp.asarray(prompt.pixel_values[tiles])
-    return found
+def arguments(prompt: cases.ImagePrompt, slots: slice = WHOLE, *, without: str = "") -> dict[str, Any]:
+    """Arguments of a call with these columns, without those that are named."""
+    found = {name: jnp.asarray(value) for name, value in prompt.piece(slots).items()}
+    return {name: value for name, value in found.items() if name not in without.split()}
 
 
 def drifts_by_row(prompt: cases.ImagePrompt, found: Any, expected: np.ndarray) -> dict[str, float]:

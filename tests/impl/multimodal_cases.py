@@ -91,14 +91,16 @@ class ImagePrompt(impl_cases.Prompt):
 
     pixel_values: np.ndarray
     tokens_per_tile: int
+    image_token: int
 
-    def tiles_in(self, piece: slice) -> np.ndarray:
-        """Which tiles have their tokens in these columns; none may be cut."""
-        _, columns = np.nonzero(self.input_ids == IMAGE_TOKEN)
-        inside = (columns >= piece.start) & (columns < piece.stop)
+    def piece(self, slots: slice) -> dict[str, np.ndarray]:
+        """As for text, with the tiles whose tokens lie in these columns; none may be cut."""
+        text = super().piece(slots)
+        _, columns = np.nonzero(self.input_ids == self.image_token)
+        inside = np.isin(columns, np.arange(self.input_ids.shape[1])[slots])
         tiles = np.unique(np.flatnonzero(inside) // self.tokens_per_tile)
         assert inside.sum() == len(tiles) * self.tokens_per_tile, "a tile lies in two pieces"
-        return tiles
+        return text | {"pixel_values": self.pixel_values[tiles]} if len(tiles) else text
 
 
 LENGTH = impl_cases.PROMPT.input_ids.shape[1]
@@ -133,7 +135,7 @@ def _prompt(vision: dict[str, Any]) -> ImagePrompt:
     # all masked, by a sum in HF, through which gradients pass, and by a choice here, through which they do not.
     labels = np.where((mask == 1) & (np.roll(mask, 1, axis=1) == 1), ids, -100)
     tiles = sum(map(len, _TILES.values()))
-    return ImagePrompt(rows, ids, mask, positions, labels, draw_pixels(rng, vision, tiles), tokens)
+    return ImagePrompt(rows, ids, mask, positions, labels, draw_pixels(rng, vision, tiles), tokens, IMAGE_TOKEN)
 
 
 TRAINED = "square"  # the case whose gradients are compared

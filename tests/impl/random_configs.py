@@ -24,7 +24,7 @@ class Case:
 
 def draw(seed: int) -> Case:
     rng = np.random.default_rng([2025, seed])
-    split = _split(rng)
+    split = draw_split(rng, length=between(rng, 3, 9))
     config = text_config(rng, sum(split))
     return Case(config, _prompt(rng, sum(split), config["vocab_size"]), split, spare=between(rng, 0, 3))
 
@@ -41,9 +41,8 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
-def _split(rng: np.random.Generator) -> tuple[int, ...]:
+def draw_split(rng: np.random.Generator, length: int) -> tuple[int, ...]:
     # One length beside 1, because each is compiled. About half begin with a prefill, the others mostly with a step.
-    length = between(rng, 3, 9)
     first = [length] if chance(rng, 0.5) else []
     rest = [length] * between(rng, 1, 2) + [1] * between(rng, 3, 7)
     return (*first, *(int(piece) for piece in rng.permutation(rest)))
@@ -138,3 +137,13 @@ def draw_positions(rng: np.random.Generator, mask: np.ndarray) -> np.ndarray:
     """By slot, or by real tokens with 0 at padding as HF's `generate` has them, or those from somewhere far on."""
     counted = np.maximum(np.cumsum(mask) - 1, 0)
     return one_of(rng, np.arange(len(mask)), counted, counted + between(rng, 100, 9000))
+
+
+def padding(prompt: impl_cases.Prompt, where: str) -> bool:
+    """Whether a row has padding there: left, right, or between real tokens."""
+    mask = prompt.attention_mask
+    if where == "left":
+        return not mask[:, 0].all()
+    if where == "right":
+        return not mask[:, -1].all()
+    return any(np.ptp(np.flatnonzero(row)) + 1 > row.sum() for row in mask)

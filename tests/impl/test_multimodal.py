@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
 import pytest
+from drifts import over, rel_l2
 from flax import nnx
 from impl_cases import under
-from multimodal_candidate import FLOAT64, arguments, build, drifts_by_row, inside, over, rel_l2
+from multimodal_candidate import FLOAT64, arguments, build, drifts_by_row, inside
 
 from jax_llama4 import (
     InsertMetadata,
@@ -25,7 +26,8 @@ from limits import limit
 CASE = "square"
 PROMPT = cases.PROMPTS[CASE]
 CONFIG = Llama4Config.from_dict(cases.CONFIGS[CASE])
-INPUTS = arguments(PROMPT, ("input_ids", "pixel_values", "attention_mask", "position_ids"))
+INPUTS = arguments(PROMPT)
+TEXT = arguments(PROMPT, without="pixel_values")
 IDS, PIXELS = INPUTS["input_ids"], INPUTS["pixel_values"]
 TILES = len(PIXELS)
 PER_TILE = CONFIG.vision_config.tokens_per_tile
@@ -73,8 +75,7 @@ def test_features_made_before_stand_in_for_pixels_and_come_back_unprojected(mode
     assert features.shape == (TILES, PER_TILE, CONFIG.vision_config.vision_output_dim)
     expected = call(model, INPUTS)
     np.testing.assert_array_equal(expected.image_hidden_states, features)
-    inputs = {name: value for name, value in INPUTS.items() if name != "pixel_values"} | {"image_features": features}
-    found = call(model, inputs)
+    found = call(model, TEXT | {"image_features": features})
     np.testing.assert_array_equal(found.logits, expected.logits)
     np.testing.assert_array_equal(found.image_hidden_states, features)
 
@@ -99,7 +100,7 @@ def test_frames_of_a_video_are_tiles(model):
 def test_text_alone_is_the_language_models_bit_for_bit(model, hf_multimodal):
     weights = under("weights/language_model.", hf_multimodal[CASE])
     text = Llama4ForCausalLM.from_state_dict(CONFIG.text_config, weights, numerics=FLOAT64)
-    inputs = arguments(PROMPT, ("input_ids", "attention_mask", "position_ids", "labels"))
+    inputs = TEXT | {"labels": jnp.asarray(PROMPT.labels)}
     run = nnx.jit(lambda model, inputs: model(**inputs, output_hidden_states=True, output_router_logits=True))
     found, expected = run(model, inputs), run(text, inputs)
     assert found.image_hidden_states is None

@@ -5,17 +5,15 @@ import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
 import pytest
+from drifts import over, rel_l2
 from flax import nnx
-from impl_cases import under
-from multimodal_candidate import arguments, build, drifts_by_row, over, rel_l2
+from impl_cases import pieces, under
+from multimodal_candidate import arguments, build, drifts_by_row
 
 from jax_llama4 import Llama4ForConditionalGeneration, Llama4ImageMerge, Tap, to_state_dict
 from jax_llama4.masks import Llama4TextMasks
 
 from limits import limit
-
-EVERYTHING = ("input_ids", "pixel_values", "attention_mask", "position_ids", "labels")
-INPUTS = EVERYTHING[:-1]
 
 
 @pytest.fixture(scope="module", params=cases.CONFIGS)
@@ -40,8 +38,8 @@ def allowed(model) -> float:
 
 
 @nnx.jit
-def everything(model, inputs):
-    return model(**inputs, output_attentions=True, output_hidden_states=True, output_router_logits=True)
+def everything(model, inputs, labels):
+    return model(**inputs, labels=labels, output_attentions=True, output_hidden_states=True, output_router_logits=True)
 
 
 @nnx.jit
@@ -52,7 +50,7 @@ def call(model, inputs, cache=None):
 
 def test_every_row_layer_and_the_loss_agree(case, model, expected, allowed):
     prompt = cases.PROMPTS[case]
-    found = everything(model, arguments(prompt, EVERYTHING))
+    found = everything(model, arguments(prompt), jnp.asarray(prompt.labels))
     real = prompt.attention_mask.astype(bool)
     drifts = drifts_by_row(prompt, found.logits, expected["logits"])
     drifts |= {name: rel_l2(getattr(found, name), expected[name]) for name in ("loss", "image_hidden_states")}
@@ -71,7 +69,7 @@ def test_every_row_layer_and_the_loss_agree(case, model, expected, allowed):
 
 def test_image_tokens_without_images_are_embedded_like_any_other(case, model, expected, allowed):
     prompt = cases.PROMPTS[case]
-    found, _ = call(model, arguments(prompt, ("input_ids", "attention_mask", "position_ids")))
+    found, _ = call(model, arguments(prompt, without="pixel_values"))
     assert over(drifts_by_row(prompt, found, expected["raw"]), allowed) == {}
     apart = drifts_by_row(prompt, found, expected["logits"])
     assert apart.pop("text only") <= allowed < min(apart.values())
@@ -79,7 +77,7 @@ def test_image_tokens_without_images_are_embedded_like_any_other(case, model, ex
 
 def test_the_places_of_images_are_found_among_embeddings(case, model, expected, allowed):
     prompt = cases.PROMPTS[case]
-    inputs = arguments(prompt, ("attention_mask", "position_ids"))
+    inputs = arguments(prompt, without="pixel_values input_ids")
     inputs["inputs_embeds"] = model.get_embedding()(jnp.asarray(prompt.input_ids))
     inputs["image_features"] = jnp.asarray(expected["image_hidden_states"])
     found, _ = call(model, inputs)
@@ -89,12 +87,10 @@ def test_the_places_of_images_are_found_among_embeddings(case, model, expected, 
 @pytest.mark.parametrize("split", cases.SPLITS)
 def test_pieces_through_the_cache_agree_with_hfs(case, model, split, expected, allowed):
     prompt = cases.PROMPTS[case]
-    cache, logits, start = model.init_cache(len(prompt.rows), 30), [], 0
-    for length in cases.SPLITS[split]:
-        found, cache = call(model, arguments(prompt, INPUTS, slice(start, start + length)), cache)
+    cache, logits = model.init_cache(len(prompt.rows), 30), []
+    for slots in pieces(cases.SPLITS[split]):
+        found, cache = call(model, arguments(prompt, slots), cache)
         logits.append(np.asarray(found))
-        start += length
-    assert start == prompt.input_ids.shape[1]
     found = np.concatenate(logits, axis=1)
     for other in (f"cached/{split}", "logits"):
         assert over(drifts_by_row(prompt, found, expected[other]), allowed) == {}, other
@@ -116,7 +112,8 @@ def test_the_module_tree_is_hfs_plus_taps_masks_and_the_merge(model, expected):
 )
 def test_the_gradients_of_every_weight_agree(options, hf_multimodal):
     case = cases.TRAINED
-    model, inputs = build(case, hf_multimodal, **options), arguments(cases.PROMPTS[case], EVERYTHING)
+    model, prompt = build(case, hf_multimodal, **options), cases.PROMPTS[case]
+    inputs = arguments(prompt) | {"labels": jnp.asarray(prompt.labels)}
     graph, weights, rest = nnx.split(model, nnx.Param, ...)
     program = jax.jit(jax.grad(lambda weights: nnx.merge(graph, weights, rest)(**inputs).loss))
     found = to_state_dict(nnx.merge(graph, program(weights), rest))

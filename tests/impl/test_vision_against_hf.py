@@ -4,9 +4,10 @@ import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
 import pytest
+from drifts import over, rel_l2
 from flax import nnx
 from impl_cases import under
-from multimodal_candidate import FLOAT64, over, rel_l2, submodule
+from multimodal_candidate import FLOAT64, submodule
 
 from jax_llama4 import Llama4VisionConfig, Llama4VisionModel, Numerics
 from jax_llama4.vision import pixel_shuffle
