@@ -45,6 +45,17 @@ def gradients(model: Llama4ForConditionalGeneration, prompt: cases.ImagePrompt) 
     return {name: weight.grad.numpy() for name, weight in model.named_parameters()}
 
 
+def generated(model: Llama4ForConditionalGeneration, name: str) -> np.ndarray:
+    """The new tokens of each row."""
+    prompt = cases.CONTINUED[name]
+    arguments = tensors(prompt)
+    del arguments["position_ids"]
+    arguments["pixel_values"] = arguments["pixel_values"].to(model.dtype)
+    model.generation_config.eos_token_id = None
+    out = model.generate(**arguments, max_new_tokens=cases.NEW_TOKENS, do_sample=False, pad_token_id=cases.PAD)
+    return out[:, prompt.input_ids.shape[1] :].numpy()
+
+
 def run_tower(model: Llama4VisionModel, pixel_values: np.ndarray) -> dict[str, np.ndarray]:
     """Outputs of the tower, and of each of its modules the first argument and the result."""
     found: dict[str, np.ndarray] = {}
@@ -93,6 +104,7 @@ def main(folder: Path) -> None:
         name: table(build(config, torch.float32).vision_model).astype("float32")
         for name, config in cases.CONFIGS.items()
     }
+    greedy = {name: generated(build(cases.CONFIGS[name], torch.float32), name) for name in cases.GENERATED}
     lift_islands()
     for name, config in cases.CONFIGS.items():
         model, prompt = build(config, torch.float64), cases.PROMPTS[name]
@@ -100,6 +112,8 @@ def main(folder: Path) -> None:
         found |= run(model, prompt) | {"table_float32": tables[name]}
         found |= {f"cached/{split}": run_cached(model, prompt, pieces) for split, pieces in cases.SPLITS.items()}
         found |= {f"tower/{key}": value for key, value in run_tower(model.vision_model, prompt.pixel_values).items()}
+        if name in greedy:
+            found["greedy"] = greedy[name]
         if name == cases.TRAINED:
             found |= {f"gradients/{key}": value for key, value in gradients(model, prompt).items()}
         found["modules"] = np.array([path for path, _ in model.named_modules()])

@@ -104,42 +104,51 @@ class ImagePrompt(impl_cases.Prompt):
 
 
 LENGTH = impl_cases.PROMPT.input_ids.shape[1]
-# Row by row: at which columns tiles begin when each takes the widest of the cases' numbers of tokens, 9.
-_TILES = {
-    "one image of two tiles": (3, 12),
-    "two images": (2, 12),
-    "text only": (),
-    "left padding": (7,),
-    "right padding": (4,),
+# Row by row: at which columns images begin, and how many tiles each has.
+Layout = dict[str, dict[int, int]]
+_LAYOUT: Layout = {
+    "one image of two tiles": {3: 2},
+    "two images": {2: 1, 12: 1},
+    "text only": {},
+    "left padding": {7: 1},
+    "right padding": {4: 1},
 }
 _PADDING = {"left padding": slice(0, 5), "right padding": slice(LENGTH - 4, LENGTH)}
 # The images lie in the first call, or in the second, which begins inside a chunk; in few lengths, as for text.
 SPLITS = {"prefill and steps": (21, *(1,) * 6), "images in the second call": (2, 21, *(1,) * 4)}
 
 
-def _prompt(vision: dict[str, Any]) -> ImagePrompt:
-    rows, tokens = tuple(_TILES), tokens_per_tile(vision)
+def _prompt(vision: dict[str, Any], layout: Layout, padding: dict[str, slice], length: int) -> ImagePrompt:
+    rows, tokens = tuple(layout), tokens_per_tile(vision)
     rng = np.random.default_rng(17)
-    ids = rng.integers(1, EOI, (len(rows), LENGTH))
+    ids = rng.integers(1, EOI, (len(rows), length))
     mask = np.ones_like(ids)
-    for row, (name, starts) in enumerate(_TILES.items()):
-        mask[row, _PADDING.get(name, slice(0, 0))] = 0
-        for start in starts:
-            if name == "one image of two tiles":
-                start = starts[0] + (start - starts[0]) // 9 * tokens  # one after the other
-            ids[row, start : start + tokens] = IMAGE_TOKEN
-        if starts:
-            ids[row, starts[0] - 1] = BOI
+    for row, (name, images) in enumerate(layout.items()):
+        mask[row, padding.get(name, slice(0, 0))] = 0
+        for start, tiles in images.items():
+            ids[row, start - 1] = BOI
+            ids[row, start : start + tiles * tokens] = IMAGE_TOKEN
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     # Image tokens have labels too: the loss does not leave them out by itself. Padding predicts nothing: its scores are
     # all masked, by a sum in HF, through which gradients pass, and by a choice here, through which they do not.
     labels = np.where((mask == 1) & (np.roll(mask, 1, axis=1) == 1), ids, -100)
-    tiles = sum(map(len, _TILES.values()))
-    return ImagePrompt(rows, ids, mask, positions, labels, draw_pixels(rng, vision, tiles), tokens, IMAGE_TOKEN)
+    pixels = draw_pixels(rng, vision, sum(sum(images.values()) for images in layout.values()))
+    return ImagePrompt(rows, ids, mask, positions, labels, pixels, tokens, IMAGE_TOKEN)
 
 
 TRAINED = "square"  # the case whose gradients are compared
-PROMPTS = {name: _prompt(vision) for name, vision in VISION.items()}
+PROMPTS = {name: _prompt(vision, _LAYOUT, _PADDING, LENGTH) for name, vision in VISION.items()}
+
+# Greedy generation. Chunks of 8 and a floor scale of 4 (see impl_cases): 17 + 14 slots cross boundaries of either.
+GENERATED, NEW_TOKENS, PAD = ("square", "thirds"), 14, 0
+_CONTINUED: Layout = {
+    "two tiles at the end": {9: 2},
+    "padding, then an image": {6: 1},
+    "padding, then text": {},
+    "two images": {1: 1, 11: 1},
+}
+_LEFT = {"padding, then an image": slice(0, 4), "padding, then text": slice(0, 11)}
+CONTINUED = {name: _prompt(VISION[name], _CONTINUED, _LEFT, length=17) for name in GENERATED}
 
 # Below -2, 1 + erf loses so many digits in float32 that torch does not always round float16 to the nearest value.
 GELU_INPUTS = np.concatenate([np.linspace(-2, 6, 4001), [-0.0, 0.0, 20.0, -20.0]])

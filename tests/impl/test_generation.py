@@ -1,16 +1,14 @@
 """Generation against HF's own, and what a caller sees: stops, pads, streams, compilations, refusals."""
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import generation_cases as cases
 import jax
-import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compile_events import compilations
 from impl_cases import under
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, generation
@@ -45,22 +43,6 @@ def run(model, ids=cases.INPUT_IDS, mask=cases.ATTENTION_MASK, **arguments):
 
 def new_tokens(out) -> list[list[int]]:
     return np.asarray(out.sequences)[:, T:].tolist()
-
-
-@contextlib.contextmanager
-def compilations() -> Iterator[list[str]]:
-    """The steps of every compilation inside: tracing, lowering, compiling."""
-    seen: list[str] = []
-
-    def listen(event: str, duration: float, **_) -> None:
-        if event.startswith("/jax/core/compile/"):
-            seen.append(event.removeprefix("/jax/core/compile/"))
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.mark.parametrize(("name", "case"), [("scout", "plain"), ("maverick", "plain"), ("scout", "penalty")])
