@@ -6,9 +6,10 @@ tied is refused, and the next prompt seed is tried.
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from paritygate.reference.select import value
 from paritygate.store.golden import GoldenStore
 
 MAX_SEEDS = 200
+DRAWS = 5  # prompts that the floors of gradients are drawn from
 _BF16_EPS = 2.0**-8
 
 
@@ -57,36 +59,14 @@ def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[st
 
 def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None]) -> Golden:
     family, prompt = reference.family, reference.family.prompt(case.prompt)
-    for seed in range(MAX_SEEDS):
-        case_inputs = reference.inputs(prompt, seed)
-        with lifted():
-            recorder = reference.run(reference.oracle, prompt, case_inputs)
-        oracle = reference.values(recorder, prompt, case_inputs)
-        real = _Real(prompt, case_inputs["attention_mask"])
-        margins = _margins(oracle, real)
-        if problem := _near_tie(margins, family.min_margin_x):
-            say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
-            continue
-        chained = {
-            name: _chained(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
-        }
-        if problem := _flips(chained, oracle, real):
-            say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
-            continue
-        break
-    else:
-        raise UsageError(
-            "no prompt seed gives clear routing",
-            where=case.id,
-            expected=f"a margin of at least {family.min_margin_x} bf16 eps at every decision",
-            got=f"{MAX_SEEDS} seeds, all nearly tied",
-            try_="another weight seed for the preset, or a stronger `steer` in the family's weight rules",
-        )
+    passes = _clear_passes(case, reference, say)
+    first = next(passes)
+    case_inputs, oracle, real = first.case_inputs, first.oracle, first.real
     isolated = {
-        name: _isolated(reference, policy, model, prompt, recorder, case_inputs)
+        name: _isolated(reference, policy, model, prompt, first.recorder, case_inputs)
         for name, (policy, model) in reference.peers.items()
     }
-    floors = {Mode.ISOLATED: isolated, Mode.CHAINED: chained}
+    floors = {Mode.ISOLATED: isolated, Mode.CHAINED: first.chained}
     ranked = sorted(oracle.items(), key=lambda item: item[1][3])  # stable: ports of one event in the spec's order
     ports = tuple(
         GoldenPort(
@@ -99,7 +79,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             tensor=store.put(array),
             modes=() if port.is_input else site.modes,
             role=port.role,
-            dtypes={} if port.is_input else {name: values[key].dtype.name for name, values in chained.items()},
+            dtypes={} if port.is_input else {name: values[key].dtype.name for name, values in first.chained.items()},
             floors={
                 mode: {
                     name: _floor(port, array, values.get(key), real.of(site, key[2])) for name, values in sides.items()
@@ -113,15 +93,16 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     if prompt.pieces:
         ports = _steadied(ports)
     if prompt.backward:
-        ports += _gradients(reference, prompt, case_inputs, store, len(ports))
+        draws = [first, *islice(passes, DRAWS - 1)]
+        ports += _gradients(reference, prompt, [draw.case_inputs for draw in draws], store, len(ports))
     return Golden(
         case=case,
         config=reference.preset.config,
         inputs={name: store.put(array) for name, array in case_inputs.items()},
         weights={name: store.put(array) for name, array in reference.weights.items()},
         ports=ports,
-        margins={name: round(margin, 6) for name, margin in margins.items()},
-        provenance=_provenance(seed, reference),
+        margins={name: round(margin, 6) for name, margin in first.margins.items()},
+        provenance=_provenance(first.seed, reference),
         peers={name: policy.peer for name, (policy, _) in reference.peers.items()},
         spec=spec_hash(case, family),
     )
@@ -139,8 +120,50 @@ class _Real:
         return self.mask[:, start:end]
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """The oracle and its peers on one prompt seed whose routing is clear."""
+
+    seed: int
+    case_inputs: CaseInputs
+    recorder: Recorder
+    oracle: Traced
+    chained: dict[str, Values]
+    margins: dict[str, float]
+    real: _Real
+
+
+def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) -> Iterator[_Pass]:
+    """A pass for each seed that is not refused; raises UsageError after the last."""
+    family, prompt = reference.family, reference.family.prompt(case.prompt)
+    for seed in range(MAX_SEEDS):
+        case_inputs = reference.inputs(prompt, seed)
+        with lifted():
+            recorder = reference.run(reference.oracle, prompt, case_inputs)
+        oracle = reference.values(recorder, prompt, case_inputs)
+        real = _Real(prompt, case_inputs["attention_mask"])
+        margins = _margins(oracle, real)
+        if problem := _near_tie(margins, family.min_margin_x):
+            say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
+            continue
+        chained = {
+            name: _chained(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
+        }
+        if problem := _flips(chained, oracle, real):
+            say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
+            continue
+        yield _Pass(seed, case_inputs, recorder, oracle, chained, margins, real)
+    raise UsageError(
+        "no prompt seed gives clear routing",
+        where=case.id,
+        expected=f"a margin of at least {family.min_margin_x} bf16 eps at every decision",
+        got=f"{MAX_SEEDS} seeds, all nearly tied",
+        try_="another weight seed for the preset, or a stronger `steer` in the family's weight rules",
+    )
+
+
 def _steadied(ports: tuple[GoldenPort, ...]) -> tuple[GoldenPort, ...]:
-    """No floor of a piece below the rms of its port's floors over all pieces: a step has too few values of its own."""
+    """No floor of a call below the rms of its port's floors over all calls: a step has too few values of its own."""
     lower_is_better = {name for name, metric in metrics().items() if metric.better == "lower"}
     drawn: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for port in ports:
@@ -167,31 +190,39 @@ def _flat(port: GoldenPort) -> list[tuple[tuple[str, str, str], float]]:
 
 
 def _gradients(
-    reference: Reference, prompt: Prompt, case_inputs: CaseInputs, store: GoldenStore, first: int
+    reference: Reference, prompt: Prompt, draws: list[CaseInputs], store: GoldenStore, first: int
 ) -> tuple[GoldenPort, ...]:
-    """A port for the gradient by each weight, under the site `gradients`."""
-    with lifted():
-        oracle = reference.gradients(reference.oracle, prompt, case_inputs)
-    peers = {name: reference.gradients(model, prompt, case_inputs) for name, (_, model) in reference.peers.items()}
-    ports = []
-    for order, (name, gradient) in enumerate(oracle.items(), first):
-        port = Port(f"out.{name}", Kind.FLOAT, "XYZ"[: gradient.ndim].replace("", " ").strip(), "", "")
-        floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
-        ports.append(
-            GoldenPort(
-                site=GRADIENTS,
-                port=port.name,
-                call=0,
-                kind=port.kind,
-                layout=port.layout,
-                order=order,
-                tensor=store.put(gradient),
-                modes=(Mode.GRADIENT,),
-                dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
-                floors={Mode.GRADIENT: floors},
+    """A port for the gradient by each weight, under the site `gradients`, on the first of the case inputs.
+
+    Rounding that the whole pass shares moves all of a gradient alike, so that a peer's drift on one prompt is little
+    more than one draw: the others steady the floors.
+    """
+    ports: list[GoldenPort] = []
+    for draw, case_inputs in enumerate(draws):
+        with lifted():
+            oracle = reference.gradients(reference.oracle, prompt, case_inputs)
+        peers = {name: reference.gradients(model, prompt, case_inputs) for name, (_, model) in reference.peers.items()}
+        for order, (name, gradient) in enumerate(oracle.items(), first):
+            port = Port(f"out.{name}", Kind.FLOAT, "XYZ"[: gradient.ndim].replace("", " ").strip(), "", "")
+            floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
+            if draw:
+                ports.append(replace(ports[order - first], call=draw, floors={Mode.GRADIENT: floors}))
+                continue
+            ports.append(
+                GoldenPort(
+                    site=GRADIENTS,
+                    port=port.name,
+                    call=0,
+                    kind=port.kind,
+                    layout=port.layout,
+                    order=order,
+                    tensor=store.put(gradient),
+                    modes=(Mode.GRADIENT,),
+                    dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
+                    floors={Mode.GRADIENT: floors},
+                )
             )
-        )
-    return tuple(ports)
+    return tuple(port for port in _steadied(tuple(ports)) if port.call == 0)
 
 
 def _chained(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from paritygate.reference.oracle import lifted
 
-import limits
+from limits import limit
 
 OF_PICTURES = ("tiny-vision", "tiny-multimodal")
 PRESETS = ("tiny-scout", "tiny-maverick", *OF_PICTURES)
@@ -63,8 +63,8 @@ def test_the_rotations_of_patches_are_those_of_float64(reference, preset):
     angles = np.concatenate([np.outer(columns + 1, frequencies), np.outer(rows + 1, frequencies)], axis=1)
     angles = np.concatenate([angles, np.zeros_like(angles[:1])])
     table = subject.oracle.vision_model.rotary_embedding.freqs_ci.numpy()[:, 0]
-    np.testing.assert_allclose(table.real, np.cos(angles), rtol=0, atol=limits.limit("rotary", "f64", side))
-    np.testing.assert_allclose(table.imag, np.sin(angles), rtol=0, atol=limits.limit("rotary", "f64", side))
+    np.testing.assert_allclose(table.real, np.cos(angles), rtol=0, atol=limit("rotary", "f64", side))
+    np.testing.assert_allclose(table.imag, np.sin(angles), rtol=0, atol=limit("rotary", "f64", side))
 
 
 def test_without_the_lift_float64_has_islands(reference):

@@ -8,8 +8,9 @@ import numpy as np
 from paritygate.core.golden import GoldenPort, TensorRef
 from paritygate.core.site import Kind
 from paritygate.reference import prompts
-from paritygate.reference.capture import _steadied
+from paritygate.reference.capture import _gradients, _steadied
 from paritygate.reference.oracle import lifted
+from paritygate.store.golden import GoldenStore
 
 
 def test_a_piece_sees_its_own_tokens_and_the_mask_of_all_slots_so_far():
@@ -56,3 +57,19 @@ def test_the_reference_through_its_cache_is_the_reference_without(reference):
     )
     assert found.problem == ""
     assert found.metrics["rel_l2"] <= 1e-12
+
+
+def test_the_floor_of_a_gradient_is_at_least_the_rms_over_the_draws(tmp_path, reference):
+    """On one prompt a peer's gradient may be right by luck; what is kept of the other prompts is their floors only."""
+    subject = reference("tiny-vision")
+    prompt = replace(subject.family.prompt("frames"), backward="loss")
+    draws = [subject.inputs(prompt, seed) for seed in range(3)]
+    store = GoldenStore(tmp_path)
+    alone = [_gradients(subject, prompt, [draw], store, 7) for draw in draws]
+    together = _gradients(subject, prompt, draws, store, 7)
+    assert [port.order for port in together] == list(range(7, 7 + len(subject.weights)))
+    for port, *each in zip(together, *alone, strict=True):
+        assert (port.tensor, port.call) == (each[0].tensor, 0)
+        floors = [one.floors["gradient"]["f32"]["rel_l2"] for one in each]
+        expected = max(floors[0], sqrt(sum(floor**2 for floor in floors) / len(floors)))
+        assert port.floors["gradient"]["f32"]["rel_l2"] == float(f"{expected:.6g}"), port.port
