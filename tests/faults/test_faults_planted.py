@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults.faults import CACHED, FAULTS, HARMLESS, Fault
+from faults.faults import CACHED, FAULTS, HARMLESS, IMAGES, Fault
 from paritygate.catalog.select import select_cells
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Diagnosis, Row
@@ -22,6 +22,7 @@ from paritygate.store.golden import GoldenStore
 
 ROOT = Path(__file__).parents[2]
 WHOLE = ("tiny", Case("llama4", "tiny-scout", "long"))
+IMAGE = ("vision", Case("llama4-multimodal", "tiny-vision", "tiles"))
 IN_PIECES = ("text", Case("llama4", "tiny-scout", "decode"))
 
 
@@ -52,12 +53,16 @@ def run_with(tmp_path, monkeypatch):
 
 
 def _without_layer(address: str) -> str:
-    return re.sub(r"^layers\.\d+\.", "", address)
+    return re.sub(r"layers\.\d+\.", "", address)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_fails_at_its_site_as_semantic(run_with, fault):
-    code, rows = run_with(fault, "f64", *WHOLE)
+@pytest.mark.parametrize(
+    ("fault", "shown_by"),
+    [(fault, WHOLE) for fault in FAULTS] + [(fault, IMAGE) for fault in IMAGES],
+    ids=lambda value: value.name if isinstance(value, Fault) else "",
+)
+def test_a_fault_fails_at_its_site_as_semantic(run_with, fault, shown_by):
+    code, rows = run_with(fault, "f64", *shown_by)
     assert code is ExitCode.DRIFT
     (divergence,) = first_divergence(rows)
     assert divergence.row.drift.address == fault.at
