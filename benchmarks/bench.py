@@ -1,10 +1,10 @@
-"""Speed of jax_llama4 beside HF torch on one machine: prefill, decode, and the mixture of experts.
+"""Speed of jax_llama4 beside HF torch on one machine: prefill, decode, vision tower, and the mixture of experts.
 
 Usage: python benchmarks/bench.py [--quick] [--dtypes f32 bf16] [--hf eager sdpa] [--threads N] [--json FILE]
 
-All load one checkpoint and run on the same N cores, each framework in a process of its own. Repeats go round: every
-child is asked once, then again, and while one measures the others wait on their input. What else the machine does falls
-on all alike, but it does fall on them: look at the load average that is printed.
+All load the same checkpoints and run on the same N cores, each framework in a process of its own. Repeats go round:
+every child is asked once, then again, and while one measures the others wait on their input. What else the machine does
+falls on all alike, but it does fall on them: look at the load average that is printed.
 """
 
 import argparse
@@ -27,6 +27,8 @@ from sizes import SIZES, Size
 HERE = Path(__file__).parent
 # Torch keeps its threads spinning for a while after a product; the next child must not be measured against them.
 PAUSE_S = 0.3
+# Each with what is compared after it.
+JOBS = {"prefill": "logits", "decode": None, "tower": "features"}
 MIXTURE = ("alone", "routed", "dense", "layer")
 
 
@@ -83,10 +85,11 @@ def children(
 
 
 def measure(dtype: str, size: Size, running: list[Child], folder: Path) -> dict[str, Any]:
-    """Seconds of every repeat of every job, and how far the frameworks' logits lie apart."""
+    """Seconds of every repeat of every job, and how far what the frameworks computed lies apart."""
     about = {child.name: child.answer() for child in running}
     seconds: dict[str, dict[str, list[float]]] = {}
-    for job in ("prefill", "decode"):
+    apart: dict[str, dict[str, float]] = {}
+    for job, compared in JOBS.items():
         seconds[job] = {child.name: [] for child in running}
         for child in running:
             child.ask(job)  # compiles, and touches what is touched once
@@ -94,9 +97,10 @@ def measure(dtype: str, size: Size, running: list[Child], folder: Path) -> dict[
             for child in running:
                 time.sleep(PAUSE_S)
                 seconds[job][child.name].append(child.ask(job)["seconds"])
-        if job == "prefill":
+        if compared is not None:
             for child in running:
-                child.ask("save")
+                child.ask(f"save {compared}")
+            apart[compared] = distances(compared, dtype, running, folder)
     for place in ("prefill", "decode"):
         seconds[f"mixture {place}"] = {name: [] for name in MIXTURE}
         for name in MIXTURE:
@@ -104,12 +108,14 @@ def measure(dtype: str, size: Size, running: list[Child], folder: Path) -> dict[
         for _ in range(size.repeats):
             for name in MIXTURE:
                 seconds[f"mixture {place}"][name].append(running[-1].ask(f"{name} {place}")["seconds"])
-    found = np.load(folder / f"jax-{dtype}.npy")
-    apart = {}
-    for file in folder.glob(f"hf-*-{dtype}.npy"):
-        expected = np.load(file)
-        apart[file.stem.split("-")[1]] = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    return {"about": about, "seconds": seconds, "logits_apart": apart}
+    return {"about": about, "seconds": seconds, "apart": apart}
+
+
+def distances(what: str, dtype: str, running: list[Child], folder: Path) -> dict[str, float]:
+    """How far what jax_llama4 saved lies from what each of the others did."""
+    saved = {child.name: np.load(folder / f"{what}-{child.name}-{dtype}.npy") for child in running}
+    found = saved.pop("jax")
+    return {name: float(np.linalg.norm(found - hf) / np.linalg.norm(hf)) for name, hf in saved.items()}
 
 
 def cpu() -> str:
@@ -120,13 +126,14 @@ def cpu() -> str:
     return f"{name or platform.processor()} ({', '.join(flags)})"
 
 
-def speed_table(results: dict[str, Any], size: Size, pick: Any) -> list[list[str]]:
+def speed_table(results: dict[str, Any], unit: str, amounts: dict[str, int], pick: Any) -> list[list[str]]:
+    """Rates of these jobs, each of which works on so many of the unit."""
     names = list(next(iter(results.values()))["seconds"]["prefill"])
     *hf, ours = names
-    rows = [["tokens/s", "dtype", *names, *(f"jax / {name}" for name in hf)]]
-    for job, tokens in (("prefill", size.prompt_tokens), ("decode", size.decode_tokens)):
+    rows = [[f"{unit}/s", "dtype", *names, *(f"jax / {name}" for name in hf)]]
+    for job, amount in amounts.items():
         for dtype, result in results.items():
-            rate = {name: tokens / pick(times) for name, times in result["seconds"][job].items()}
+            rate = {name: amount / pick(times) for name, times in result["seconds"][job].items()}
             ratios = [f"{rate[ours] / rate[name]:.2f}x" for name in hf]
             rows.append([job, dtype, *(f"{rate[name]:.1f}" for name in names), *ratios])
     return rows
@@ -170,6 +177,9 @@ def main() -> None:
         folder = Path(made)
         ids = np.random.default_rng(0).integers(1, size.config["vocab_size"], (1, size.prompt_tokens))
         np.save(folder / "prompt.npy", ids)
+        side = size.vision_config["image_size"]
+        pixels = np.random.default_rng(0).uniform(-1, 1, (size.tiles, 3, side, side))
+        np.save(folder / "pixels.npy", pixels.astype("float32"))
         subprocess.run([sys.executable, str(HERE / "hf_child.py"), made, size_name, "write"], check=True)
         for dtype in options.dtypes:
             with children(folder, size_name, dtype, options.hf, cores) as running:
@@ -185,11 +195,19 @@ def main() -> None:
         f"{million:.1f} million parameters, {size.config['num_local_experts']} experts; batch 1, a prompt of "
         f"{size.prompt_tokens} tokens, then {size.decode_tokens} more a repeat; {size.repeats} repeats"
     )
+    million = about["jax"]["vision_parameters"] / 1e6
+    print(
+        f"vision tower of {million:.1f} million parameters, {size.vision_config['num_hidden_layers']} layers; "
+        f"{size.tiles} tiles of {size.vision_config['image_size']} pixels a side a repeat"
+    )
     for dtype, result in results.items():
-        apart = ", ".join(f"{word} {value:.1e}" for word, value in result["logits_apart"].items())
-        print(f"last logits of the prompt, jax_llama4 apart from HF, {dtype}: {apart}")
+        for what, by_name in result["apart"].items():
+            apart = ", ".join(f"{name} {value:.1e}" for name, value in by_name.items())
+            print(f"{what}, jax_llama4 apart from HF, {dtype}: {apart}")
+    tokens = {"prefill": size.prompt_tokens, "decode": size.decode_tokens}
     for title, pick in (("Medians", statistics.median), ("Best of the repeats", min)):
-        show(title, speed_table(results, size, pick))
+        show(title, speed_table(results, "tokens", tokens, pick))
+        show(title, speed_table(results, "tiles", {"tower": size.tiles}, pick))
         show(title, mixture_table(results, size, pick))
     if options.json is not None:
         facts = {"cpu": cpu(), "threads": len(cores), "load_average": loads, "versions": versions, "size": size_name}

@@ -1,8 +1,9 @@
 """Child process: HF's Llama 4 in torch. Usage: python hf_child.py FOLDER SIZE DTYPE ATTENTION THREADS
 
-With the dtype `write` it writes the checkpoint that all children load, and ends.
+With the dtype `write` it writes the checkpoints that all children load, and ends.
 """
 
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 import transformers
 from child import serve
 from sizes import SIZES
-from transformers import DynamicCache, Llama4ForCausalLM, Llama4TextConfig
+from transformers import DynamicCache, Llama4ForCausalLM, Llama4TextConfig, Llama4VisionConfig, Llama4VisionModel
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -23,6 +24,7 @@ transformers.utils.logging.disable_progress_bar()
 def write(folder: Path, size_name: str) -> None:
     torch.manual_seed(0)
     Llama4ForCausalLM(Llama4TextConfig(**SIZES[size_name].config)).save_pretrained(folder)
+    Llama4VisionModel(Llama4VisionConfig(**SIZES[size_name].vision_config)).save_pretrained(folder / "vision")
 
 
 @torch.inference_mode()
@@ -31,6 +33,9 @@ def main(folder: Path, size_name: str, dtype: str, attention: str, threads: int)
     size = SIZES[size_name]
     model = Llama4ForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype], attn_implementation=attention).eval()
     prompt = torch.from_numpy(np.load(folder / "prompt.npy"))
+    loaded = Llama4VisionModel.from_pretrained(folder / "vision", dtype=DTYPES[dtype], attn_implementation=attention)
+    vision = loaded.eval()
+    pixels = torch.from_numpy(np.load(folder / "pixels.npy")).to(DTYPES[dtype])
     state: dict[str, Any] = {}
 
     def prefill() -> None:
@@ -44,15 +49,20 @@ def main(folder: Path, size_name: str, dtype: str, attention: str, threads: int)
             state.update(token=out.logits[:, -1].argmax(-1, keepdim=True), logits=out.logits[:, -1])
             state["token"].tolist()
 
-    def save() -> None:
-        np.save(folder / f"hf-{attention}-{dtype}.npy", state["logits"].float().numpy())
+    def tower() -> None:
+        state["features"] = vision(pixels).last_hidden_state
+
+    def save(what: str) -> None:
+        np.save(folder / f"{what}-hf {attention}-{dtype}.npy", state[what].float().numpy())
 
     about = {
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "threads": torch.get_num_threads(),
         "parameters": sum(weight.numel() for weight in model.parameters()),
+        "vision_parameters": sum(weight.numel() for weight in vision.parameters()),
     }
-    serve(about, {"prefill": prefill, "decode": decode, "save": save})
+    jobs = {"prefill": prefill, "decode": decode, "tower": tower}
+    serve(about, jobs | {f"save {what}": functools.partial(save, what) for what in ("logits", "features")})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from child import serve
 from flax import nnx
 from sizes import SIZES, Size
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextMoe
+from jax_llama4 import Llama4ForCausalLM, Llama4TextMoe, Llama4VisionModel
 from jax_llama4.precision import accumulation
 
 DTYPES = {"f32": jnp.float32, "bf16": jnp.bfloat16}
@@ -24,6 +24,8 @@ def main(folder: Path, size_name: str, dtype: str) -> None:
     model = Llama4ForCausalLM.from_pretrained(folder, dtype=DTYPES[dtype])
     graph, weights = nnx.split(model)
     prompt = jnp.asarray(np.load(folder / "prompt.npy"), int)
+    vision_graph, vision_weights = nnx.split(Llama4VisionModel.from_pretrained(folder / "vision", dtype=DTYPES[dtype]))
+    pixels = jnp.asarray(np.load(folder / "pixels.npy"), DTYPES[dtype])
     state: dict[str, Any] = {}
 
     @jax.jit
@@ -37,6 +39,10 @@ def main(folder: Path, size_name: str, dtype: str) -> None:
         out: Any = nnx.merge(graph, weights)(token, past_key_values=cache)
         return jnp.argmax(out.logits[:, -1], axis=-1)[:, None], out.logits[:, -1], out.past_key_values
 
+    @jax.jit
+    def tower_program(weights: Any, pixels: jax.Array) -> jax.Array:
+        return nnx.merge(vision_graph, weights)(pixels).last_hidden_state
+
     def prefill() -> None:
         state["token"], state["logits"], state["cache"] = jax.block_until_ready(prompt_program(weights, prompt))
 
@@ -45,15 +51,20 @@ def main(folder: Path, size_name: str, dtype: str) -> None:
             state["token"], state["logits"], state["cache"] = step_program(weights, state["token"], state["cache"])
             np.asarray(state["token"])
 
-    def save() -> None:
-        np.save(folder / f"jax-{dtype}.npy", np.asarray(state["logits"], np.float32))
+    def tower() -> None:
+        state["features"] = jax.block_until_ready(tower_program(vision_weights, pixels))
+
+    def save(what: str) -> None:
+        np.save(folder / f"{what}-jax-{dtype}.npy", np.asarray(state[what], np.float32))
 
     moe: Any = model.model.layers[0].feed_forward
     about = {
         "versions": {"jax": jax.__version__, "flax": flax.__version__},
         "parameters": sum(weight.size for weight in jax.tree.leaves(weights)),
+        "vision_parameters": sum(weight.size for weight in jax.tree.leaves(vision_weights)),
     }
-    jobs = {"prefill": prefill, "decode": decode, "save": save}
+    jobs = {"prefill": prefill, "decode": decode, "tower": tower}
+    jobs |= {f"save {what}": functools.partial(save, what) for what in ("logits", "features")}
     for place, tokens in {"prefill": size.prompt_tokens, "decode": 1}.items():
         jobs |= {f"{name} {place}": job for name, job in mixture_jobs(moe, size, tokens).items()}
     serve(about, jobs)

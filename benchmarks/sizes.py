@@ -1,4 +1,4 @@
-"""What is timed: configurations, prompt and repeats. Read by the parent and by the children of both frameworks."""
+"""What is timed: configurations, prompt, tiles and repeats. Read by the parent and by both frameworks' children."""
 
 import dataclasses
 from typing import Any
@@ -6,11 +6,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """One configuration under HF's names, and how much of it is run."""
+    """A text and a vision configuration under HF's names, and how much of them is run."""
 
     config: dict[str, Any]
+    vision_config: dict[str, Any]
     prompt_tokens: int
     decode_tokens: int  # a repeat
+    tiles: int  # of one image, all in one call
     repeats: int
 
     @property
@@ -29,6 +31,23 @@ _BASE = {
     "pad_token_id": 0,
 }
 
+
+def _tower(width: int, heads: int, layers: int, image_size: int, features: int) -> dict[str, Any]:
+    """Patches of 14 pixels and four of them a token, as published; a feed-forward as wide as four patches."""
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "image_size": image_size,
+        "patch_size": 14,
+        "pixel_shuffle_ratio": 0.5,
+        "projector_input_dim": features,
+        "projector_output_dim": features,
+        "vision_output_dim": features,
+    }
+
+
 SIZES = {
     # 198 million parameters, of which a token meets 57 million. Prompts reach past one chunk.
     "200M": Size(
@@ -42,8 +61,11 @@ SIZES = {
             "head_dim": 64,
             "attention_chunk_size": 256,
         },
+        # A quarter of the published width, tiles and heads as published: four tiles of an image and the whole of it.
+        _tower(width=352, heads=4, layers=4, image_size=336, features=1024),
         prompt_tokens=512,
         decode_tokens=16,
+        tiles=5,
         repeats=7,
     ),
     "quick": Size(
@@ -57,8 +79,10 @@ SIZES = {
             "head_dim": 8,
             "attention_chunk_size": 8,
         },
+        _tower(width=16, heads=2, layers=4, image_size=56, features=24),
         prompt_tokens=20,
         decode_tokens=2,
+        tiles=2,
         repeats=2,
     ),
 }

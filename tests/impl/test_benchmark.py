@@ -11,7 +11,7 @@ from limits import limit
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_quick_size_prints_both_tables_and_the_models_agree(tmp_path):
+def test_the_quick_size_prints_all_tables_and_the_models_agree(tmp_path):
     written = tmp_path / "bench.json"
     command = [sys.executable, str(ROOT / "benchmarks" / "bench.py"), "--quick", "--json", str(written)]
     done = subprocess.run(
@@ -21,13 +21,17 @@ def test_the_quick_size_prints_both_tables_and_the_models_agree(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    for heading in ("tokens/s", "jax / hf sdpa", "mixture, ms", "routed / alone", "load average"):
+    for heading in ("tokens/s", "tiles/s", "jax / hf sdpa", "mixture, ms", "routed / alone", "load average"):
         assert heading in done.stdout
     facts = json.loads(written.read_text())
     result = facts["results"]["f32"]
     assert facts["threads"] == 1
-    assert len({child["parameters"] for child in result["about"].values()}) == 1
-    assert result["logits_apart"]["sdpa"] <= limit("model", "f32", terms=4)
+    for count in ("parameters", "vision_parameters"):
+        assert len({child[count] for child in result["about"].values()}) == 1
+    # Both have four layers.
+    assert set(result["apart"]) == {"logits", "features"}
+    for what, distances in result["apart"].items():
+        assert 0 < distances["hf sdpa"] <= limit("model", "f32", terms=4), what
     for job, names in result["seconds"].items():
         for name, seconds in names.items():
             assert len(seconds) == 2 and min(seconds) > 0, (job, name)
