@@ -1,11 +1,15 @@
 """Pictures in prompts: photos known by their hash, tiles and runs as HF's processor gives them, places in the text."""
 
 import hashlib
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 from paritygate.catalog.photos import PHOTOS
 from paritygate.core.errors import InfrastructureError, UsageError
@@ -144,3 +148,27 @@ def test_a_presets_pictures_fill_the_features_of_its_model(reference):
         subject = reference(preset)
         made = subject.inputs(subject.family.prompt(prompt), 0)
         assert (made["tokens"] == 258).sum() == 4 * len(made[PIXELS])
+
+
+@pytest.mark.network
+@pytest.mark.timeout(600)
+def test_the_processor_itself_makes_these_tiles(tmp_path):
+    # torchvision cannot be in the environment of the tests: beside a CPU build of torch its wheel imports with an
+    # error, and where it is installed transformers imports it.
+    minor = int(torch.__version__.split(".")[1]) + 15  # torch 2.13 goes with torchvision 0.28
+    wheel, pieces, out = tmp_path / "wheel", tmp_path / "pieces.npz", tmp_path / "tiles.npz"
+    install = ["pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(wheel)]
+    run_python("-m", *install, f"torchvision==0.{minor}.*")
+    photo = photos.read(PHOTOS["coffee"])
+    given = {f"{rows}x{columns}": photo[5 : 5 + 50 * rows, 9 : 9 + 50 * columns] for rows, columns in BY_HF}
+    np.savez(pieces, **given)
+    run_python(str(Path(__file__).with_name("hf_processor.py")), str(wheel), str(pieces), str(out))
+    with np.load(out) as made:
+        for grid in BY_HF:
+            name = "x".join(map(str, grid))
+            assert np.array_equal(tiles(given[name], 16, grid).view(np.int16), made[name])
+
+
+def run_python(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
