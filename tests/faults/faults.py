@@ -114,13 +114,21 @@ IMAGES = (
         "vision.rope:out",
     ),
     Fault("patch index off by one", "rope.py", "((place + 1).astype(dtype)", "(place.astype(dtype)", "vision.rope:out"),
-    Fault("gelu by tanh", "mlp.py", "approximate=False", "approximate=True", "vision.layers.0.mlp:out"),
+    Fault(
+        "gelu by tanh",
+        "mlp.py",
+        "approximate=False",
+        "approximate=True",
+        "vision.layers.0.mlp:out",
+        also=("vision.adapter.mlp:out",),
+    ),
     Fault(
         "post norm missing",
         "vision.py",
         "self.vision_adapter(self.layernorm_post(features)[:, :-1])",
         "self.vision_adapter(features[:, :-1])",
         "vision.post_norm:out",
+        also=("vision:out",),
     ),
     Fault(
         "features scattered column by column",

@@ -53,7 +53,7 @@ def run_with(tmp_path, monkeypatch):
 
 
 def _without_layer(address: str) -> str:
-    return re.sub(r"layers\.\d+\.", "", address)
+    return re.sub(r"\blayers\.\d+\.", "", address)
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,16 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
     for row in rows:
         if diverged(row):
             by_cell[row.drift.case, row.drift.cell].append(row)
+    alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in _NOT_COMPARED}
+    replayed = {value[:3] for value in alone}
     blame: Blame = {}
     for failing in by_cell.values():
         failing.sort(key=lambda row: row.drift.order)
         isolated = _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
-        blame |= isolated | _blame_chained([row for row in failing if row.drift.mode == Mode.CHAINED], isolated)
+        chained = [row for row in failing if row.drift.mode == Mode.CHAINED]
+        blame |= isolated | _blame_chained(chained, isolated, replayed)
         # Gradients have no order of their own here: each weight's stands for itself.
         blame |= {row.drift.key: row for row in failing if row.drift.mode == Mode.GRADIENT}
-    alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in _NOT_COMPARED}
     return [
         _finish(row, blame, twins, oracles) if diverged(row) else _left_out(row) if _not_run(row, alone) else row
         for row in rows
@@ -87,8 +89,10 @@ def _blame_isolated(failing: list[Row]) -> Blame:
     return blame
 
 
-def _blame_chained(failing: list[Row], isolated: Blame) -> Blame:
+def _blame_chained(failing: list[Row], isolated: Blame, replayed: Collection[tuple[str | int, ...]]) -> Blame:
     """As above for chained rows, `isolated` holding who is to blame for those of the same case and cell.
+
+    `replayed` are the sites (case, cell, site) that were compared alone.
 
     Everything after the first difference ran on wrong values, so it is put down to that first one, with one exception:
     a value that differs on golden inputs too, by fault of its own site, differs by itself. Where there is no isolated
@@ -100,18 +104,21 @@ def _blame_chained(failing: list[Row], isolated: Blame) -> Blame:
         drift = row.drift
         alone = isolated.get((drift.case, drift.cell, Mode.ISOLATED, drift.site, drift.port, drift.call))
         if alone is None or alone.drift.site != drift.site:
-            found[drift.key] = _feeding(failing[0], isolated)
+            found[drift.key] = _feeding(failing[0], isolated, replayed)
         else:
             found[drift.key] = own_first.setdefault((drift.site, drift.call), row)
     return found
 
 
-def _feeding(first: Row, isolated: Blame) -> Row:
+def _feeding(first: Row, isolated: Blame, replayed: Collection[tuple[str | int, ...]]) -> Row:
     """The row to blame for the first chained difference: itself, or a site around it that differs on golden inputs.
 
     A site that is right on golden inputs and differs first in the chain was fed wrong values by the code around it: by
-    the innermost site that contains it and that differs by itself when it is replayed alone.
+    the innermost site that contains it and that differs by itself when it is replayed alone. A site that is only ever
+    seen in the chain is a piece of that code, and so the more precise answer.
     """
+    if _value(first)[:3] not in replayed:
+        return first
     by_itself = {row.drift.site: row for key, row in reversed(isolated.items()) if row.drift.key == key}
     if first.drift.site in by_itself:
         return first

@@ -306,3 +306,17 @@ def test_the_order_of_the_rows_does_not_matter(failing, random):
     expected = {r.drift.key: r for r in diagnose(rows, {"f64"})}
     random.shuffle(rows)
     assert {r.drift.key: r for r in diagnose(rows, {"f64"})} == expected
+
+
+def test_a_value_seen_in_the_chain_only_is_to_blame_before_the_site_around_it():
+    rows = [
+        row("tower.sum:out", mode="chained", order=0),
+        row("tower:out", mode="isolated", order=1),
+        row("tower:out", mode="chained", order=1),
+    ]
+    found = {(r.drift.address, r.drift.mode): (r.diagnosis, r.origin) for r in diagnose(rows, {"f64"})}
+    assert found["tower.sum:out", "chained"] == ("semantic", "")
+    # Replayed alone, and right, it is the tower that feeds it wrong values.
+    alone = row("tower.sum:out", Verdict.PASS, mode="isolated", order=0)
+    found = {(r.drift.address, r.drift.mode): (r.diagnosis, r.origin) for r in diagnose([alone, *rows], {"f64"})}
+    assert found["tower.sum:out", "chained"] == ("propagated", "tower:out")
