@@ -98,11 +98,10 @@ def test_the_adapter_activates_after_its_last_matrix(model):
 
 def test_the_norms_eps_is_torchs_whatever_the_configuration_says(model, hf_multimodal):
     norm = Llama4VisionLayerNorm(2, numerics=FLOAT64)
-    found = norm(jnp.array([[1.001, 0.999], [1e3 + 1e-3, 1e3 - 1e-3]]))
-    expected = 1e-3 / math.sqrt(1e-6 + 1e-5)
-    # A mean a million times the deviation takes as many digits with it.
-    np.testing.assert_allclose(found[0], [expected, -expected], rtol=limit("norm", "f64") * 1e3)
-    np.testing.assert_allclose(found[1], [expected, -expected], rtol=limit("norm", "f64") * 1e6)
+    away = 2.0**-10  # exact beside both means, the second of which is a million times as large
+    found = norm(jnp.array([[mean + away, mean - away] for mean in (1.0, 1024.0)]))
+    expected = away / math.sqrt(away**2 + 1e-5)
+    np.testing.assert_allclose(found, [[expected, -expected]] * 2, rtol=limit("norm", "f64"))
     assert cases.VISION["square"]["norm_eps"] != norm.eps
     other = build(hf_multimodal, dataclasses.replace(SQUARE, norm_eps=1e-6))
     np.testing.assert_array_equal(features(other, PIXELS), features(model, PIXELS))

@@ -101,8 +101,8 @@ def test_the_table_agrees_and_in_float32_to_the_last_bits(case, model, tower, hf
     np.testing.assert_allclose(model.rotary_embedding(), tower["table"], rtol=0, atol=limit("transcendental", "f64"))
     single = build(case, hf_multimodal, Numerics.like_hf("bfloat16")).rotary_embedding()
     assert single.dtype == "float32"  # whatever the weights are
-    allowed = limit("transcendental", "f32")
-    np.testing.assert_allclose(single, hf_multimodal[case]["table_float32"], rtol=0, atol=allowed)
+    expected = hf_multimodal[case]["table_float32"]
+    np.testing.assert_allclose(single, expected, rtol=0, atol=limit("transcendental", "f32"))
 
 
 def test_features_hidden_states_and_attention_weights_of_every_layer_agree(case, model, tower):
