@@ -6,11 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from compiling import QUICK
 from flax import nnx
 from impl_cases import WHOLE, Prompt, pieces
-
-# Hundreds of programs are compiled, and nearly all the time goes there; without these emitters it is much less.
-QUICK = {"xla_cpu_use_fusion_emitters": False}
 
 # A choice of experts counts as clear where the gap between the last chosen logit and the first one left is this many
 # times what the logits may drift: then no drift within the limit can change it.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compile_events import compilations
+from compiling import compilations
 from impl_cases import under
 
 from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Numerics, generation

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import multimodal_cases as cases
 import numpy as np
 import pytest
-from compile_events import compilations
+from compiling import compilations
 from flax import nnx
 from impl_cases import under
 from multimodal_candidate import build
