@@ -89,7 +89,11 @@ class HalfConfig(Config):
         """
         if not is_composite(data):
             return cls.from_own_dict(data, [])
-        return cls.from_own_dict(data.get(f"{cls.half}_config") or {}, wrong_composite_keys(data, cls.half))
+        name = f"{cls.half}_config"
+        problems = wrong_composite_keys(data, cls.half)
+        if "text_config" not in data and "vision_config" not in data:
+            problems.append(f"{name}: missing, as expected of model_type {COMPOSITE_TYPE!r}")
+        return cls.from_own_dict(data.get(name) or {}, problems)
 
     @classmethod
     def from_own_dict(cls, data: Mapping[str, Any], problems: Sequence[str]) -> Self:
@@ -118,7 +122,8 @@ def is_composite(data: Mapping[str, Any]) -> bool:
 
 def wrong_composite_keys(data: Mapping[str, Any], kind: str) -> list[str]:
     """What is wrong with the keys beside the halves; `kind` is the model that has no use for them."""
-    beside = "text_config" if "text_config" in data else "vision_config"
+    halves = [name for name in ("text_config", "vision_config") if name in data]
+    beside = halves[0] if halves else f"model_type {COMPOSITE_TYPE!r}"
     unknown = sorted(set(data) - COMPOSITE_KEYS - IRRELEVANT)
     problems = [f"{key}: unknown key beside {beside}" for key in unknown] + wrong_irrelevant(data, kind)
     if data.get("model_type", COMPOSITE_TYPE) != COMPOSITE_TYPE:

@@ -46,6 +46,19 @@ class Llama4Config(Config):
             )
         self._refuse(problems + _wrong_tokens(vars(self)))
 
+    @property
+    def image_token_id(self) -> int:
+        """HF's newer name, as are the next two."""
+        return self.image_token_index
+
+    @property
+    def boi_token_id(self) -> int:
+        return self.boi_token_index
+
+    @property
+    def eoi_token_id(self) -> int:
+        return self.eoi_token_index
+
     def get_text_config(self) -> Llama4TextConfig:
         """The text half."""
         return self.text_config

@@ -12,7 +12,7 @@ _POSITIVE_INTS = (
     "hidden_size num_hidden_layers num_attention_heads num_channels intermediate_size vision_output_dim "
     "image_size patch_size projector_input_dim projector_output_dim"
 ).split()
-_REALS = "initializer_range pixel_shuffle_ratio".split()
+_REALS = "initializer_range pixel_shuffle_ratio norm_eps projector_dropout attention_dropout".split()
 
 
 def joined_patches(pixel_shuffle_ratio: float) -> int:
@@ -91,6 +91,10 @@ class Llama4VisionConfig(HalfConfig):
         problems += wrong_flags(self, ["multi_modal_projector_bias"])
         if not is_int(self.vision_feature_layer):
             problems.append(f"vision_feature_layer: expected an int, got {self.vision_feature_layer!r}")
+        if not isinstance(self.vision_feature_select_strategy, str):
+            problems.append(
+                f"vision_feature_select_strategy: expected a word, got {self.vision_feature_select_strategy!r}"
+            )
         # HF: computes the erf gelu whatever this says.
         if self.hidden_act != "gelu":
             problems.append(f"hidden_act: expected 'gelu', got {self.hidden_act!r}")

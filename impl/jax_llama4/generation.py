@@ -82,6 +82,7 @@ def generate(
     key: Array | None = None,
     stream: Stream | None = None,
     pixel_values: Any = None,
+    image_features: Any = None,
 ) -> GenerateOutput:
     """Continue each row of `input_ids` (B, T) by up to `max_new_tokens` tokens.
 
@@ -92,8 +93,8 @@ def generate(
     most probable one is taken, and only the repetition penalty applies.
     `max_length` is the capacity of the cache in slots, by default the least power of two that is enough. A call with
     the same batch size, prompt bucket and capacity compiles nothing.
-    `pixel_values` are the tiles of all images of a multimodal model's prompts; their number is one of the shapes that
-    a program is compiled for.
+    `pixel_values` are the tiles of all images of a multimodal model's prompts, or `image_features` what its
+    `get_image_features` made of them; their number is one of the shapes that a program is compiled for.
     `stream` is called with the tokens of a step while the next one is being computed; what it raises ends the run.
     Raises ValueError for whatever does not fit, before anything is computed.
     """
@@ -104,10 +105,12 @@ def generate(
     ids = _checked_ids(input_ids, config.vocab_size)
     mask = _checked_mask(attention_mask, ids, pad_id, stop_ids)
     capacity = _capacity(config, mask, max_new_tokens, max_length)
-    if pixel_values is not None:
+    given = {"pixel_values": pixel_values, "image_features": image_features}
+    images = {name: _as_array(name, value) for name, value in given.items() if value is not None}
+    if images:
         if not hasattr(model, "check_images"):
-            raise ValueError(f"pixel_values: {type(model).__name__} takes text only")
-        model.check_images(ids, pixel_values)
+            raise ValueError(f"{', '.join(images)}: {type(model).__name__} takes text only")
+        model.check_images(ids, **images)
     if max_new_tokens == 0:
         return _output(ids, ids[:, :0], stop_ids)
 
@@ -124,10 +127,10 @@ def generate(
     padding = ((0, 0), (bucket - ids.shape[1], 0))
     cache, rows = programs.prefill(
         weights,
-        np.pad(ids, padding),
+        np.pad(ids, padding, constant_values=_filling(model.config)),
         np.pad(mask, padding),
         np.asarray(ids.shape[1]),
-        {} if pixel_values is None else {"pixel_values": pixel_values},
+        images,
         settings,
         capacity=capacity,
     )
@@ -255,6 +258,25 @@ def _filled_up(stop_ids: tuple[int, ...]) -> tuple[int, ...]:
 
 def _bucket(length: int) -> int:
     return max(SHORTEST_BUCKET, 1 << (length - 1).bit_length())
+
+
+def _filling(config: Any) -> int:
+    """What fills up a bucket: any id but the image token's, whose places are counted."""
+    return int(getattr(config, "image_token_index", None) == 0)
+
+
+def _as_array(name: str, value: Any) -> np.ndarray | Array:
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as reason:  # torch has no NumPy array of bfloat16
+        raise ValueError(
+            f"{name}: expected an array, got {type(value).__name__}, of which NumPy says: {reason}"
+        ) from None
+    if array.dtype == object:
+        raise ValueError(f"{name}: expected one array, got {type(value).__name__} of several shapes")
+    return array
 
 
 def _check_choice(sampling: Sampling, do_sample: bool, key: Array | None) -> None:

@@ -34,7 +34,32 @@ class Llama4TiedHead(nnx.Module):
         return dot_general(x, table, (((2,), (1,)), ((), ())), self.numerics.precision)
 
 
-class _TextModelWithHead(Pretrained, nnx.Module):
+class HoldsTextModel:
+    """Mixin of classes that have a text model: its caches and its embedding."""
+
+    def get_decoder(self) -> Llama4TextModel:
+        raise NotImplementedError
+
+    def init_cache(
+        self,
+        batch_size: int,
+        max_length: int,
+        starts: int | Array | None = None,
+        shardings: Sharding | dict[str, Sharding] | None = None,
+        pad_token_id: int | None = None,
+    ) -> TransformerCache:
+        """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
+        return self.get_decoder().init_cache(batch_size, max_length, starts, shardings, pad_token_id)
+
+    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
+        """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
+        return self.get_decoder().init_ragged_pages(num_pages, page_size)
+
+    def get_embedding(self) -> nnx.Embed:
+        return self.get_decoder().embed_tokens
+
+
+class _TextModelWithHead(HoldsTextModel, Pretrained, nnx.Module):
     """What both heads share: the text model under `model`, its cache and its parts.
 
     `stack_options` are the text model's `scan_layers`, `remat_policy` and `moe_dispatch`.
@@ -55,6 +80,7 @@ class _TextModelWithHead(Pretrained, nnx.Module):
         **stack_options: Any,
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
+        self.require_config(config)
         self.config = config
         self.numerics = numerics
         self.model = Llama4TextModel(
@@ -64,29 +90,11 @@ class _TextModelWithHead(Pretrained, nnx.Module):
             **stack_options,
         )
 
-    def init_cache(
-        self,
-        batch_size: int,
-        max_length: int,
-        starts: int | Array | None = None,
-        shardings: Sharding | dict[str, Sharding] | None = None,
-        pad_token_id: int | None = None,
-    ) -> TransformerCache:
-        """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
-        return self.model.init_cache(batch_size, max_length, starts, shardings, pad_token_id)
-
-    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
-        """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
-        return self.model.init_ragged_pages(num_pages, page_size)
-
     def get_encoder(self) -> NoReturn:
         raise NotImplementedError(f"{type(self).__name__} is decoder-only: it has no encoder")
 
     def get_decoder(self) -> Llama4TextModel:
         return self.model
-
-    def get_embedding(self) -> nnx.Embed:
-        return self.model.embed_tokens
 
 
 class Llama4ForCausalLM(Generation, _TextModelWithHead):

@@ -5,18 +5,15 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax.core import Tracer
-from jax.sharding import Sharding
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from jax_llama4.cache import TransformerCache
 from jax_llama4.config_multimodal import Llama4Config
 from jax_llama4.generation import Generation
-from jax_llama4.heads import Llama4ForCausalLM, Llama4TiedHead
+from jax_llama4.heads import HoldsTextModel, Llama4ForCausalLM, Llama4TiedHead
 from jax_llama4.linear import Linear
 from jax_llama4.masks import MaskInfo
 from jax_llama4.modes import Mode
 from jax_llama4.outputs import Llama4CausalLMOutputWithPast
-from jax_llama4.paged import RaggedPagesCache
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.sharding import shard
@@ -41,7 +38,8 @@ class Llama4MultiModalProjector(nnx.Module):
         numerics: Numerics | None = None,
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
-        # HF: draws it as the rest of the composite model, whose width is the text model's.
+        # HF: draws it as the rest of the composite model, whose width is the text model's, and never gives it the bias
+        # that `multi_modal_projector_bias` of the vision configuration speaks of.
         std = config.text_config.initializer_range
         widths = config.vision_config.vision_output_dim, config.text_config.hidden_size
         self.linear_1 = Linear(*widths, std=std, numerics=numerics, rngs=rngs)
@@ -83,7 +81,15 @@ def require_fit(tokens: int, features: int) -> None:
         raise ValueError(f"image tokens and image features do not match: {tokens} tokens, {features} features")
 
 
-class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
+def _check_strategy(strategy: str) -> None:
+    if strategy != SELECT_STRATEGY:
+        raise ValueError(
+            f"vision_feature_select_strategy: expected {SELECT_STRATEGY!r}, got {strategy!r}; with the class token the "
+            "patches make no square for the adapter"
+        )
+
+
+class Llama4ForConditionalGeneration(Generation, HoldsTextModel, Pretrained, nnx.Module):
     """Vision tower, projector and causal language model.
 
     `stack_options` are those of `Llama4TextModel`; `scan_layers` and `remat_policy` hold for the vision tower as well.
@@ -111,6 +117,7 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
+        self.require_config(config)
         self.config = config
         self.numerics = numerics
         vision_options = {name: value for name, value in stack_options.items() if name != "moe_dispatch"}
@@ -153,13 +160,16 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
         Raises ValueError for what does not fit, see `Llama4ImageMerge` for the number of image tokens, and as
         `Llama4TextModel`.
         """
+        _check_strategy(vision_feature_select_strategy)
         if pixel_values is not None:
             if inputs_embeds is not None or image_features is not None:
                 other = "inputs_embeds" if inputs_embeds is not None else "image_features"
                 raise ValueError(
                     f"pixel_values: given beside {other}; give image_features of get_image_features instead"
                 )
-            image_features = self.get_image_features(pixel_values, vision_feature_layer, vision_feature_select_strategy)
+            image_features = self.get_image_features(pixel_values, vision_feature_layer)
+        elif vision_feature_layer != LAST_LAYER:
+            raise ValueError(f"vision_feature_layer: {vision_feature_layer} asked for without pixel_values to encode")
         embeds = self.language_model.model.embed(input_ids, inputs_embeds)
         if image_features is not None:
             self._check_features(image_features)
@@ -195,11 +205,7 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
 
         EasyDeL's documentation speaks of projected ones: these are `project_image_features` of the result.
         """
-        if vision_feature_select_strategy != SELECT_STRATEGY:
-            raise ValueError(
-                f"vision_feature_select_strategy: expected {SELECT_STRATEGY!r}, got "
-                f"{vision_feature_select_strategy!r}; with the class token the patches make no square for the adapter"
-            )
+        _check_strategy(vision_feature_select_strategy)
         return self.vision_model(pixel_values, feature_layer=vision_feature_layer).last_hidden_state
 
     def project_image_features(self, image_features: Float[Array, "I L W"]) -> Float[Array, "I L D"]:
@@ -209,8 +215,11 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
     def _check_features(self, image_features: Array) -> None:
         vision = self.config.vision_config
         tile = (vision.tokens_per_tile, vision.vision_output_dim)
-        if image_features.shape[1:] != tile:
-            raise ValueError(f"image_features: expected (tiles, {tile[0]}, {tile[1]}), got {image_features.shape}")
+        shape, dtype = image_features.shape, image_features.dtype
+        if len(shape) != 3 or shape[0] == 0 or shape[1:] != tile or not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(
+                f"image_features: expected a non-empty floating (tiles, {tile[0]}, {tile[1]}), got {shape} of {dtype}"
+            )
 
     def _image_mask(self, input_ids: Array | None, embeds: Array) -> Bool[Array, "B T"]:
         token = self.config.image_token_index
@@ -219,21 +228,6 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
         # HF: the same comparison of embeddings, so the place of an equal vector is taken for an image's.
         embedding = self.language_model.model.embed(jnp.full((1, 1), token))
         return jnp.all(embeds == embedding, axis=-1)
-
-    def init_cache(
-        self,
-        batch_size: int,
-        max_length: int,
-        starts: int | Array | None = None,
-        shardings: Sharding | dict[str, Sharding] | None = None,
-        pad_token_id: int | None = None,
-    ) -> TransformerCache:
-        """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
-        return self.language_model.init_cache(batch_size, max_length, starts, shardings, pad_token_id)
-
-    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
-        """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
-        return self.language_model.init_ragged_pages(num_pages, page_size)
 
     def prepare_inputs_for_generation(  # pyright: ignore[reportIncompatibleMethodOverride]: EasyDeL's own order
         self,
@@ -244,24 +238,32 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
         pixel_values: Float[Array, "I C h w"] | None = None,
         attention_mask: Array | None = None,
         *,
+        image_features: Float[Array, "I L W"] | None = None,
         shardings: Any = None,
     ) -> dict[str, Any]:
-        """As for `Llama4ForCausalLM`, and the pixels for the first call."""
+        """As for `Llama4ForCausalLM`, and the pixels, or their features, for the first call."""
         inputs = super().prepare_inputs_for_generation(
             input_ids, max_length, pad_token_id, starts, shardings, attention_mask
         )
-        return inputs if pixel_values is None else inputs | {"pixel_values": pixel_values}
+        images = {"pixel_values": pixel_values, "image_features": image_features}
+        return inputs | {name: value for name, value in images.items() if value is not None}
 
     def update_inputs_for_generation(self, model_outputs: Any, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """As for `Llama4ForCausalLM`; the pixels are in the cache after the first call and are left out."""
+        """As for `Llama4ForCausalLM`; what images are is in the cache after the first call and is left out."""
         kept = super().update_inputs_for_generation(model_outputs, model_kwargs)
-        return {name: value for name, value in kept.items() if name != "pixel_values"}
+        return {name: value for name, value in kept.items() if name not in ("pixel_values", "image_features")}
 
-    def check_images(self, input_ids: Any, pixel_values: Any) -> None:
-        """Raise ValueError where the tiles do not fit the configuration or the image tokens of the prompts."""
-        self.vision_model.check(pixel_values)
+    def check_images(self, input_ids: Any, pixel_values: Any = None, image_features: Any = None) -> None:
+        """Raise ValueError where one of the two does not fit the configuration or the image tokens of the prompts."""
+        if (pixel_values is None) == (image_features is None):
+            raise ValueError("expected one of pixel_values and image_features")
+        if image_features is None:
+            self.vision_model.check(pixel_values)
+        else:
+            self._check_features(image_features)
+        tiles = pixel_values if image_features is None else image_features
         tokens = int((input_ids == self.config.image_token_index).sum())
-        require_fit(tokens, pixel_values.shape[0] * self.config.vision_config.tokens_per_tile)
+        require_fit(tokens, tiles.shape[0] * self.config.vision_config.tokens_per_tile)
 
     def get_encoder(self) -> Llama4VisionModel:
         return self.vision_model
@@ -271,6 +273,3 @@ class Llama4ForConditionalGeneration(Generation, Pretrained, nnx.Module):
 
     def get_lm_head(self) -> Linear | Llama4TiedHead:
         return self.language_model.get_lm_head()
-
-    def get_embedding(self) -> nnx.Embed:
-        return self.language_model.get_embedding()

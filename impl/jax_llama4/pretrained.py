@@ -29,6 +29,12 @@ class Pretrained:
     config: Any
     numerics: Any
 
+    @classmethod
+    def require_config(cls, config: Any) -> None:
+        """Raise TypeError for a configuration of another class."""
+        if not isinstance(config, cls.config_class):
+            raise TypeError(f"{cls.__name__}: expected a {cls.config_class.__name__}, got a {type(config).__name__}")
+
     @property
     def dtype(self) -> Any:
         """Of activations. EasyDeL's name, as are the next two, for what `numerics` says."""

@@ -62,6 +62,11 @@ def build_layers(build: BuildLayer, kinds: Sequence[Hashable], rngs: nnx.Rngs, *
     return [stacked(tuple(range(place, len(kinds), period))) for place in range(period)]
 
 
+def is_stacked(layers: Any) -> bool:
+    """Whether the layers were built to be scanned."""
+    return hasattr(layers[0], "layer_numbers")
+
+
 def stack_views(views: tuple[Any, ...], period: int) -> tuple[Any, ...]:
     """One cache view a layer to one a place of the period, with a leading axis over the periods."""
     return tuple(jax.tree.map(lambda *leaves: jnp.stack(leaves), *views[place::period]) for place in range(period))
@@ -154,5 +159,5 @@ def run_layers(
     layers: Any, hidden_states: Float[Array, "B T D"], views: tuple[Any, ...], call: LayerCall
 ) -> StackOutput:
     """The layers as they were built: scanned where they are stacked."""
-    run = run_scanned if hasattr(layers[0], "layer_numbers") else run_unrolled
+    run = run_scanned if is_stacked(layers) else run_unrolled
     return run(layers, hidden_states, views, call)

@@ -21,7 +21,7 @@ from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
 from jax_llama4.sharding import shard
-from jax_llama4.stack import LayerCall, build_layers, checked_policy, period_of, run_layers, stack_views
+from jax_llama4.stack import LayerCall, build_layers, checked_policy, is_stacked, period_of, run_layers, stack_views
 
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
 
@@ -52,6 +52,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
+        self.require_config(config)
         self.config = config
         self.numerics = numerics
         self.remat_policy = checked_policy(remat_policy)
@@ -63,7 +64,6 @@ class Llama4TextModel(Pretrained, nnx.Module):
             embedding_init=normal_init(config.initializer_range),
             rngs=rngs,
         )
-        self.scan_layers = scan_layers
 
         def build(layer_idx: int, rngs: nnx.Rngs) -> Llama4TextDecoderLayer:
             return Llama4TextDecoderLayer(config, layer_idx, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
@@ -211,7 +211,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         return cache.replace(views=self._laid_out(cache.views))
 
     def _laid_out(self, views: tuple[Any, ...]) -> tuple[Any, ...]:
-        return stack_views(views, period_of(layer_kinds(self.config))) if self.scan_layers else views
+        return stack_views(views, period_of(layer_kinds(self.config))) if is_stacked(self.layers) else views
 
     def get_encoder(self) -> NoReturn:
         raise NotImplementedError("Llama4TextModel is decoder-only: it has no encoder")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jax_llama4.config_base import is_int
 from jax_llama4.config_vision import Llama4VisionConfig, joined_patches
 from jax_llama4.linear import Linear, normal_init
 from jax_llama4.mlp import GELUActivation
@@ -135,6 +136,7 @@ class Llama4VisionModel(Pretrained, nnx.Module):
     ):
         numerics = resolve(dtype, param_dtype, precision, numerics)
         numerics.require_available()
+        self.require_config(config)
         self.config = config
         self.numerics = numerics
         width = config.hidden_size
@@ -165,8 +167,8 @@ class Llama4VisionModel(Pretrained, nnx.Module):
         """
         self.check(pixel_values)
         layers = self.config.num_hidden_layers
-        if not -layers - 1 <= feature_layer <= layers:
-            raise ValueError(f"feature_layer: expected {-layers - 1} to {layers}, got {feature_layer}")
+        if not is_int(feature_layer) or not -layers - 1 <= feature_layer <= layers:
+            raise ValueError(f"feature_layer: expected a number from {-layers - 1} to {layers}, got {feature_layer!r}")
         patches = self.patch_embedding(pixel_values.astype(self.numerics.compute))
         tokens = self.tap_tokens(self._tokens(patches))
         whole_stack = feature_layer in (LAST_LAYER, layers)
@@ -197,7 +199,9 @@ class Llama4VisionModel(Pretrained, nnx.Module):
 
     def check(self, pixel_values: Any) -> None:
         """Raise ValueError where the shape or the kind of the pixels does not fit the configuration."""
-        config, shape = self.config, pixel_values.shape
+        config, shape = self.config, getattr(pixel_values, "shape", None)
+        if shape is None:
+            raise ValueError(f"pixel_values: expected an array, got {type(pixel_values).__name__}")
         tile = (config.num_channels, config.image_size, config.image_size)
         if len(shape) == 5:
             raise ValueError(

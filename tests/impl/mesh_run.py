@@ -1,4 +1,4 @@
-"""Child process with eight devices: one small model under every rule set, and one with vision under all sets at once.
+"""Child process with eight devices: a small model under every rule set, one with vision under two combinations.
 
 Writes NAME.npz and NAME.json for each.
 
@@ -63,6 +63,7 @@ RULE_SETS: dict[str, tuple[str, ...]] = {
 STACKED = "fsdp+tensor+expert stacked"
 WITH_VISION = "fsdp+tensor+expert with vision"
 WITH_VISION_STACKED = WITH_VISION + ", stacked"
+WITH_VISION_BY_PATCHES = "data+tensor+sequence with vision"  # an odd number of patches, the class token among them
 NUMERICS = Numerics.uniform("float64")
 BATCH, LENGTH = 4, 14  # one chunk of 8 and the most of a second
 
@@ -112,6 +113,7 @@ def main(folder: Path) -> None:
     runs = {name: (text, sets) for name, sets in {"one device": ("single",), **RULE_SETS, STACKED: all_sets}.items()}
     runs |= {"one device with vision": (multimodal, ("single",))}
     runs |= {name: (multimodal, all_sets) for name in (WITH_VISION, WITH_VISION_STACKED)}
+    runs |= {WITH_VISION_BY_PATCHES: (multimodal, RULE_SETS["data+tensor+sequence"])}
     for name, (kind, sets) in runs.items():
         model_class, config, state = models[kind]
         alone = name.startswith("one device")

@@ -4,10 +4,14 @@ Weights are those of `impl_cases.draw_weights`.
 """
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import impl_cases
+import ml_dtypes  # noqa: F401  teaches NumPy the bfloat16 that pixels are stored in
 import numpy as np
+from safetensors.numpy import load_file
 
 # Widths are distinct and, beside the adapter's fc2, no matrix is square. Heads times their width are never the model
 # width, and `norm_eps`, which nobody reads, is far from the eps that LayerNorm has.
@@ -149,6 +153,20 @@ _CONTINUED: Layout = {
 }
 _LEFT = {"padding, then an image": slice(0, 4), "padding, then text": slice(0, 11)}
 CONTINUED = {name: _prompt(VISION[name], _CONTINUED, _LEFT, length=17) for name in GENERATED}
+
+
+def photograph(tiles: int) -> np.ndarray:
+    """The first tiles of a real picture, (tiles, 3, 16, 16), as a golden has them from HF's image processor."""
+    golden = Path(__file__).parents[2] / "golden"
+    manifest = json.loads((golden / "vision" / "tiny-vision.tiles.json").read_text())
+    stored = manifest["inputs"]["pixels"]
+    file = golden / "objects" / stored["object"][:2] / f"{stored['object']}.safetensors"
+    return load_file(file)[next(iter(load_file(file)))][:tiles].astype(float)
+
+
+CONTINUED["square"] = dataclasses.replace(
+    CONTINUED["square"], pixel_values=photograph(len(CONTINUED["square"].pixel_values))
+)
 
 # Below -2, 1 + erf loses so many digits in float32 that torch does not always round float16 to the nearest value.
 GELU_INPUTS = np.concatenate([np.linspace(-2, 6, 4001), [-0.0, 0.0, 20.0, -20.0]])

@@ -1,5 +1,6 @@
 """The multimodal model's own rules: where features go, what a count that does not fit gives, caches, text alone."""
 
+import dataclasses
 import re
 
 import jax
@@ -18,6 +19,8 @@ from jax_llama4 import (
     Llama4ForCausalLM,
     Llama4ForConditionalGeneration,
     Llama4ImageMerge,
+    Llama4TextModel,
+    Llama4VisionModel,
     PagePool,
 )
 
@@ -112,8 +115,13 @@ def test_text_alone_is_the_language_models_bit_for_bit(model, hf_multimodal):
 def test_labels_at_image_places_count_unless_they_say_otherwise(model):
     labels = jnp.asarray(PROMPT.labels)
     hidden = jnp.where(IDS == cases.IMAGE_TOKEN, -100, labels)
-    loss = nnx.jit(lambda model, labels: model(**INPUTS, labels=labels).loss)
-    assert abs(float(loss(model, labels) - loss(model, hidden))) > ALLOWED
+    out = nnx.jit(lambda model, labels: model(**INPUTS, labels=labels))
+    found = {name: out(model, given) for name, given in (("all", labels), ("text", hidden))}
+    assert abs(float(found["all"].loss - found["text"].loss)) > ALLOWED
+    probabilities = jax.nn.log_softmax(found["text"].logits[:, :-1], axis=-1)
+    counted = np.argwhere(np.asarray(hidden)[:, 1:] != -100)
+    terms = [probabilities[row, slot, hidden[row, slot + 1]] for row, slot in counted]
+    assert abs(float(found["text"].loss) + np.mean(terms)) <= limit("sum", "f64", len(terms)) * np.sum(np.abs(terms))
 
 
 def test_layers_scanned_and_recomputed_give_the_same(hf_multimodal, expected):
@@ -200,14 +208,31 @@ WRONG = [
     ),
     (
         {"pixel_values": None, "image_features": FEATURES[:, :-1]},
-        f"image_features: expected (tiles, {PER_TILE}, 22), got ({TILES}, {PER_TILE - 1}, 22)",
+        f"image_features: expected a non-empty floating (tiles, 4, 22), got ({TILES}, {PER_TILE - 1}, 22) of float64",
     ),
     (
         {"vision_feature_select_strategy": "full"},
         "vision_feature_select_strategy: expected 'default', got 'full'; with the class token the patches make no "
         "square for the adapter",
     ),
-    ({"vision_feature_layer": 4}, "feature_layer: expected -4 to 3, got 4"),
+    ({"vision_feature_layer": 4}, "feature_layer: expected a number from -4 to 3, got 4"),
+    (
+        {"vision_feature_layer": 1, "pixel_values": None},
+        "vision_feature_layer: 1 asked for without pixel_values to encode",
+    ),
+    (
+        {"vision_feature_select_strategy": "full", "pixel_values": None},
+        "vision_feature_select_strategy: expected 'default', got 'full'; with the class token the patches make no "
+        "square for the adapter",
+    ),
+    (
+        {"pixel_values": None, "image_features": jnp.zeros((0, PER_TILE, 22))},
+        "image_features: expected a non-empty floating (tiles, 4, 22), got (0, 4, 22) of float64",
+    ),
+    (
+        {"pixel_values": None, "image_features": jnp.zeros((TILES, PER_TILE, 22), int)},
+        f"image_features: expected a non-empty floating (tiles, 4, 22), got ({TILES}, 4, 22) of int64",
+    ),
     ({"pixel_values": PIXELS[0]}, "pixel_values: expected a non-empty (tiles, 3, 16, 16), got (3, 16, 16)"),
 ]
 
@@ -222,3 +247,27 @@ def test_the_feature_layer_reaches_the_tower(model):
     run = nnx.jit(lambda model: model(**INPUTS, vision_feature_layer=1).image_hidden_states)
     tower = nnx.jit(lambda model: model.vision_model(PIXELS, feature_layer=1).last_hidden_state)
     np.testing.assert_array_equal(run(model), tower(model))
+
+
+def test_an_image_token_beyond_the_vocabulary_is_replaced_like_any_other(model, hf_multimodal, expected):
+    config = dataclasses.replace(CONFIG, image_token_index=1000)
+    weights = under("weights/", hf_multimodal[CASE])
+    other = Llama4ForConditionalGeneration.from_state_dict(config, weights, numerics=FLOAT64)
+    ids = jnp.where(IDS == cases.IMAGE_TOKEN, 1000, IDS)
+    drifts = drifts_by_row(PROMPT, call(other, INPUTS | {"input_ids": ids}).logits, expected)
+    assert over(drifts, ALLOWED) == {}
+
+
+@pytest.mark.parametrize(
+    ("model_class", "config", "message"),
+    [
+        (Llama4ForConditionalGeneration, CONFIG.text_config, "a Llama4Config, got a Llama4TextConfig"),
+        (Llama4ForCausalLM, CONFIG, "a Llama4TextConfig, got a Llama4Config"),
+        (Llama4TextModel, CONFIG, "a Llama4TextConfig, got a Llama4Config"),
+        (Llama4VisionModel, CONFIG, "a Llama4VisionConfig, got a Llama4Config"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_a_configuration_of_another_class_is_refused(model_class, config, message):
+    with pytest.raises(TypeError, match=f"^{model_class.__name__}: expected {message}$"):
+        model_class(config, rngs=nnx.Rngs(0))

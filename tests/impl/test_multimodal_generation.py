@@ -1,5 +1,6 @@
 """Generation from prompts with images against HF's own: padded rows, a row without images, refusals before any work."""
 
+import dataclasses
 import re
 
 import jax.numpy as jnp
@@ -92,13 +93,65 @@ def test_step_by_step_the_pixels_go_into_the_first_call_only(model, hf_multimoda
     assert jnp.concatenate(found, axis=1).tolist() == hf_multimodal[CASE]["greedy"][:, :3].tolist()
 
 
+def test_features_that_were_kept_serve_like_the_pixels(model, hf_multimodal):
+    expected = hf_multimodal[CASE]["greedy"].tolist()
+    features = model.get_image_features(jnp.asarray(PIXELS))
+    assert new_tokens(run(model, pixel_values=None, image_features=features)) == expected
+    arguments = model.prepare_inputs_for_generation(
+        jnp.asarray(IDS), T + 1, PAD, image_features=features, attention_mask=jnp.asarray(MASK)
+    )
+    outputs, first = call(model, jnp.asarray(IDS), arguments)
+    assert first.tolist() == [[row[0]] for row in expected]
+    assert not {"image_features", "pixel_values"} & set(model.update_inputs_for_generation(outputs, arguments))
+
+
+def test_a_list_of_tiles_is_an_array(model, hf_multimodal):
+    assert new_tokens(run(model, pixel_values=list(PIXELS))) == hf_multimodal[CASE]["greedy"].tolist()
+
+
+def test_an_image_token_of_0_is_not_what_a_bucket_is_filled_with(model, hf_multimodal):
+    # The same model but for the two embeddings, which change places with the ids.
+    config = dataclasses.replace(model.config, image_token_index=0)
+    weights = under("weights/", hf_multimodal[CASE])
+    table = "language_model.model.embed_tokens.weight"
+    order = np.arange(len(weights[table]))
+    order[[0, cases.IMAGE_TOKEN]] = order[[cases.IMAGE_TOKEN, 0]]
+    swapped = weights | {table: weights[table][order]}
+    other = Llama4ForConditionalGeneration.from_state_dict(config, swapped, numerics=FLOAT32)
+    found = new_tokens(run(other, order[IDS], pad_token_id=cases.BOI))
+    assert [row[0] for row in found] == [row[0] for row in hf_multimodal[CASE]["greedy"].tolist()]
+
+
 def test_without_images_there_are_no_pixels_to_prepare(model):
     arguments = model.prepare_inputs_for_generation(jnp.asarray(IDS), T + 1, PAD)
     assert set(arguments) == {"past_key_values", "attention_mask", "position_ids"}
 
 
+class Unreadable:
+    """As a torch tensor of bfloat16 is to NumPy."""
+
+    def __array__(self, *_, **__):
+        raise TypeError("no such dtype")
+
+
 FIT = "image tokens and image features do not match: 20 tokens, "
+NOTHING = jnp.zeros((0, 4, 22))
 WRONG = [
+    (
+        {"pixel_values": Unreadable()},
+        "pixel_values: expected an array, got Unreadable, of which NumPy says: no such dtype",
+    ),
+    (
+        {"pixel_values": [PIXELS[0], PIXELS[0, :1]]},
+        "pixel_values: expected an array, got list, of which NumPy says: setting an array element with a sequence. The "
+        "requested array has an inhomogeneous shape after 1 dimensions. The detected shape was (2,) + inhomogeneous "
+        "part.",
+    ),
+    (
+        {"pixel_values": None, "image_features": NOTHING},
+        "image_features: expected a non-empty floating (tiles, 4, 22), got (0, 4, 22) of float64",
+    ),
+    ({"image_features": NOTHING}, "expected one of pixel_values and image_features"),
     ({"pixel_values": PIXELS[:-1]}, f"{FIT}16 features"),
     ({"pixel_values": np.concatenate([PIXELS, PIXELS[:1]])}, f"{FIT}24 features"),
     ({"pixel_values": PIXELS[:, :1]}, "pixel_values: expected a non-empty (tiles, 3, 16, 16), got (5, 1, 16, 16)"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from impl_cases import CONFIGS, draw_weights
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from mesh_run import CONFIG, MULTIMODAL, RULE_SETS, STACKED, WITH_VISION, WITH_VISION_STACKED
+from mesh_run import CONFIG, MULTIMODAL, RULE_SETS, STACKED, WITH_VISION, WITH_VISION_BY_PATCHES, WITH_VISION_STACKED
 
 from jax_llama4 import (
     Llama4Config,
@@ -163,7 +163,7 @@ def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-VISION_RUNS = [WITH_VISION, WITH_VISION_STACKED]
+VISION_RUNS = [WITH_VISION, WITH_VISION_STACKED, WITH_VISION_BY_PATCHES]
 
 
 @pytest.mark.parametrize("name", [*RULE_SETS, STACKED, *VISION_RUNS])
@@ -201,7 +201,7 @@ def test_parameters_are_really_split(name, mesh_runs):
     require_split(mesh_runs / f"{name}.json", combine(*RULE_SETS[name]), axes)
 
 
-@pytest.mark.parametrize("name", VISION_RUNS)
+@pytest.mark.parametrize("name", [WITH_VISION, WITH_VISION_STACKED])
 def test_parameters_of_the_vision_tower_are_really_split(name, mesh_runs):
     layer, adapter = "vision_model.model.layers.0.", "vision_model.vision_adapter.mlp."
     axes = {

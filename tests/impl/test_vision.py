@@ -262,8 +262,10 @@ WRONG = [
         {"pixel_values": PIXELS.astype("uint8")},
         "pixel_values: expected floating values, rescaled and normalized, got uint8",
     ),
-    ({"pixel_values": PIXELS, "feature_layer": LAYERS + 1}, "feature_layer: expected -4 to 3, got 4"),
-    ({"pixel_values": PIXELS, "feature_layer": -LAYERS - 2}, "feature_layer: expected -4 to 3, got -5"),
+    ({"pixel_values": PIXELS, "feature_layer": LAYERS + 1}, "feature_layer: expected a number from -4 to 3, got 4"),
+    ({"pixel_values": PIXELS, "feature_layer": -LAYERS - 2}, "feature_layer: expected a number from -4 to 3, got -5"),
+    ({"pixel_values": PIXELS, "feature_layer": 1.0}, "feature_layer: expected a number from -4 to 3, got 1.0"),
+    ({"pixel_values": "photo.jpg"}, "pixel_values: expected an array, got str"),
 ]
 
 

@@ -37,10 +37,9 @@ class Divergence:
 def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
     """One finding per case and cell that has a row which is not a pass, in the order of the rows.
 
-    The row earliest in production order, first among those to blame for themselves, else among propagated ones (the
-    origin then lies in another cell), else among those that were never compared. A module that
-    the model does not run is to blame like a difference. Of one value in both modes the
-    isolated row counts.
+    The row earliest in production order, first among those to blame for themselves, a module that the model does not
+    run among them, else among propagated ones (the origin then lies in another cell), else among those that were never
+    compared. Of one value in both modes the isolated row counts.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:

@@ -38,6 +38,7 @@ def tiles(piece: np.ndarray, side: int, grid: tuple[int, int]) -> np.ndarray:
 
     Not by that class itself: it imports torchvision, whose wheels load in a CUDA build of torch only, and elsewhere
     keep transformers from being imported at all. A test holds these values to the class's own.
+    Its choice of a grid is not taken: a piece has the shape of the grid that the picture asks for.
     """
     rows, columns = grid
     image = torch.from_numpy(piece.transpose(2, 0, 1).copy())[None]

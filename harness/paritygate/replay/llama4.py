@@ -75,7 +75,8 @@ class PagedFeed:
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         batch, length = given["input_ids"].shape
         flat = {name: given[name].reshape(1, -1) for name in ("input_ids", "position_ids")}
-        flat |= {name: given[name] for name in ("pixel_values",) if name in given}
+        if "pixel_values" in given:
+            flat["pixel_values"] = given["pixel_values"]
         return flat | {CACHE: self._cache, "cache_metadata": self._pool.step([length] * batch, most_new_tokens=length)}
 
     def keep(self, cache: Any) -> None:

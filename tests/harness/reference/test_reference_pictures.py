@@ -25,6 +25,8 @@ BY_HF = {
     (2, 2): "755103efa66f8557189078cc33bb50f7edf84bea1b989b425ece83e1fb646d27",
     (2, 3): "f5adc848261f506eb0f459faf21eadf912dba65fc7675614141402195597a26b",
 }
+# The torchvision that each torch goes with.
+TORCHVISION = {"2.9": "0.24", "2.10": "0.25", "2.11": "0.26", "2.12": "0.27", "2.13": "0.28"}
 CONFIG = {
     "boi_token_index": 256,
     "eoi_token_index": 257,
@@ -155,10 +157,9 @@ def test_a_presets_pictures_fill_the_features_of_its_model(reference):
 def test_the_processor_itself_makes_these_tiles(tmp_path):
     # torchvision cannot be in the environment of the tests: beside a CPU build of torch its wheel imports with an
     # error, and where it is installed transformers imports it.
-    minor = int(torch.__version__.split(".")[1]) + 15  # torch 2.13 goes with torchvision 0.28
     wheel, pieces, out = tmp_path / "wheel", tmp_path / "pieces.npz", tmp_path / "tiles.npz"
     install = ["pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", str(wheel)]
-    run_python("-m", *install, f"torchvision==0.{minor}.*")
+    run_python("-m", *install, f"torchvision=={TORCHVISION[torch.__version__.rpartition('.')[0]]}.*")
     photo = photos.read(PHOTOS["coffee"])
     given = {f"{rows}x{columns}": photo[5 : 5 + 50 * rows, 9 : 9 + 50 * columns] for rows, columns in BY_HF}
     np.savez(pieces, **given)
