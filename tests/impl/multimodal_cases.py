@@ -145,9 +145,10 @@ PROMPTS = {name: _prompt(vision, _LAYOUT, _PADDING, LENGTH) for name, vision in 
 
 # Greedy generation. Chunks of 8 and a floor scale of 4 (see impl_cases): 17 + 14 slots cross boundaries of either.
 GENERATED, NEW_TOKENS, PAD = ("square", "thirds"), 14, 0
+# In each row with images one lies near the end: what is a chunk away hardly shows in the next tokens.
 _CONTINUED: Layout = {
     "two tiles at the end": {9: 2},
-    "padding, then an image": {6: 1},
+    "padding, then an image": {12: 1},
     "padding, then text": {},
     "two images": {1: 1, 11: 1},
 }
