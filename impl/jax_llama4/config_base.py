@@ -1,5 +1,6 @@
 """What the configurations share: their error, reading and writing of HF's dictionaries, checks of single values."""
 
+import abc
 import dataclasses
 import json
 import math
@@ -25,7 +26,7 @@ class ConfigError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(abc.ABC):
     """Base of the configurations: frozen, checked when made, read from and written as HF's dictionaries."""
 
     model_type: ClassVar[str]
@@ -55,8 +56,9 @@ class Config:
         return cls.from_dict(config.to_dict())
 
     @classmethod
+    @abc.abstractmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        raise NotImplementedError
+        """From the content of a `config.json`; raises ConfigError."""
 
     @classmethod
     def from_json(cls, source: str | Path) -> Self:
@@ -68,8 +70,9 @@ class Config:
             path = path / "config.json"
         return cls.from_dict(json.loads(path.read_text()))
 
+    @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """JSON values under HF's names; `from_dict` gives back an equal value."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

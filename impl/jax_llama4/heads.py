@@ -35,13 +35,10 @@ class Llama4TiedHead(nnx.Module):
 
 
 class HoldsTextModel:
-    """Mixin of classes that have a text model: its caches and its embedding."""
-
-    def get_decoder(self) -> Llama4TextModel:
-        raise NotImplementedError
+    """Mixin of classes whose `get_decoder` gives a text model: its caches and its embedding."""
 
     def init_cache(
-        self,
+        self: Any,
         batch_size: int,
         max_length: int,
         starts: int | Array | None = None,
@@ -51,11 +48,11 @@ class HoldsTextModel:
         """An empty dense cache in the compute dtype; see `TransformerCache.init_cache`."""
         return self.get_decoder().init_cache(batch_size, max_length, starts, shardings, pad_token_id)
 
-    def init_ragged_pages(self, num_pages: int, page_size: int) -> RaggedPagesCache:
+    def init_ragged_pages(self: Any, num_pages: int, page_size: int) -> RaggedPagesCache:
         """Empty pages in the compute dtype; see `RaggedPagesCache.init_cache`."""
         return self.get_decoder().init_ragged_pages(num_pages, page_size)
 
-    def get_embedding(self) -> nnx.Embed:
+    def get_embedding(self: Any) -> nnx.Embed:
         return self.get_decoder().embed_tokens
 
 

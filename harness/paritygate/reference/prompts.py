@@ -31,8 +31,16 @@ def inputs(prompt: Prompt, seed: int, show: Show | None = None) -> dict[str, np.
     start, padding has position 0, and the loss ignores labels that are padding or are predicted by it.
 
     Pictures are what `show` makes of them, and the seed chooses their places too; their tiles are `pixels`
-    (I, C, h, w), row by row. Raises UsageError where they do not fit the row, or the prompt's first piece.
+    (I, C, h, w), row by row. Raises UsageError where they do not fit the row or the prompt's first piece, or where
+    there is nothing that shows them.
     """
+    if prompt.pictures and show is None:
+        raise UsageError(
+            "pictures in a prompt of a family that shows none",
+            where=prompt.name,
+            expected="`pictures` of the reference's Side",
+            got=f"pictures: {len(prompt.pictures)}",
+        )
     text = text_of(prompt)
     if len(text) <= prompt.length:
         raise UsageError("text is too short", where=prompt.text, expected=f"more than {prompt.length} bytes")

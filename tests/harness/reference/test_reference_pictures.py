@@ -138,6 +138,13 @@ def test_pictures_that_do_not_fit_their_row_are_refused(pictures):
         prompts.inputs(Prompt("p", (PromptRow(pictures=pictures),), 11), 0, numbered)
 
 
+def test_pictures_that_nothing_shows_are_refused_and_not_left_out():
+    prompt = Prompt("seen", (PromptRow(pictures=(Picture("chelsea", 3),)), PromptRow()), 24)
+    with pytest.raises(UsageError, match="pictures in a prompt of a family that shows none") as caught:
+        prompts.inputs(prompt, 0)
+    assert "pictures: 1" in str(caught.value)
+
+
 def test_pixels_have_no_slots():
     made = prompts.inputs(SHOWN, 0, numbered)
     piece = prompts.seen(made, 8, 11)
