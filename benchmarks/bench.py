@@ -185,33 +185,45 @@ def main() -> None:
             with children(folder, size_name, dtype, options.hf, cores) as running:
                 results[dtype] = measure(dtype, size, running, folder)
             loads.append(os.getloadavg()[0])
+            # At once: on a CPU without 16-bit instructions HF's bfloat16 takes most of an hour.
+            if len(results) == 1:
+                about = results[dtype]["about"]
+                versions = {name: version for child in about.values() for name, version in child["versions"].items()}
+                print(f"{cpu()}, {len(cores)} threads")
+                print(", ".join(f"{name} {version}" for name, version in versions.items()))
+                describe(about["jax"], size)
+            print(f"\n{dtype}, load average {loads[-2]:.1f} before, {loads[-1]:.1f} after")
+            tell(dtype, results[dtype], size)
+    if options.json is not None:
+        facts = {"cpu": cpu(), "threads": len(cores), "load_average": loads, "versions": versions, "size": size_name}
+        options.json.write_text(json.dumps(facts | {"results": results}, indent=1))
 
-    about = next(iter(results.values()))["about"]
-    versions = {name: version for child in about.values() for name, version in child["versions"].items()}
-    print(f"{cpu()}, {len(cores)} threads, load average {', '.join(f'{load:.1f}' for load in loads)}")
-    print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    million = about["jax"]["parameters"] / 1e6
+
+def describe(about: dict[str, Any], size: Size) -> None:
+    """What is measured: the models and how much of them is run."""
+    million = about["parameters"] / 1e6
     print(
         f"{million:.1f} million parameters, {size.config['num_local_experts']} experts; batch 1, a prompt of "
         f"{size.prompt_tokens} tokens, then {size.decode_tokens} more a repeat; {size.repeats} repeats"
     )
-    million = about["jax"]["vision_parameters"] / 1e6
+    million = about["vision_parameters"] / 1e6
     print(
         f"vision tower of {million:.1f} million parameters, {size.vision_config['num_hidden_layers']} layers; "
         f"{size.tiles} tiles of {size.vision_config['image_size']} pixels a side a repeat"
     )
-    for dtype, result in results.items():
-        for what, by_name in result["apart"].items():
-            apart = ", ".join(f"{name} {value:.1e}" for name, value in by_name.items())
-            print(f"{what}, jax_llama4 apart from HF, {dtype}: {apart}")
+
+
+def tell(dtype: str, result: dict[str, Any], size: Size) -> None:
+    """What was measured in one dtype, as tables."""
+    for what, by_name in result["apart"].items():
+        apart = ", ".join(f"{name} {value:.1e}" for name, value in by_name.items())
+        print(f"{what}, jax_llama4 apart from HF: {apart}")
     tokens = {"prefill": size.prompt_tokens, "decode": size.decode_tokens}
     for title, pick in (("Medians", statistics.median), ("Best of the repeats", min)):
-        show(title, speed_table(results, "tokens", tokens, pick))
-        show(title, speed_table(results, "tiles", {"tower": size.tiles}, pick))
-        show(title, mixture_table(results, size, pick))
-    if options.json is not None:
-        facts = {"cpu": cpu(), "threads": len(cores), "load_average": loads, "versions": versions, "size": size_name}
-        options.json.write_text(json.dumps(facts | {"results": results}, indent=1))
+        show(title, speed_table({dtype: result}, "tokens", tokens, pick))
+        show(title, speed_table({dtype: result}, "tiles", {"tower": size.tiles}, pick))
+        show(title, mixture_table({dtype: result}, size, pick))
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
