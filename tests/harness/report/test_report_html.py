@@ -6,12 +6,14 @@ import hashlib
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from paritygate.core.drift import Row
 from paritygate.report import parts as parts_module
 from paritygate.report.chart import HEIGHT, WIDTH, draw
 from paritygate.report.data import ReportData
@@ -183,9 +185,21 @@ def test_drift_against_depth_has_a_chart_a_case_and_cell(failing: ReportData) ->
     assert [dot.ok for dot in draw(found[0]).lines[1].dots] == [True, True, False, False]
 
 
+def test_two_stacks_of_layers_have_charts_of_their_own(failing: ReportData) -> None:
+    def of_tower(row: Row) -> Row:
+        return replace(row, drift=replace(row.drift, site=f"vision.{row.drift.site}"))
+
+    tower = tuple(of_tower(row) for row in failing.rows if row.drift.site.startswith(("layers.0", "layers.1")))
+    found = charts(replace(failing, rows=(*failing.rows, *tower)))
+    assert len(found) == 2 * len(charts(failing))
+    lengths = {chart.title: [len(series.points) for series in chart.series] for chart in found}
+    assert lengths["f64/single/cpu layers"] == [4, 4]
+    assert lengths["f64/single/cpu vision.layers"] == [2, 2]
+
+
 def test_a_layer_without_a_site_of_its_own_is_read_at_its_last_output(synthetic: ModuleType) -> None:
     rows = tuple(r for r in synthetic.rows("none", cases=["a"]) if r.drift.site != "layers.2")
-    layers = depth.layer_outputs(rows)["a", "f32/single/cpu", "chained"]
+    layers = depth.layer_outputs(rows)["a", "f32/single/cpu", "chained"]["layers"]
     assert [layers[i].drift.site for i in range(4)] == ["layers.0", "layers.1", "layers.2.mlp", "layers.3"]
 
 

@@ -17,11 +17,15 @@ def build(data: ReportData) -> list[Part]:
     parts: list[Part] = []
     for case in data.cases:
         charts = []
-        for cell in dict.fromkeys(cell for cell, _ in data.places):
-            modes = [mode for c, mode in data.places if c == cell]
-            series = tuple(Series(mode, _points(outputs.get((case, cell, mode), {}))) for mode in modes)
-            if any(s.points for s in series):
-                charts.append(LineChart(cell, "layer", METRIC, series))
+        stacks = dict.fromkeys(stack for key in outputs if key[0] == case for stack in outputs[key])
+        for stack in stacks:
+            for cell in dict.fromkeys(cell for cell, _ in data.places):
+                modes = [mode for c, mode in data.places if c == cell]
+                layers = [outputs.get((case, cell, mode), {}).get(stack, {}) for mode in modes]
+                series = tuple(Series(mode, _points(of_mode)) for mode, of_mode in zip(modes, layers, strict=True))
+                if any(s.points for s in series):
+                    title = f"{cell} {stack}" if len(stacks) > 1 else cell
+                    charts.append(LineChart(title, "layer", METRIC, series))
         if charts:
             bad = any(not point.ok for chart in charts for s in chart.series for point in s.points)
             summary = Item(case, Tone.BAD if bad else Tone.PLAIN)
@@ -37,21 +41,24 @@ def build(data: ReportData) -> list[Part]:
     return parts
 
 
-def layer_outputs(rows: tuple[Row, ...]) -> dict[tuple[str, str, str], dict[int, Row]]:
-    """(case, cell, mode) → layer → the row of that layer's output.
+def layer_outputs(rows: tuple[Row, ...]) -> dict[tuple[str, str, str], dict[str, dict[int, Row]]]:
+    """(case, cell, mode) → stack of layers, by what stands before the number → layer → the row of its output.
 
     The site whose name ends with the layer's number says it; where there is none, the last output inside the layer.
     """
-    found: dict[tuple[str, str, str], dict[int, tuple[tuple[bool, int], Row]]] = defaultdict(dict)
+    ranked: dict[tuple[str, str, str, str, int], tuple[tuple[bool, int], Row]] = {}
     for row in rows:
         drift, match = row.drift, LAYER.match(row.drift.site)
         if match is None or not drift.port.startswith("out") or METRIC not in drift.metrics:
             continue
-        key, layer = (drift.case, drift.cell, drift.mode), int(match["layer"])
+        key = (drift.case, drift.cell, drift.mode, (match["stack"] or "").rstrip("."), int(match["layer"]))
         rank = (match["inside"] is None, drift.order)
-        if layer not in found[key] or rank > found[key][layer][0]:
-            found[key][layer] = (rank, row)
-    return {key: {layer: row for layer, (_, row) in sorted(layers.items())} for key, layers in found.items()}
+        if key not in ranked or rank > ranked[key][0]:
+            ranked[key] = (rank, row)
+    found: dict[tuple[str, str, str], dict[str, dict[int, Row]]] = defaultdict(dict)
+    for (case, cell, mode, stack, layer), (_, row) in sorted(ranked.items(), key=lambda item: item[0]):
+        found[case, cell, mode].setdefault(stack, {})[layer] = row
+    return found
 
 
 def _points(layers: dict[int, Row]) -> tuple[Point, ...]:
