@@ -25,8 +25,8 @@ class Fault:
 
     `case` is written `suite/preset.prompt`. `at` are the addresses one of which must be blamed first (fnmatch, so that
     `layers.*.attn:out` stands for every layer); empty for a harmless variant, which must pass in every cell.
-    `sees` is the dtype policy of the first cell that can see it, widest first. A `semantic`, `decode` or `mapping` fault
-    must be diagnosed as semantic and a `precision` fault as precision. `hypothesis` names the counterfactual that
+    `sees` is the dtype policy of the first cell that can see it, widest first. A `semantic`, `decode` or `mapping`
+    fault must be diagnosed as semantic and a `precision` fault as precision. `hypothesis` names the counterfactual that
     explains it, if there is one. `equivalent` is why a change that looks like a fault computes the same, or no less
     precisely than the reference: such a one is harmless.
     """
