@@ -216,6 +216,21 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     place.done("gate", bad["run"], code=1)
 
 
+def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Workplace]) -> None:
+    place = variant("late")
+    run = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json["run"]
+    said = place.done("locate", run, code=1).out
+    assert re.search(r"^    f64 differs by \d\.?\d?e-1 from token 5 on, at odd vocabulary entries", said, re.M)
+    assert re.search(r"^    bf16 differs by \S+, \w+ \S+× the noise, from token 5 on, at odd ", said, re.M)
+    for found in place.done("locate", run, "--json", code=1).json["first_divergences"]:
+        parts = {part["axis"]: part for part in found["row"]["drift"]["where"]}
+        assert (parts["T"]["pattern"], parts["T"]["places"]) == ("from", [5])
+        assert found["propagated"] == 0, "the head is the last value"
+    shown = place.done("show", run, "*/f64/*/head:out").out
+    assert "evidence" in shown and "at odd vocabulary entries (100% of its square)" in shown
+    assert "head:out in toy-2.plain: bf16 differs by" in place.done("report", run, "--text", "divergence").out
+
+
 def test_unknown_names_are_code_2_and_cost_nothing(good: dict[str, Any], place: Workplace) -> None:
     before = place.run_folders()
     for arguments, text in (

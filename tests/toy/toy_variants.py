@@ -36,6 +36,7 @@ nan = _head(lambda x: x.at[0, 0, 0].set(jnp.nan))
 nan_in_padding = _head(lambda x: x.at[1, 0, 0].set(jnp.nan))
 transposed = _head(lambda x: x.swapaxes(1, 2))
 doubled = _head(lambda x: x * 2)
+late = _head(lambda x: x.at[0, 5:, 1::2].multiply(2))
 integers = _head(lambda x: jnp.round(x).astype(jnp.int32))
 
 

@@ -38,7 +38,9 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
         return code
     say(render_text(data, ["verdict"], settings.width, settings.color).rstrip())
     if found:
-        say("", "First divergence", *(divergence.text for divergence in found[:DIVERGENCES_SHOWN]))
+        say("", "First divergence")
+        for divergence in found[:DIVERGENCES_SHOWN]:
+            say(divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else []))
         if len(found) > DIVERGENCES_SHOWN:
             say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
     say("", f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from paritygate.core.site import address
+from paritygate.core.where import Where
 
 
 class Verdict(StrEnum):
@@ -46,7 +47,8 @@ class Drift:
     """What one replay measured at one port and call. Written to `drifts.jsonl` as it comes.
 
     `metrics` is empty where nothing could be measured; `problem` then says why: one of the verdicts `nonfinite`,
-    `mismatch`, `error`, with `detail` for a person.
+    `mismatch`, `error`, with `detail` for a person. `where` are the parts of its axes that hold the difference, or
+    what is not finite, the most telling first; none where it is everywhere, or too small to say.
     """
 
     case: str
@@ -64,6 +66,7 @@ class Drift:
     scale: float = 0.0  # largest magnitude of the golden over the compared rows
     nonfinite: int = 0  # values that are not finite where the golden's are
     worst: tuple[Element, ...] = ()
+    where: tuple[Where, ...] = ()
     problem: str = ""
     detail: str = ""
 
@@ -105,7 +108,8 @@ class Row:
     """A judged drift. Written to `rows.jsonl`.
 
     `origin` is the address of the value to blame where the diagnosis is `propagated`. `accepted` is the reason of the
-    baseline that lets an over-budget row pass.
+    baseline that lets an over-budget row pass. `evidence` says in one sentence how a row differs, and where in its
+    value.
     """
 
     drift: Drift
@@ -115,6 +119,7 @@ class Row:
     origin: str = ""
     reason: str = ""
     accepted: str = ""
+    evidence: str = ""
 
     @property
     def worst_judgement(self) -> Judgement | None:

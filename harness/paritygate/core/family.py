@@ -11,6 +11,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.site import Site, placeholder
+from paritygate.core.where import Block
 
 PIXELS = "pixels"  # the case input of pictures: (I, C, h, w), without a token axis
 
@@ -191,7 +192,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Family:
-    """An architecture: how both sides are built, their sites, and what is run on them."""
+    """An architecture: how both sides are built, their sites, and what is run on them.
+
+    `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words.
+    """
 
     name: str
     reference: Side
@@ -202,6 +206,7 @@ class Family:
     weights: tuple[WeightRule, ...]
     suites: Mapping[str, tuple[str, ...]]  # suite name → case ids
     min_margin_x: float = 0.0  # smallest routing margin a case may have, in units of bf16 eps · rms of the scores
+    blocks: tuple[Block, ...] = ()
     doc: str = ""
 
     def preset(self, name: str) -> Preset:

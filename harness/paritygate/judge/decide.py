@@ -11,10 +11,12 @@ from paritygate.core.budget import Accepted, Budget, Budgets
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.errors import unknown_name
+from paritygate.core.family import Family
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.registry import discover
 from paritygate.core.site import Kind
 from paritygate.judge.diagnose import diagnose
+from paritygate.judge.evidence import with_evidence
 from paritygate.metrics.base import LARGEST, Metric, metrics, quotient, unit_roundoff
 
 Key = tuple[str, str, str, str, str, int]
@@ -69,7 +71,8 @@ def judge(
         for found in measured.values()
     ]
     rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
-    return diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
+    rows = diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
+    return with_evidence(rows, goldens, discover("paritygate.catalog.families", "FAMILY", Family))
 
 
 def _unmeasured(case: str, cell: str, mode: str, port: GoldenPort) -> Drift:

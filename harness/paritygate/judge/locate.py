@@ -13,7 +13,8 @@ class Divergence:
     """Where one case first differs in one cell.
 
     `row` is the one to look at; `isolated` and `chained` are the first of each mode, None where that mode has none.
-    `hint` says in one sentence what the two modes together tell.
+    `hint` says in one sentence what the two modes together tell. `propagated` counts the failing rows of the case and
+    cell that are merely put down to the value at `start`, which is this row's or its origin's.
     """
 
     case: str
@@ -22,6 +23,18 @@ class Divergence:
     isolated: Row | None
     chained: Row | None
     hint: str
+    propagated: int
+
+    @property
+    def start(self) -> str:
+        return self.row.origin or self.row.drift.address
+
+    @property
+    def finding(self) -> list[str]:
+        """What `locate` says below the line of a divergence: evidence, hint, what merely follows from it."""
+        rows = f"{self.propagated} row{'s' if self.propagated != 1 else ''}"
+        follow = f"merely propagated from {self.start}: {rows} of this case and cell"
+        return [line for line in (self.row.evidence, self.hint, follow if self.propagated else "") if line]
 
     @property
     def text(self) -> str:
@@ -50,7 +63,8 @@ def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
         isolated = min((r for r in failing if r.drift.mode == Mode.ISOLATED), key=_rank, default=None)
         chained = min((r for r in failing if r.drift.mode == Mode.CHAINED), key=_rank, default=None)
         first = min(failing, key=_rank)
-        found.append(Divergence(case, cell, first, isolated, chained, _hint(first, isolated, chained)))
+        follow = sum(row.origin == (first.origin or first.drift.address) for row in failing)
+        found.append(Divergence(case, cell, first, isolated, chained, _hint(first, isolated, chained), follow))
     return found
 
 

@@ -15,7 +15,9 @@ from paritygate.core.drift import Element
 from paritygate.core.errors import UsageError
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind
-from paritygate.metrics.base import difference, metrics
+from paritygate.core.where import Where
+from paritygate.metrics.base import difference, metrics, norm, unit_roundoff
+from paritygate.metrics.where import where
 
 WORST = 5
 _ALLOWED = {Kind.FLOAT: ("float",), Kind.INDEX: ("integer",), Kind.MASK: ("bool", "integer")}
@@ -27,23 +29,32 @@ class Measured:
     """What one comparison found. `metrics` is empty where there is a `problem`: `mismatch` or `nonfinite`.
 
     `scale` is the golden's largest magnitude over the compared rows; `worst` the elements that differ most, with
-    indices in the golden's layout.
+    indices in the golden's layout; `where` the parts of its axes that hold the difference, or what is not finite.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     nonfinite: int = 0
     scale: float = 0.0
     worst: tuple[Element, ...] = ()
+    where: tuple[Where, ...] = ()
     problem: str = ""
     detail: str = ""
 
 
 def measure(
-    golden: np.ndarray, got: np.ndarray, *, kind: Kind, role: str, layout: str, real: np.ndarray | None
+    golden: np.ndarray,
+    got: np.ndarray,
+    *,
+    kind: Kind,
+    role: str,
+    layout: str,
+    real: np.ndarray | None,
+    tokens: np.ndarray | None = None,
 ) -> Measured:
     """Compares `got` with `golden`, both in `layout`, over the real tokens that `real` (Bool, B T) marks.
 
-    Padding rows are ignored, whatever they hold. Raises ValueError where the golden itself does not fit `layout`.
+    Padding rows are ignored, whatever they hold. `tokens` (Int, B T) numbers the tokens. Raises ValueError where the
+    golden itself does not fit `layout`.
     """
     if golden.shape != got.shape:
         return _mismatch(f"shape {got.shape}, golden {golden.shape}, layout '{layout}'")
@@ -64,7 +75,8 @@ def measure(
         flat = np.flatnonzero(~finite)
         (first,) = _indices(flat[:1], golden.shape, layout, real)
         detail = f"{flat.size} of {finite.size} values are not finite, the first is {got_rows.flat[flat[0]]} at {first}"
-        return Measured(nonfinite=int(flat.size), scale=scale, problem="nonfinite", detail=detail)
+        places = where(~np.isfinite(got.astype(np.float64)), None, layout, real, tokens)
+        return Measured(nonfinite=int(flat.size), scale=scale, where=places, problem="nonfinite", detail=detail)
     dtype = got.dtype.name
     found = {m.name: m.compute(golden_rows, got_rows, dtype) for m in metrics().values() if m.applies(kind, role)}
     if bad := {name: value for name, value in found.items() if not (isinstance(value, float) and isfinite(value))}:
@@ -73,6 +85,7 @@ def measure(
         metrics=found,
         scale=scale,
         worst=_worst(golden_rows, got_rows, golden.shape, layout, real),
+        where=_where(golden, got, kind, layout, real, tokens) if _matters(golden_rows, got_rows, kind, dtype) else (),
     )
 
 
@@ -99,6 +112,28 @@ def _too_large(*sides: np.ndarray) -> str:
         if max(abs(int(side.max())), abs(int(side.min()))) > _EXACT_BELOW:
             return "integers beyond 2**53 cannot be compared in float64"
     return ""
+
+
+def _matters(golden: np.ndarray, got: np.ndarray, kind: Kind, dtype: str) -> bool:
+    """Whether there is more than the rounding of a result: only then does it say something where it sits."""
+    size = norm(difference(golden, got))
+    return size > unit_roundoff(dtype) * norm(golden) if kind is Kind.FLOAT else size > 0.0
+
+
+def _where(
+    golden: np.ndarray,
+    got: np.ndarray,
+    kind: Kind,
+    layout: str,
+    real: np.ndarray | None,
+    tokens: np.ndarray | None,
+) -> tuple[Where, ...]:
+    with np.errstate(invalid="ignore"):  # what padding holds is left out later
+        wide = golden.astype(np.float64)
+        size = np.abs(difference(wide, got.astype(np.float64)))
+    if kind is not Kind.FLOAT:
+        return where(size > 0.0, None, layout, real, tokens)
+    return where(size, wide, layout, real, tokens)
 
 
 def _worst(

@@ -58,6 +58,12 @@ class Bench:
         start, end = self.prompt.span(site, call)
         return self.input("attention_mask")[:, start:end].astype(bool)
 
+    def tokens(self, golden: GoldenPort) -> np.ndarray:
+        """Int (B, T): the numbers of those tokens, counted from the first real one of their row."""
+        site = next(site for site in self.sites if site.name == golden.site)
+        start, end = self.prompt.span(site, golden.call)
+        return np.arange(start, end) - self.input("attention_mask").argmax(axis=1)[:, None]
+
     def input(self, name: str) -> np.ndarray:
         return self.store.tensor(self.manifest.inputs[name])
 
@@ -115,6 +121,7 @@ class Bench:
             role=golden.role,
             layout=golden.layout,
             real=real,
+            tokens=None if real is None else self.tokens(golden),
         )
         return self._drift(
             golden,
@@ -125,6 +132,7 @@ class Bench:
             scale=found.scale,
             nonfinite=found.nonfinite,
             worst=found.worst,
+            where=found.where,
             problem=found.problem,
             detail=found.detail,
         )

@@ -167,6 +167,11 @@ class ReportData:
         return tuple(found[key] for key in sorted(found, key=lambda k: (cases[k[0]], cells[k[1]])))
 
     @cached_property
+    def followers(self) -> Counter[tuple[str, str, str]]:
+        """How many failing rows of a case and cell are merely put down to a value."""
+        return Counter((row.drift.case, row.drift.cell, row.origin) for row in self.failures if row.origin)
+
+    @cached_property
     def cell_labels(self) -> dict[str, str]:
         """A cell's short name: only the parts (dtype, mesh, platform) in which the run's cells differ."""
         cells = {cell: cell.split("/") for cell, _ in self.places}

@@ -11,11 +11,13 @@ def row_parts(row: Row) -> list[Part]:
         ("verdict", verdict_item(row)),
         ("diagnosis", Item(f"{row.diagnosis}: {MEANINGS[row.diagnosis]}" if row.diagnosis else "")),
         ("origin", Item(row.origin, Tone.CODE)),
+        ("evidence", Item(row.evidence)),
         ("problem", Item(drift.problem + (f": {drift.detail}" if drift.detail else ""))),
         ("reason", Item(row.reason)),
         ("accepted", Item(row.accepted)),
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
         ("largest golden", Item(number(drift.scale) if drift.scale else "")),
+        ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
     ]
     parts: list[Part] = [KeyValues(tuple((key, item) for key, item in pairs if item.text.strip(": ")))]

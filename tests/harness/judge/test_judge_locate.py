@@ -32,6 +32,18 @@ def test_a_fault_inside_a_site():
     assert found.text == "toy.short f64/single/cpu  b:out  isolated  semantic  over"
 
 
+def test_what_merely_follows_is_counted():
+    found = only(matrix(SITES, {(F64, "isolated"): {"a:out"}, (F64, "chained"): {"a:out", "b:out", "c:out"}}))
+    assert (found.start, found.propagated) == ("a:out", 2)
+    assert found.finding == [
+        "isolated and chained: the difference arises inside a",
+        "merely propagated from a:out: 2 rows of this case and cell",
+    ]
+    rows = matrix(SITES, {(F64, "chained"): set(SITES), (BF16, "chained"): {"b:out", "c:out"}})
+    found = {d.cell: d for d in located(rows)}
+    assert (found[F64].propagated, found[BF16].start, found[BF16].propagated) == (2, "a:out", 2)
+
+
 def test_a_fault_between_sites():
     found = only(matrix(SITES, {(F64, "isolated"): (), (F64, "chained"): {"b:out", "c:out"}}))
     assert (found.row.drift.address, found.isolated) == ("b:out", None)

@@ -2,6 +2,7 @@
 
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.core.family import Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.where import Block
 
 # Every width differs from every other and no matrix is square, so that a missing transpose or a swapped axis shows.
 _SCOUT = {
@@ -219,5 +220,6 @@ FAMILY = Family(
         "depth": ("tiny-scout-12.long",),
     },
     min_margin_x=16.0,
+    blocks=(Block("T", "chunk", "attention_chunk_size"), Block("T", "temperature step", "floor_scale")),
     doc="Llama 4 text decoder",
 )

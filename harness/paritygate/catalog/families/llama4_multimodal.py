@@ -202,5 +202,6 @@ FAMILY = Family(
     ),
     suites={"vision": tuple(f"{preset}.{prompt.name}" for preset, prompts in _SUITE.items() for prompt in prompts)},
     min_margin_x=llama4.FAMILY.min_margin_x,
+    blocks=tuple(replace(block, size=f"text_config.{block.size}") for block in llama4.FAMILY.blocks),
     doc="Llama 4 with pictures",
 )

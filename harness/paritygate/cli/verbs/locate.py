@@ -17,7 +17,7 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
         say_json({"run": found.info.id, "exit_code": int(code), "first_divergences": divergences})
         return code
     for divergence in divergences:
-        say(divergence.text, f"    {divergence.hint}")
+        say(divergence.text, *(f"    {line}" for line in divergence.finding))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")
         say(f"next    paritygate show {found.folder.name} {divergences[0].row.drift.address}")

@@ -4,7 +4,7 @@ from paritygate.core.drift import Row
 from paritygate.report.data import ReportData, root
 from paritygate.report.parts import PROSE, Column, Details, Item, Part, Section, Table, Text, Tone
 from paritygate.report.row_parts import row_parts
-from paritygate.report.words import MEANINGS, row_words, verdict_item
+from paritygate.report.words import MEANINGS, count, row_words, verdict_item
 
 SHOWN_IN_FULL = 6
 
@@ -16,10 +16,12 @@ def build(data: ReportData) -> list[Part]:
     for row in data.first_divergences:
         key = (row.drift.case, row.drift.mode, row.drift.address, row.verdict, row.diagnosis)
         alike.setdefault(key, []).append(row)
-    columns = ("case", "cells", "mode", "first at", "verdict", "drift", "diagnosis", "origin")
+    columns = ("case", "cells", "mode", "first at", "verdict", "drift", "diagnosis", "origin", "propagated")
     parts: list[Part] = [
         Table(
-            tuple(Column(c, least=PROSE if c == "drift" else 0) for c in columns),
+            tuple(
+                Column(c, "right" if c == "propagated" else "left", least=PROSE if c == "drift" else 0) for c in columns
+            ),
             tuple(_line(data, rows) for rows in alike.values()),
         )
     ]
@@ -28,7 +30,9 @@ def build(data: ReportData) -> list[Part]:
     by_address: dict[str, Row] = {}
     for row in data.first_divergences:
         by_address.setdefault(row.drift.address, row)
-    for row in list(by_address.values())[:SHOWN_IN_FULL]:
+    shown = list(by_address.values())[:SHOWN_IN_FULL]
+    parts += [Text(f"{row.drift.address} in {row.drift.case}: {row.evidence}.") for row in shown if row.evidence]
+    for row in shown:
         drift = row.drift
         parts.append(
             Details(
@@ -53,6 +57,7 @@ def _line(data: ReportData, rows: list[Row]) -> tuple[Item, ...]:
         Item(row_words(row)),
         Item(row.diagnosis.value, Tone.BAD if root(row) else Tone.MUTED),
         Item(row.origin, Tone.CODE),
+        Item(count(sum(data.followers[r.drift.case, r.drift.cell, r.origin or r.drift.address] for r in rows))),
     )
 
 
