@@ -42,6 +42,21 @@ from paritygate.core.cell import DtypePolicy
 POLICY = DtypePolicy("bf16-wide", "bfloat16", "float64", peer="bfloat16", x64=True, doc="bfloat16, float64 islands.")
 '''
 
+FAULTS = '''"""A fault of the toy's norm, and a variant that computes the same."""
+
+from paritygate.core.fault import Fault, FaultGroup, Patch
+
+NORM = "toy_jax:Norm.__call__"
+GROUP = FaultGroup(
+    "toy-norm",
+    "toy",
+    (
+        Fault("eps-tenfold", "semantic", (Patch(NORM, "1e-5", "1e-4"),), "toy/toy-2.plain", ("layers.0.norm:out",)),
+        Fault("square-by-power", "harmless", (Patch(NORM, "wide * wide", "wide**2"),), "toy/toy-2.plain"),
+    ),
+)
+'''
+
 SECTION = '''"""Who signs the report."""
 
 from paritygate.report.data import ReportData
@@ -90,6 +105,7 @@ EXTENSIONS = {
     "metrics": ("mean_shift.py", METRIC),
     "dtypes": ("bf16_wide.py", POLICY),
     "families": ("deep.py", family_text()),
+    "faults": ("norm.py", FAULTS),
     "sections": ("signature.py", SECTION),
     "verbs": ("hello.py", VERB),
 }
@@ -213,6 +229,17 @@ def test_family(extended: Extended) -> None:
     assert "layers.2.norm" in sites
 
 
+def test_faults(extended: Extended) -> None:
+    listed = {fault["name"]: fault for fault in extended.call("list", "faults", "toy", "--json").json}
+    assert listed["eps-tenfold"]["group"] == "toy-norm"
+    said = extended.call("mutate", "toy-norm", "--cells", "f64,bf16", "--json").json
+    cells = {(mutant["fault"], mutant["cell"].partition("/")[0]): mutant for mutant in said["mutants"]}
+    fault = cells["eps-tenfold", "f64"]
+    assert (fault["caught"], fault["blamed"], fault["diagnosis"]) == (True, "layers.0.norm:out", "semantic")
+    assert [cells["square-by-power", dtype]["caught"] for dtype in ("f64", "bf16")] == [False, False]
+    assert said["ok"] and said["kill_rate"] == 1
+
+
 def test_verb(extended: Extended) -> None:
     assert extended.call("hello", "Ada").out == "hello Ada\n"
     assert "\n  hello " in extended.call("--help").out
@@ -233,6 +260,7 @@ def test_without_their_files_there_is_none_of_it(extended: Extended, run: Run) -
     assert "mean_shift" not in without("list", "metrics").out
     assert "unknown dtype policy: bf16-wide" in without("run", "toy", "--cells", "bf16-wide", code=2).err
     assert "unknown suite, preset or case: deep" in without("run", "deep", code=2).err
+    assert "unknown fault or group: eps-tenfold" in without("mutate", "eps-tenfold", code=2).err
     assert "No such command 'hello'" in without("hello", "Ada", code=2).err
     assert "signature" in without("report", run.folder.name, "--text", "signature", code=2).err
     again = shutil.copytree(run.folder, extended.root / "runs" / "again")

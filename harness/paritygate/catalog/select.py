@@ -1,6 +1,7 @@
 """Choosing among what the catalog holds: families, suites, cases and cells by name, glob or expression."""
 
 import hashlib
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from importlib import resources
 from itertools import product
@@ -9,6 +10,7 @@ from paritygate.catalog.photos import photo_of
 from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.family import Case, Family, Prompt
+from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.registry import discover
 
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
@@ -60,6 +62,52 @@ def suite_of(case: Case) -> str:
         if case in cases:
             return name
     raise unknown_name("case", case.id, [c.id for cases in suites().values() for c in cases])
+
+
+def fault_groups() -> dict[str, FaultGroup]:
+    """Raises UsageError where two groups name a fault alike."""
+    groups = discover("paritygate.catalog.faults", "GROUP", FaultGroup)
+    group_of: dict[str, str] = {}
+    for group in groups.values():
+        for fault in group.faults:
+            if fault.name in group_of:
+                raise UsageError(
+                    "two faults of one name", where=fault.name, got=f"{group_of[fault.name]}, {group.name}"
+                )
+            group_of[fault.name] = group.name
+    return groups
+
+
+def select_faults(globs: Iterable[str] = ()) -> list[tuple[FaultGroup, Fault]]:
+    """The faults whose name or group one of the globs matches, each glob at least one; all where there is no glob."""
+    known = [(group, fault) for group in fault_groups().values() for fault in group.faults]
+    names = [*fault_groups(), *(fault.name for _, fault in known)]
+    globs = list(globs)
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise unknown_name("fault or group", glob, names)
+    return [
+        (group, fault)
+        for group, fault in known
+        if not globs or any(fnmatchcase(name, glob) for glob in globs for name in (fault.name, group.name))
+    ]
+
+
+def spread(faults: Iterable[tuple[FaultGroup, Fault]]) -> list[tuple[FaultGroup, Fault]]:
+    """The first fault of each kind in each group."""
+    first: dict[tuple[str, str], tuple[FaultGroup, Fault]] = {}
+    for group, fault in faults:
+        first.setdefault((group.name, fault.kind), (group, fault))
+    return list(first.values())
+
+
+def case_of(fault: Fault) -> tuple[str, Case]:
+    """The suite and the case that show a fault."""
+    suite, _, name = fault.case.partition("/")
+    known = [f"{suite}/{case.id}" for suite, cases in suites().items() for case in cases]
+    if fault.case not in known:
+        raise unknown_name("case", fault.case, known)
+    return suite, next(case for case in suites()[suite] if case.id == name)
 
 
 def text_of(prompt: Prompt) -> bytes:

@@ -1,7 +1,7 @@
 """Extension points: packages in which each module is one row. Adding a file adds the row.
 
-A directory outside the package may add rows too: its subfolders `families`, `dtypes`, `metrics`, `sections` and `verbs`
-extend the packages below, and the directory itself is put on `sys.path` for the code that a family names.
+A directory outside the package may add rows too: its subfolders, named as below, extend the packages below, and the
+directory itself is put on `sys.path` for the code that a family names.
 """
 
 import importlib
@@ -18,6 +18,7 @@ T = TypeVar("T")
 EXTENSION_POINTS = {
     "families": "paritygate.catalog.families",
     "dtypes": "paritygate.catalog.dtypes",
+    "faults": "paritygate.catalog.faults",
     "metrics": "paritygate.metrics",
     "sections": "paritygate.report.sections",
     "verbs": "paritygate.cli.verbs",

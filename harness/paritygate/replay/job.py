@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.family import Case, Family
+from paritygate.core.fault import Patch
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,22 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Planting:
+    """One fault to plant, and what is replayed while it is: one case of one suite in some cells."""
+
+    fault: str
+    patches: tuple[Patch, ...]
+    suite: str
+    case: Case
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
 class Job:
-    """The work of one worker: some cells of some cases, everything spelled out, so that it reads no catalog."""
+    """The work of one worker, everything spelled out, so that it reads no catalog.
+
+    It is all `cells` of all `cases`, of the candidate as it is, and then whatever is in `plantings`.
+    """
 
     environment: Environment
     golden: str
@@ -47,3 +62,4 @@ class Job:
     families: Mapping[str, Family]
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
+    plantings: tuple[Planting, ...] = ()

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from paritygate.core.cell import Cell
+    from paritygate.core.family import Case
     from paritygate.replay.job import Job
+    from paritygate.store.golden import GoldenStore
+
+    Emit = Callable[[str, Any], None]
 
 
 def adopt_package() -> None:
@@ -28,17 +35,15 @@ def adopt_package() -> None:
     spec.loader.exec_module(package)
 
 
-def work(job: "Job", emit: "Any") -> None:
-    """Replays every case of the job in every cell; `emit(kind, value)` is called with each drift as it is measured."""
+def work(job: "Job", emit: "Emit") -> None:
+    """Replays the job; `emit(kind, value)` is called with each drift as it is measured.
+
+    With a fault planted, drifts are emitted as `faulty`, and `replayed` when its last one is.
+    """
     import jax
 
-    from paritygate.core.codec import canonical, to_json
     from paritygate.core.errors import InfrastructureError
-    from paritygate.core.registry import extend, load
-    from paritygate.replay.bench import Bench
-    from paritygate.replay.chained import chained
-    from paritygate.replay.gradient import gradient
-    from paritygate.replay.isolated import isolated
+    from paritygate.core.registry import extend
     from paritygate.store.golden import GoldenStore
 
     started = time.monotonic()
@@ -52,30 +57,72 @@ def work(job: "Job", emit: "Any") -> None:
             got=f"{jax.default_backend()}, x64 {x64}",
         )
     store = GoldenStore(Path(job.golden))
-    replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
     sources: dict[str, str] = {}
     for cell in job.cells:
-        policy = job.policies[cell.dtype]
-        model: Any = None
-        built = ""
-        for case in job.cases:
-            family = job.families[case.family]
-            bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store)
-            build, weights = load(family.candidate.build), bench.weights()
-            key = canonical([case.family, bench.manifest.config, bench.manifest.weights])
-            try:
-                if key != built:
-                    model, built = build(bench.manifest.config, weights, policy), key
-                    sources |= _sources(type(model).__module__.partition(".")[0])
-            except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
-                for mode in job.modes:
-                    for golden in bench.expected(mode):
-                        emit("drift", to_json(bench.failed(golden, mode, reason)))
-                continue
-            for mode in job.modes:
-                for drift in replays[mode](bench, model):
-                    emit("drift", to_json(drift))
+        sources |= _replay(job, store, job.suite, job.cases, cell, lambda drift: emit("drift", drift))
+    _plant_all(job, store, emit)
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
+
+
+def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
+    """Raises UsageError that names every patch that does not apply, before any fault is planted."""
+    if not job.plantings:
+        return
+    from paritygate.core.errors import UsageError
+    from paritygate.replay.plant import check, planted
+
+    if bad := [f"{planting.fault}: {text}" for planting in job.plantings for text in check(planting.patches)]:
+        raise UsageError("faults cannot be planted", got="\n".join(bad))
+    for planting in job.plantings:
+        with planted(planting.patches):
+            for cell in planting.cells:
+                name = planting.fault
+                _replay(
+                    job, store, planting.suite, (planting.case,), cell,
+                    lambda drift, name=name: emit("faulty", {"fault": name, "drift": drift}),
+                )  # fmt: skip
+                emit("replayed", {"fault": name, "cell": str(cell)})
+
+
+def _replay(
+    job: "Job",
+    store: "GoldenStore",
+    suite: str,
+    cases: "Sequence[Case]",
+    cell: "Cell",
+    emit: "Callable[[Any], None]",
+) -> dict[str, str]:
+    """Replays cases in one cell and returns what was judged: the candidate's package and its hash."""
+    from paritygate.core.codec import canonical, to_json
+    from paritygate.core.registry import load
+    from paritygate.replay.bench import Bench
+    from paritygate.replay.chained import chained
+    from paritygate.replay.gradient import gradient
+    from paritygate.replay.isolated import isolated
+
+    replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
+    policy = job.policies[cell.dtype]
+    sources: dict[str, str] = {}
+    model: Any = None
+    built = ""
+    for case in cases:
+        family = job.families[case.family]
+        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store)
+        build, weights = load(family.candidate.build), bench.weights()
+        key = canonical([case.family, bench.manifest.config, bench.manifest.weights])
+        try:
+            if key != built:
+                model, built = build(bench.manifest.config, weights, policy), key
+                sources |= _sources(type(model).__module__.partition(".")[0])
+        except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
+            for mode in job.modes:
+                for golden in bench.expected(mode):
+                    emit(to_json(bench.failed(golden, mode, reason)))
+            continue
+        for mode in job.modes:
+            for drift in replays[mode](bench, model):
+                emit(to_json(drift))
+    return sources
 
 
 def _sources(package: str) -> dict[str, str]:

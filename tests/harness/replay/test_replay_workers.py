@@ -15,8 +15,9 @@ from paritygate.catalog import select
 from paritygate.core.cell import Mode
 from paritygate.core.errors import GoldenError, InfrastructureError, NothingComparedError
 from paritygate.core.run import Run
-from paritygate.replay import launch
-from paritygate.replay.launch import WORKER, plan
+from paritygate.replay import launch, processes
+from paritygate.replay.launch import plan
+from paritygate.replay.processes import WORKER
 from paritygate.store.golden import GoldenStore
 
 # What a worker may not need: the libraries of torch, of the judge, of the report and of the command line.
@@ -143,7 +144,7 @@ def test_a_run_that_was_killed_says_that_it_did_not_finish(replay_toy, monkeypat
     def killed(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(launch, "_start", killed)
+    monkeypatch.setattr(processes, "_start", killed)
     with pytest.raises(KeyboardInterrupt):
         replay_toy()
     (folder,) = (replay_toy.runs).iterdir()

@@ -1,4 +1,4 @@
-"""`list`: what there is to name: families, cases, sites, cells, metrics."""
+"""`list`: what there is to name: families, cases, sites, cells, metrics, faults."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -16,11 +16,12 @@ class Noun(StrEnum):
     SITES = "sites"
     CELLS = "cells"
     METRICS = "metrics"
+    FAULTS = "faults"
 
 
 What = Annotated[Noun, typer.Argument(metavar="|".join(Noun), help="What to list.")]
 Within = Annotated[
-    str, typer.Argument(metavar="[NAME]", help="For cases and sites: a family or a preset. All if left out.")
+    str, typer.Argument(metavar="[NAME]", help="Of a family, or for cases and sites of a preset. All if left out.")
 ]
 
 Line = tuple[dict[str, Any], str]  # as JSON, as text
@@ -118,12 +119,27 @@ def _metrics(name: str) -> tuple[list[Line], str]:
     return lines, "paritygate show latest"
 
 
+def _faults(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import families, select_faults
+
+    if name and name not in families():
+        raise unknown_name("family", name, list(families()))
+    lines = []
+    for group, fault in select_faults():
+        if name in ("", group.family):
+            record = {"name": fault.name, "group": group.name, "kind": fault.kind, "case": fault.case}
+            line = f"{group.name:<12} {fault.name:<40} {fault.kind:<9} {fault.case}  {fault.doc or fault.equivalent}"
+            lines.append((record | {"at": fault.at, "sees": fault.sees, "doc": fault.doc}, line.rstrip()))
+    return lines, "paritygate mutate FAULT"
+
+
 LISTS: dict[Noun, Callable[[str], tuple[list[Line], str]]] = {
     Noun.FAMILIES: _families,
     Noun.CASES: _cases,
     Noun.SITES: _sites,
     Noun.CELLS: _cells,
     Noun.METRICS: _metrics,
+    Noun.FAULTS: _faults,
 }
 
-VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics.")
+VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics, faults.")

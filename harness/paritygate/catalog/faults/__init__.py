@@ -1,0 +1,1 @@
+"""Planted faults and harmless variants: one group a file, found by walking this package."""

@@ -1,0 +1,78 @@
+"""`mutate`: plants the catalogue of faults in the candidate, one by one, and prints what the gate catches."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
+from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.core.cell import Cell, DtypePolicy
+from paritygate.core.errors import ExitCode, UsageError
+from paritygate.core.mutant import KillMatrix
+
+Globs = Annotated[
+    list[str] | None, typer.Argument(metavar="FAULT...", help="Faults or groups by glob; all of them if left out.")
+]
+Spread = Annotated[
+    bool, typer.Option("--spread", help="The first of each kind in each group, in f64 and the cell that must see it.")
+]
+Write = Annotated[
+    bool, typer.Option("--write", help="Write what was found into golden/mutations.jsonl and golden/MUTATIONS.md.")
+]
+
+
+def mutate(
+    context: Context,
+    faults: Globs = None,
+    cells: Cells = DEFAULT_CELLS,
+    spread: Spread = False,
+    write: Write = False,
+    workers: Workers = None,
+    timeout: Timeout = 7200.0,
+    no_compile_cache: NoCache = False,
+    as_json: Json = False,
+) -> ExitCode:
+    from paritygate.catalog import select
+    from paritygate.cli.mutants import narrowest, plant, write_mutants
+    from paritygate.cli.output import say, say_json
+    from paritygate.cli.stages import shown
+    from paritygate.report.kill_matrix import render_text
+
+    settings, selected = settings_of(context), select.select_cells(cells)
+    _refuse(selected, select.policies(), select.select_cells(DEFAULT_CELLS), spread=spread, write=write)
+    chosen = select.select_faults(faults or ())
+    if spread:
+        chosen = select.spread(chosen)
+    mutants = plant(
+        settings,
+        chosen,
+        lambda fault: narrowest(fault, selected) if spread else selected,
+        workers,
+        timeout,
+        None if no_compile_cache else settings.cache,
+    )
+    matrix = KillMatrix(tuple(mutants))
+    written = write_mutants(settings, mutants) if write else None
+    if as_json:
+        rates = {"kill_rate": matrix.kill_rate, "blame_rate": matrix.blame_rate}
+        say_json({"ok": matrix.ok, **rates, "mutants": [replace(mutant, drifts=()) for mutant in mutants]})
+    else:
+        say(render_text(matrix, select.fault_groups().values()).rstrip())
+        say(f"written {shown(written)}" if written else "next    paritygate mutate --write")
+    return ExitCode.PASS if matrix.ok else ExitCode.DRIFT
+
+
+def _refuse(
+    cells: list[Cell], policies: dict[str, DtypePolicy], default: list[Cell], *, spread: bool, write: bool
+) -> None:
+    """Raises UsageError on options that do not go together."""
+    if all(policies[cell.dtype].peer for cell in cells):
+        raise UsageError("no diagnosis without float64", where="--cells", expected="f64 among them")
+    if write and (spread or set(cells) != set(default)):
+        raise UsageError(
+            "only whole lines of the matrix are written", where="--write", try_="neither --spread nor --cells"
+        )
+
+
+VERB = Verb("mutate", mutate, "Plant the catalogue of faults; exit code 1 where one is missed or misblamed.")

@@ -1,0 +1,103 @@
+"""Replays the candidate with one fault after another, each on its own case.
+
+Reads goldens; writes `workers/` (jobs and logs) into a folder. A worker handles many faults: it starts once.
+"""
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from paritygate.catalog.select import families, meshes, policies
+from paritygate.core.cell import Mode
+from paritygate.core.codec import from_json
+from paritygate.core.drift import Drift
+from paritygate.core.errors import NothingComparedError
+from paritygate.replay.job import Environment, Job, Planting
+from paritygate.replay.launch import check_goldens
+from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.store.golden import GoldenStore
+
+Finished = Callable[[str, list[Drift]], None]
+
+
+def replay_mutants(
+    plantings: Sequence[Planting],
+    store: GoldenStore,
+    folder: Path,
+    finished: Finished,
+    *,
+    extensions: tuple[Path, ...] = (),
+    workers: int | None = None,
+    timeout_s: float = 3600.0,
+    compile_cache: Path | None = None,
+) -> list[str]:
+    """Plants each fault and replays its case in its cells and every mode; returns the problems of the infrastructure.
+
+    `finished(fault, drifts)` is called once for each fault, when it was replayed in all of its cells. Raises
+    GoldenError before any worker starts where a golden is missing, stale or corrupt.
+    """
+    if not plantings:
+        raise NothingComparedError("no fault to plant")
+    for planting in plantings:
+        check_goldens(planting.suite, [planting.case], list(planting.cells), list(Mode), store)
+    prepare_cache(compile_cache)
+    (folder / "workers").mkdir(parents=True)
+    limit = workers or os.cpu_count() or 1
+    jobs = [job for share in range(limit) for job in _plan(plantings[share::limit], store, extensions)]
+    gathered = _Mutants(plantings, finished)
+    run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    return gathered.problems
+
+
+def _plan(plantings: Sequence[Planting], store: GoldenStore, extensions: tuple[Path, ...]) -> list[Job]:
+    """One job for each environment that the faults need."""
+    known, rows, grids = families(), policies(), meshes()
+    groups: dict[Environment, list[Planting]] = defaultdict(list)
+    for planting in plantings:
+        interpreter = known[planting.case.family].candidate.interpreter or sys.executable
+        cells: dict[Environment, list[Any]] = defaultdict(list)
+        for cell in planting.cells:
+            grid, x64 = grids[cell.mesh], rows[cell.dtype].x64
+            cells[Environment(interpreter, cell.platform, x64, grid.devices)].append(cell)
+        for environment, some in cells.items():
+            groups[environment].append(
+                Planting(planting.fault, planting.patches, planting.suite, planting.case, tuple(some))
+            )
+    return [
+        Job(
+            environment,
+            str(store.root.resolve()),
+            suite="",
+            cases=(),
+            cells=(),
+            modes=tuple(Mode),
+            families={planting.case.family: known[planting.case.family] for planting in some},
+            policies={cell.dtype: rows[cell.dtype] for planting in some for cell in planting.cells},
+            extensions=tuple(str(directory.resolve()) for directory in extensions),
+            plantings=tuple(some),
+        )
+        for environment, some in groups.items()
+    ]
+
+
+class _Mutants(Gathered):
+    """The drifts of each fault, until all of its cells are there."""
+
+    def __init__(self, plantings: Sequence[Planting], finished: Finished):
+        super().__init__()
+        self._finished = finished
+        self._left = {planting.fault: {str(cell) for cell in planting.cells} for planting in plantings}
+        self._drifts: dict[str, list[Drift]] = defaultdict(list)
+
+    def found(self, message: dict[str, Any]) -> None:
+        if "faulty" in message:
+            faulty = message["faulty"]
+            self._drifts[faulty["fault"]].append(from_json(Drift, faulty["drift"]))
+            return
+        fault, cell = message["replayed"]["fault"], message["replayed"]["cell"]
+        self._left[fault].remove(cell)
+        if not self._left[fault]:
+            self._finished(fault, self._drifts.pop(fault, []))

@@ -1,0 +1,165 @@
+"""Runs jobs in worker processes, some at a time, and hands over what they say, line by line."""
+
+import json
+import os
+import selectors
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from paritygate.core.codec import readable
+from paritygate.core.errors import InfrastructureError
+from paritygate.core.run import write_atomic
+from paritygate.replay.job import Job
+
+WORKER = Path(__file__).with_name("worker.py")
+_GRACE_S = 5.0
+
+
+class Gathered(ABC):
+    """What the workers have said so far: a record of each that is done, what went wrong, and what they found."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.problems: list[str] = []
+
+    @abstractmethod
+    def found(self, message: dict[str, Any]) -> None:
+        """Takes what a worker says of the candidate."""
+
+    def line(self, text: str, worker: "Worker") -> None:
+        """Takes one line of a worker."""
+        message = json.loads(text)
+        if "done" in message:
+            worker.done = True
+            self.records.append(message["done"])
+        elif "failed" in message:
+            worker.said_why = True
+            self.problems.append(f"{worker.name}: {message['failed']}")
+        else:
+            self.found(message)
+
+
+@dataclass
+class Worker:
+    """One process that is at work on a job."""
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    log_path: Path
+    deadline: float
+    unread: bytes = b""
+    stopped: bool = False
+    said_why: bool = False
+    done: bool = False
+
+    @property
+    def name(self) -> str:
+        return "worker for " + ", ".join(map(str, self.job.cells))
+
+    def close(self) -> None:
+        self.log.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def prepare_cache(cache: Path | None) -> None:
+    """Makes the compile cache where it is not there; raises InfrastructureError where others may write into it."""
+    if cache is None:
+        return
+    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = cache.stat()
+    if status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise InfrastructureError(
+            "compile cache can be written by others, and what it holds is run as code",
+            where=str(cache),
+            expected="yours, mode 0700",
+            try_=f"chmod 700 {cache}, or --no-compile-cache",
+        )
+
+
+def run_all(
+    jobs: list[Job], folder: Path, limit: int, timeout_s: float, compile_cache: Path | None, gathered: Gathered
+) -> None:
+    """Runs every job, at most `limit` at a time; a worker that dies or runs out of time becomes a problem.
+
+    Raises InfrastructureError where a worker cannot be started.
+    """
+    waiting = list(enumerate(jobs))
+    running: list[Worker] = []
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        stack.callback(lambda: _stop(running))
+        while waiting or running:
+            while waiting and len(running) < limit:
+                number, job = waiting.pop(0)
+                worker = _start(number, job, folder, timeout_s, str(compile_cache or ""))
+                running.append(worker)
+                assert worker.process.stdout is not None
+                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            for key, _ in selector.select(timeout=0.2):
+                worker = key.data
+                chunk = os.read(key.fd, 1 << 16)
+                *lines, worker.unread = (worker.unread + chunk).split(b"\n")
+                for line in lines:
+                    gathered.line(line.decode(), worker)
+                if not chunk:
+                    selector.unregister(key.fileobj)
+                    running.remove(worker)
+                    _end(worker, gathered)
+            for worker in running:
+                if time.monotonic() > worker.deadline and not worker.stopped:
+                    worker.stopped = True
+                    gathered.problems.append(f"{worker.name} ran longer than {timeout_s:g} s and was stopped")
+                    worker.process.kill()
+
+
+def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str) -> Worker:
+    path = folder / "workers" / f"{number}.job.json"
+    write_atomic(path, readable(job).encode())
+    log_path = path.with_name(f"{number}.log")
+    log = log_path.open("wb")
+    try:
+        process = subprocess.Popen(
+            [job.environment.interpreter, "-P", str(WORKER), str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **job.environment.variables(compile_cache)},
+        )
+    except OSError as reason:
+        log.close()
+        raise InfrastructureError(
+            "worker cannot be started", where=job.environment.interpreter, got=str(reason), try_="paritygate doctor"
+        ) from reason
+    return Worker(job, process, log, log_path, time.monotonic() + timeout_s)
+
+
+def _end(worker: Worker, gathered: Gathered) -> None:
+    code = worker.process.wait()
+    worker.close()
+    if code == 0 and worker.done:
+        return
+    tail = worker.log_path.read_text(errors="replace").strip().splitlines()[-1:]
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    if not worker.stopped and not worker.said_why:
+        gathered.problems.append(
+            f"{worker.name} {how}: {tail[0] if tail else 'no output'} (see {worker.log_path.name})"
+        )
+
+
+def _stop(running: list[Worker]) -> None:
+    """Ends workers that are still there: the run was interrupted, or another worker could not be started."""
+    for worker in running:
+        worker.process.terminate()
+    for worker in running:
+        try:
+            worker.process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        worker.close()
