@@ -232,6 +232,37 @@ def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Wo
     assert "head:out in toy-2.plain: f64 differs by" in reported
 
 
+def test_an_old_run_is_judged_on_a_budget_of_another_kind_without_a_device(
+    good: dict[str, Any], place: Workplace, tmp_path: Path
+) -> None:
+    """The tail of what was measured then, allowed or not by a rule that is written only now."""
+    shutil.copytree(place.root / "golden", tmp_path / "golden")
+    shutil.copytree(good["folder"], tmp_path / "runs" / good["run"])
+    for module in ("jax", "flax", "torch"):  # whoever imports one of them finds this file first
+        (tmp_path / f"{module}.py").write_text("raise ImportError('a device is touched')")
+    later, budgets = Workplace(tmp_path), tmp_path / "golden" / "budgets.toml"
+    rule = '[[rule]]\nname = "tail"\nmetric = "tail"\ndtype = "bf16"\nbeyond_eps_x = {}\nlimit = {}\nreason = "r"\n\n'
+    written = budgets.read_text()
+
+    budgets.write_text(rule.format("64.0", "0.001") + written)
+    assert later.done("judge", good["run"], "--json").json["summary"] == good["summary"]
+    shown = later.done("show", good["run"], "*/bf16/*/isolated/head:out", "--json").json["rows"][0]
+    assert {j["metric"]: j["value"] for j in shown["judgements"]}["tail"] == 0.0
+
+    budgets.write_text(rule.format("0.125", "0.01") + written)
+    judged = later.done("judge", good["run"], "--json").json["summary"]
+    assert judged["cells"]["f32/single/cpu"] == {"pass": 2 * VALUES}
+    assert judged["cells"]["bf16/single/cpu"]["over_budget"] > VALUES
+    located = later.done("locate", good["run"], code=1).out
+    assert re.search(r"head:out|layers", located) and "allowed 0.01 (rule 'tail')" in located
+    later.done("gate", good["run"], code=1)
+
+    # What is accepted stays accepted, by its tail too.
+    later.done("approve", good["run"], "--select", "*/bf16/*", "--reason", "r")
+    later.done("judge", good["run"])
+    later.done("gate", good["run"])
+
+
 def test_unknown_names_are_code_2_and_cost_nothing(good: dict[str, Any], place: Workplace) -> None:
     before = place.run_folders()
     for arguments, text in (

@@ -12,6 +12,8 @@ class Budget:
     The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
     dtype that the reference has at the port, times the golden's largest magnitude for metrics in absolute units.
     `limit` replaces all that by a fixed bound on the value, for the oracle's own dtype and for choices.
+    The metric `tail` is the fraction of a float's elements that differ by `beyond_eps_x` roundoffs or more, a power of
+    two, as its histogram counts them; it is judged by a `limit`.
     """
 
     name: str
@@ -25,6 +27,7 @@ class Budget:
     site: str = "*"
     port: str = "*"
     case: str = "*"
+    beyond_eps_x: float = 0.0
 
     def fits(self, metric: str, dtype: str, mode: str, site: str, port: str, case: str) -> bool:
         patterns = (self.dtype, self.mode, self.site, self.port, self.case)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from paritygate.core.histogram import Histogram
 from paritygate.core.site import address
 from paritygate.core.where import Where
 
@@ -49,6 +50,7 @@ class Drift:
     `metrics` is empty where nothing could be measured; `problem` then says why: one of the verdicts `nonfinite`,
     `mismatch`, `error`, with `detail` for a person. `where` are the parts of its axes that hold the difference, or
     what is not finite, the most telling first; none where it is everywhere, or too small to say.
+    `histogram` counts the elements of a float by how much they differ; None where none does.
     """
 
     case: str
@@ -67,6 +69,7 @@ class Drift:
     nonfinite: int = 0  # values that are not finite where the golden's are
     worst: tuple[Element, ...] = ()
     where: tuple[Where, ...] = ()
+    histogram: Histogram | None = None
     problem: str = ""
     detail: str = ""
 

@@ -12,10 +12,11 @@ from paritygate.core.budget import BaselineRule, Budget, Budgets
 from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
+from paritygate.core.histogram import LEAST, MOST, TAIL
 from paritygate.metrics.base import metrics
 
 _PATTERNS = ("dtype", "mode", "site", "port", "case")
-_NUMBERS = ("factor", "minimum_eps_x", "limit")
+_NUMBERS = ("factor", "minimum_eps_x", "limit", "beyond_eps_x")
 _RULE_KEYS = tuple(f.name for f in fields(Budget))
 _BASELINE_KEYS = tuple(f.name for f in fields(BaselineRule))
 
@@ -25,7 +26,7 @@ def read_budgets(path: Path, known_metrics: Iterable[str] | None = None) -> Budg
 
     `known_metrics` are the names a rule may judge; by default every metric there is.
     """
-    known = sorted(metrics() if known_metrics is None else known_metrics)
+    known = sorted({TAIL, *(metrics() if known_metrics is None else known_metrics)})
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -101,10 +102,25 @@ def _check_rule(where: str, table: Mapping[str, Any], known: list[str]) -> list[
     mode = table.get("mode", "*")
     if not any(Budget("", "", "", mode=mode).fits("", "", m, "", "", "") for m in Mode):
         found.append(f"{where}: mode {mode!r} matches none of {', '.join(Mode)}")
+    if table["metric"] == TAIL:
+        found += _check_tail(where, table)
+    elif "beyond_eps_x" in table:
+        found.append(f"{where}: beyond_eps_x has a meaning for metric {TAIL!r} only")
     if "limit" in table:
         found += [f"{where}: {key} has no meaning next to limit" for key in _NUMBERS[:2] if key in table]
     elif table.get("factor", 0) <= 0:
         found.append(f"{where}: needs a factor above 0, or a limit")
+    return found
+
+
+def _check_tail(where: str, table: Mapping[str, Any]) -> list[str]:
+    least, most = 2.0**LEAST, 2.0**MOST
+    beyond = table.get("beyond_eps_x", 0)
+    found = []
+    if not least <= beyond <= most or math.frexp(beyond)[0] != 0.5:
+        found.append(f"{where}: beyond_eps_x must be a power of two from 2^{LEAST} to 2^{MOST}, got {beyond!r}")
+    if not 0 <= table.get("limit", -1) < 1:
+        found.append(f"{where}: needs a limit below 1, the fraction of elements that may lie beyond")
     return found
 
 

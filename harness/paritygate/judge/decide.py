@@ -13,6 +13,7 @@ from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import Family
 from paritygate.core.golden import Golden, GoldenPort
+from paritygate.core.histogram import TAIL, Histogram
 from paritygate.core.registry import discover
 from paritygate.core.site import Kind
 from paritygate.judge.diagnose import diagnose
@@ -144,6 +145,10 @@ class _Decider:
             if rule.limit is None and floor is None:
                 return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
             bounds.append(_bound(drift, metric, rule, floor, expected or policy.compute, line))
+        if port.kind is Kind.FLOAT and (rule := self.rule(TAIL, drift, policy)):
+            if drift.histogram is None and drift.worst:
+                return _error(drift, f"its run kept no histogram, and rule {rule.name!r} judges it: replay it again")
+            bounds.append(_tail(drift.histogram, rule, line))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
         return self.verdict(drift, bounds, line)
@@ -181,8 +186,15 @@ def _bound(
     )
 
 
+def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> _Bound:
+    assert rule.limit is not None, "the budgets are read with a limit for each tail"
+    value = histogram.beyond(math.frexp(rule.beyond_eps_x)[1] - 1) if histogram else 0.0
+    judgement = Judgement(TAIL, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
+    return _Bound(judgement, line.metrics.get(TAIL) if line else None, least=rule.limit)
+
+
 def _label(known: Mapping[str, Metric], metric: str) -> str:
-    return metric if known[metric].better == "lower" else f"1 - {metric}"
+    return metric if metric == TAIL or known[metric].better == "lower" else f"1 - {metric}"
 
 
 def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:

@@ -13,10 +13,12 @@ import numpy as np
 
 from paritygate.core.drift import Element
 from paritygate.core.errors import UsageError
+from paritygate.core.histogram import Histogram
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind
 from paritygate.core.where import Where
 from paritygate.metrics.base import difference, metrics, norm, unit_roundoff
+from paritygate.metrics.histogram import histogram
 from paritygate.metrics.where import where
 
 WORST = 5
@@ -29,7 +31,8 @@ class Measured:
     """What one comparison found. `metrics` is empty where there is a `problem`: `mismatch` or `nonfinite`.
 
     `scale` is the golden's largest magnitude over the compared rows; `worst` the elements that differ most, with
-    indices in the golden's layout; `where` the parts of its axes that hold the difference, or what is not finite.
+    indices in the golden's layout; `where` the parts of its axes that hold the difference, or what is not finite;
+    `histogram` counts a float's elements by how much they differ, None where none does.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -37,6 +40,7 @@ class Measured:
     scale: float = 0.0
     worst: tuple[Element, ...] = ()
     where: tuple[Where, ...] = ()
+    histogram: Histogram | None = None
     problem: str = ""
     detail: str = ""
 
@@ -86,6 +90,7 @@ def measure(
         scale=scale,
         worst=_worst(golden_rows, got_rows, golden.shape, layout, real),
         where=_where(golden, got, kind, layout, real, tokens) if _matters(golden_rows, got_rows, kind, dtype) else (),
+        histogram=histogram(golden_rows, got_rows, dtype) if kind is Kind.FLOAT else None,
     )
 
 

@@ -133,6 +133,7 @@ class Bench:
             nonfinite=found.nonfinite,
             worst=found.worst,
             where=found.where,
+            histogram=found.histogram,
             problem=found.problem,
             detail=found.detail,
         )

@@ -1,6 +1,7 @@
 """One row in full: what it is, every metric with its floor and limit, the worst elements with both values."""
 
 from paritygate.core.drift import Row
+from paritygate.core.histogram import Histogram
 from paritygate.report.parts import Column, Item, KeyValues, Part, Table, Tone
 from paritygate.report.words import MEANINGS, bound, count, exact, metric_words, number, times, verdict_item
 
@@ -18,6 +19,7 @@ def row_parts(row: Row) -> list[Part]:
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
         ("largest golden", Item(number(drift.scale) if drift.scale else "")),
         ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
+        ("in roundoffs", Item(_roundoffs(drift.histogram) if drift.histogram else "")),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
     ]
     parts: list[Part] = [KeyValues(tuple((key, item) for key, item in pairs if item.text.strip(": ")))]
@@ -26,6 +28,12 @@ def row_parts(row: Row) -> list[Part]:
     if drift.worst:
         parts.append(worst_table(row))
     return parts
+
+
+def _roundoffs(histogram: Histogram) -> str:
+    """`50 % within 0.5, 99 % within 4, all within 8`"""
+    parts = ((0.5, "50 %"), (0.99, "99 %"), (1.0, "all"))
+    return ", ".join(f"{words} within {number(2.0 ** histogram.within(part))}" for part, words in parts)
 
 
 def metrics_table(row: Row) -> Table:

@@ -10,6 +10,7 @@ from paritygate.core.cell import Cell
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.drift import Drift, Row, Verdict
 from paritygate.core.errors import UsageError
+from paritygate.core.histogram import TAIL
 from paritygate.core.run import write_atomic
 from paritygate.core.site import address
 
@@ -74,8 +75,7 @@ def approve(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
             try_="a glob that leaves them out",
         )
     accepted = [
-        Accepted(*row.drift.key, dict(row.drift.metrics), str(row.verdict), reason.strip(), run_id, date)
-        for row in chosen
+        Accepted(*row.drift.key, _numbers(row), str(row.verdict), reason.strip(), run_id, date) for row in chosen
     ]
     for platform in sorted({Cell.parse(line.cell).platform for line in accepted}):
         file = path / f"{platform}.jsonl"
@@ -83,6 +83,11 @@ def approve(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
         lines |= {line.key: line for line in accepted if Cell.parse(line.cell).platform == platform}
         write_atomic(file, "".join(canonical(lines[key]) + "\n" for key in sorted(lines)).encode())
     return accepted
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    """Every metric of a row, and its tail where it was judged: that one is counted by the judge."""
+    return {**row.drift.metrics, **{j.metric: j.value for j in row.judgements if j.metric == TAIL}}
 
 
 def _text(row: Drift | Accepted) -> str:

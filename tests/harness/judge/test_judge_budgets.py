@@ -8,6 +8,7 @@ from paritygate.core.errors import UsageError
 from paritygate.judge.budgets import read_budgets
 
 COMMITTED = Path(__file__).parents[3] / "golden" / "budgets.toml"
+A_POWER = "beyond_eps_x must be a power of two from 2^-10 to 2^63"
 BASELINE = '[baseline]\nfactor = 1.5\nreason = "r"\n'
 RULE = '[[rule]]\nname = "one"\nmetric = "rel_l2"\nfactor = 2\nminimum_eps_x = 0.5\nreason = "because"\n'
 
@@ -63,6 +64,19 @@ def test_no_toml(tmp_path):
             ("factor = 2", 'factor = 2\nmode = "alone"'),
             "rule 1 'one': mode 'alone' matches none of isolated, chained, gradient",
         ),
+        (
+            ("factor = 2", "factor = 2\nbeyond_eps_x = 4"),
+            "rule 1 'one': beyond_eps_x has a meaning for metric 'tail' only",
+        ),
+        (('"rel_l2"\nfactor = 2\nminimum_eps_x = 0.5', '"tail"\nlimit = 0.1'), f"rule 1 'one': {A_POWER}, got 0"),
+        (
+            ('"rel_l2"\nfactor = 2\nminimum_eps_x = 0.5', '"tail"\nlimit = 0.1\nbeyond_eps_x = 3'),
+            f"rule 1 'one': {A_POWER}, got 3",
+        ),
+        (
+            ('"rel_l2"\nfactor = 2\nminimum_eps_x = 0.5', '"tail"\nfactor = 2\nbeyond_eps_x = 4'),
+            "rule 1 'one': needs a limit below 1, the fraction of elements that may lie beyond",
+        ),
         (("factor = 1.5", "factor = 0.5"), "[baseline]: factor 0.5 is below 1"),
         ((BASELINE, ""), "file: table [baseline] is missing"),
         ((RULE, ""), "file: there is no [[rule]] table"),
@@ -85,7 +99,8 @@ def test_all_problems_are_said_at_once(tmp_path):
         "file: unknown key 'more', known are baseline, rule",
         "file: table [baseline] is missing",
         "rule 1 'one': unknown key 'factr', did you mean 'factor'?",
-        "rule 2 'one': unknown metric 'nothing', known are agreement, cosine, kl, max_abs, max_ulp, rel_l2, sqnr, top1",
+        "rule 2 'one': unknown metric 'nothing', "
+        "known are agreement, cosine, kl, max_abs, max_ulp, rel_l2, sqnr, tail, top1",
     ]
 
 
