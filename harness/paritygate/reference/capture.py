@@ -18,7 +18,7 @@ import torch
 from paritygate.catalog.select import families, spec_hash
 from paritygate.core.cell import DtypePolicy, Mode
 from paritygate.core.errors import HarnessError, UsageError
-from paritygate.core.family import Case, Prompt
+from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address
@@ -35,14 +35,21 @@ DRAWS = 5  # prompts that the floors of gradients are drawn from
 _BF16_EPS = 2.0**-8
 
 
-def capture(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None]) -> list[Golden]:
+def capture(
+    cases: list[Case],
+    suite: str,
+    store: GoldenStore,
+    say: Callable[[str], None],
+    known: Mapping[str, Family] | None = None,
+) -> list[Golden]:
     """Captures each case and writes its golden; a kill at any moment leaves the old goldens valid.
 
-    Raises UsageError where a case cannot be captured: a selector that finds nothing, a site that never runs, routing
-    that stays nearly tied.
+    `known` are the families by name, by default those of the catalog. Raises UsageError where a case cannot be
+    captured: a selector that finds nothing, a site that never runs, routing that stays nearly tied.
     """
     torch.set_num_threads(1)  # floors then do not depend on the number of cores
-    known, goldens = families(), []
+    known = families() if known is None else known
+    goldens: list[Golden] = []
     references: dict[tuple[str, str], Reference] = {}
     with store.lock(exclusive=False):
         for case in cases:

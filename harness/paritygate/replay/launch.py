@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -35,6 +35,7 @@ def replay(
     runs: Path,
     command: tuple[str, ...],
     *,
+    known: Mapping[str, Family] | None = None,
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
     timeout_s: float = 1800.0,
@@ -43,14 +44,15 @@ def replay(
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
-    Raises GoldenError before any worker starts where a golden is missing, stale or corrupt. A worker that dies or runs
-    out of time is recorded in the run's `problems`; its rows will be missing.
+    `known` are the families by name, by default those of the catalog. Raises GoldenError before any worker starts where
+    a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's `problems`;
+    its rows will be missing.
     """
     if not cases or not cells or not modes:
         raise NothingComparedError(
             "nothing to replay", got=f"{len(cases)} cases, {len(cells)} cells, {len(modes)} modes"
         )
-    total = check_goldens(suite, cases, cells, modes, store) * len(cells)
+    total = check_goldens(suite, cases, cells, modes, store, known) * len(cells)
     prepare_cache(compile_cache)
     started = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
@@ -70,7 +72,7 @@ def replay(
     (folder / "workers").mkdir(parents=True)
     # Until the end is written, the run says that it did not reach it: a killed run is no result.
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
-    jobs = plan(suite, cases, cells, modes, store, extensions)
+    jobs = plan(suite, cases, cells, modes, store, extensions, known)
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
     with _Drifts(folder / "drifts.jsonl", total, progress) as gathered:
         run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
@@ -86,10 +88,17 @@ def replay(
     return run
 
 
-def check_goldens(suite: str, cases: list[Case], cells: list[Cell], modes: list[Mode], store: GoldenStore) -> int:
+def check_goldens(
+    suite: str,
+    cases: list[Case],
+    cells: list[Cell],
+    modes: list[Mode],
+    store: GoldenStore,
+    known: Mapping[str, Family] | None = None,
+) -> int:
     """Raises GoldenError unless every golden is whole and of today's spec; returns how many drifts a cell will have."""
     store.require(suite, [case.id for case in cases])
-    known, rows, total = families(), policies(), 0
+    known, rows, total = families() if known is None else known, policies(), 0
     for case in cases:
         golden, family = store.read(suite, case.id), known[case.family]
         stale = {
@@ -132,9 +141,10 @@ def plan(
     modes: list[Mode],
     store: GoldenStore,
     extensions: tuple[Path, ...] = (),
+    known: Mapping[str, Family] | None = None,
 ) -> list[Job]:
     """One job per environment, its cells in the order asked for."""
-    known, rows, grids = families(), policies(), meshes()
+    known, rows, grids = families() if known is None else known, policies(), meshes()
     groups: dict[Environment, tuple[dict[Case, None], dict[Cell, None]]] = {}
     for cell in cells:
         for case in cases:

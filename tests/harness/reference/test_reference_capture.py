@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from paritygate.catalog.reseed import reseeded
+from paritygate.catalog.select import families
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Case
 from paritygate.core.registry import extend
@@ -47,6 +49,16 @@ def test_a_float_port_has_a_floor_for_each_peer_and_mode(tmp_path):
             assert set(floors) == {"f32", "bf16", "f16"}
             assert all(set(metrics) >= {"rel_l2", "max_abs"} for metrics in floors.values())
     assert [p.order for p in golden.ports] == list(range(len(golden.ports)))
+
+
+def test_a_reseeded_family_is_captured_with_other_weights_and_text(tmp_path):
+    (golden,) = capture([CASE], "toy", GoldenStore(tmp_path / "0"), lambda text: None)
+    toy = reseeded(families()["toy"], 1)
+    (other,) = capture([CASE], "toy", GoldenStore(tmp_path / "1"), lambda text: None, {"toy": toy})
+    assert other.spec != golden.spec and other.config == golden.config
+    assert [p.address for p in other.ports] == [p.address for p in golden.ports]
+    assert other.inputs["tokens"] != golden.inputs["tokens"]
+    assert all(other.weights[name] != tensor for name, tensor in golden.weights.items())
 
 
 def test_golden_of_the_repository_is_what_capture_gives_today(tmp_path):

@@ -30,13 +30,12 @@ def toy_store(tmp_path_factory):
 
 
 @pytest.fixture
-def replay_toy(toy_store, tmp_path, monkeypatch):
+def replay_toy(toy_store, tmp_path):
     """replay_toy(build, cells="f64", ...) → the run, with `build` as the candidate."""
 
     def run(build: str = "toy_jax:build", cells: str = "f64", **options) -> Run:
         family = select.families()["toy"]
         candidate = changed(family.candidate, build=build, interpreter=options.pop("interpreter", ""))
-        monkeypatch.setattr(launch, "families", lambda: {"toy": changed(family, candidate=candidate)})
         return launch.replay(
             "toy",
             list(select.suites()["toy"]),
@@ -45,6 +44,7 @@ def replay_toy(toy_store, tmp_path, monkeypatch):
             options.pop("store", toy_store),
             tmp_path / "runs",
             ("paritygate", "run", "toy"),
+            known={"toy": changed(family, candidate=candidate)},
             extensions=(TOY,),
             **options,
         )
