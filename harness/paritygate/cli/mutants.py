@@ -11,7 +11,7 @@ from pathlib import Path
 
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import Cell
-from paritygate.core.codec import canonical, from_json
+from paritygate.core.codec import canonical, from_json, said
 from paritygate.core.drift import Drift
 from paritygate.core.errors import InfrastructureError, UsageError
 from paritygate.core.fault import Fault, FaultGroup
@@ -106,7 +106,7 @@ def write_mutants(settings: Settings, mutants: Sequence[Mutant]) -> Path:
     known = {fault.name: place for place, fault in enumerate(f for g in groups.values() for f in g.faults)}
     kept = [mutant for mutant in read_mutants(path) if mutant.fault not in replaced]
     merged = sorted((m for m in [*kept, *mutants] if m.fault in known), key=lambda mutant: known[mutant.fault])
-    write_atomic(path, "".join(canonical(mutant) + "\n" for mutant in merged).encode())
+    write_atomic(path, "".join(canonical(said(mutant)) + "\n" for mutant in merged).encode())
     markdown = settings.golden / "MUTATIONS.md"
     write_atomic(markdown, render_markdown(KillMatrix(tuple(merged)), list(groups.values())).encode())
     return markdown

@@ -74,7 +74,9 @@ def _evidence(rows: Sequence[Row], first: Divergence | None) -> tuple[Drift, ...
     chosen = {row.drift.key: row for _, row in kept.values()}
     if first is not None:
         chosen[first.row.drift.key] = first.row
-    return tuple(replace(row.drift, worst=()) for row in sorted(chosen.values(), key=lambda row: row.drift.order))
+    return tuple(
+        replace(row.drift, worst=(), where=()) for row in sorted(chosen.values(), key=lambda row: row.drift.order)
+    )
 
 
 def caught_again(mutant: Mutant, golden: Golden, budgets: Budgets) -> bool:

@@ -267,7 +267,7 @@ def test_list(paritygate: Callable, noun: str, words: str) -> None:
 
 def test_list_within_a_preset(paritygate: Callable) -> None:
     assert "tiny-scout" not in paritygate("list", "cases", "tiny-maverick").out
-    assert paritygate("list", "faults").code == 2, "there is no catalogue of faults yet"
+    assert paritygate("list", "faults", "tiny-scout").code == 2, "a fault is of a family"
     said = paritygate("list", "sites", "tiny-mavrick")
     assert said.code == 2
     assert "did you mean tiny-maverick" in said.err

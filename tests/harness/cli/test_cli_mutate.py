@@ -1,0 +1,137 @@
+"""`mutate`: which faults and cells are asked for, what is written, and what it ends with. The replay has a stand-in."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paritygate.catalog import select
+from paritygate.core.errors import ExitCode
+from paritygate.core.fault import Fault, FaultGroup, Patch
+
+CASE = "tiny/tiny-scout.long"
+PATCHES = (Patch("jax_llama4.norms:f", "a", "b"),)
+NORM = FaultGroup(
+    "norm",
+    "llama4",
+    (
+        Fault("eps", "semantic", PATCHES, CASE, ("layers.0.input_norm:out",)),
+        Fault("gain", "semantic", PATCHES, CASE, ("layers.0.input_norm:out",)),
+        Fault("upcast", "precision", PATCHES, CASE, ("layers.0.input_norm:out",), sees="bf16"),
+    ),
+)
+SAME = FaultGroup("same", "llama4", (Fault("reordered", "harmless", PATCHES, CASE, equivalent="another order"),))
+CELLS = [f"{dtype}/single/cpu" for dtype in ("f64", "f32", "f16", "bf16")]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> dict[str, Any]:
+    """Goldens of the repository, the two groups above, and a replay in which only what is in `absent` is missing."""
+    import paritygate.replay.mutants
+
+    root = Path(__file__).resolve().parents[3]
+    golden = Path(environ["PARITYGATE_GOLDEN"])
+    golden.mkdir()
+    for name in ("tiny", "objects", "budgets.toml"):
+        (golden / name).symlink_to(root / "golden" / name)
+    called: dict[str, Any] = {"problems": [], "groups": {"norm": NORM, "same": SAME}}
+
+    def replay_mutants(plantings, store, folder, finished, **options):
+        called.update(plantings={p.fault: [str(cell) for cell in p.cells] for p in plantings}, **options)
+        for planting in plantings:
+            finished(planting.fault, [])
+        return called["problems"]
+
+    monkeypatch.setattr(paritygate.replay.mutants, "replay_mutants", replay_mutants)
+    monkeypatch.setattr(select, "fault_groups", lambda: called["groups"])
+    return called
+
+
+def test_all_faults_in_all_cells_or_those_of_a_glob(paritygate: Callable, asked: dict[str, Any]) -> None:
+    paritygate("mutate")
+    assert asked["plantings"] == dict.fromkeys(("eps", "gain", "upcast", "reordered"), CELLS)
+    paritygate("mutate", "same", "e*", "--cells", "f64")
+    assert asked["plantings"] == dict.fromkeys(("eps", "reordered"), CELLS[:1])
+
+
+def test_a_spread_is_one_of_each_kind_in_each_group_in_the_cells_that_tell(
+    paritygate: Callable, asked: dict[str, Any]
+) -> None:
+    paritygate("mutate", "--spread")
+    assert asked["plantings"] == {"eps": CELLS[:1], "upcast": [CELLS[0], CELLS[3]], "reordered": CELLS[:1]}
+
+
+def test_what_is_missed_is_printed_and_code_1(paritygate: Callable, asked: dict[str, Any]) -> None:
+    # Nothing was measured, so nothing was compared, and nothing is caught.
+    said = paritygate("mutate")
+    assert said.code == ExitCode.DRIFT
+    assert "Missed\n  eps (f64/single/cpu)\n  gain (f64/single/cpu)\n  upcast (bf16/single/cpu)\n" in said.out
+    assert "0 of 3 faults caught" in said.out and said.out.endswith("next    paritygate mutate --write\n")
+    found = json.loads(paritygate("mutate", "--json").out)
+    assert (found["ok"], found["kill_rate"], len(found["mutants"])) == (False, 0, 16)
+    assert paritygate("mutate", "same").code == ExitCode.PASS
+
+
+def test_what_is_written_replaces_the_faults_that_were_planted(
+    paritygate: Callable, asked: dict[str, Any], environ: dict[str, str]
+) -> None:
+    lines = Path(environ["PARITYGATE_GOLDEN"]) / "mutations.jsonl"
+
+    def recorded() -> list[str]:
+        return list(dict.fromkeys(json.loads(line)["fault"] for line in lines.read_text().splitlines()))
+
+    assert "written " in paritygate("mutate", "same", "--write").out
+    assert recorded() == ["reordered"]
+    paritygate("mutate", "norm", "--write")
+    assert recorded() == ["eps", "gain", "upcast", "reordered"], "in the catalog's order"
+    asked["groups"] = {"norm": NORM}
+    paritygate("mutate", "eps", "--write")
+    assert recorded() == ["eps", "gain", "upcast"], "without what the catalog does not have any more"
+    assert "## norm\n" in (lines.parent / "MUTATIONS.md").read_text()
+
+    lines.write_text("{}\n")
+    assert "missing key: mutations.jsonl:1" in paritygate("mutate", "eps", "--write").err
+
+
+def test_a_worker_that_fails_is_code_4_and_nothing_is_written(
+    paritygate: Callable, asked: dict[str, Any], environ: dict[str, str]
+) -> None:
+    asked["problems"] = ["worker for f64/single/cpu was killed by signal 9"]
+    said = paritygate("mutate", "--write")
+    assert said.code == ExitCode.INFRASTRUCTURE
+    assert "faults were not all replayed: " in said.err and "killed by signal 9" in said.err
+    assert not (Path(environ["PARITYGATE_GOLDEN"]) / "mutations.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rope*"], "unknown fault or group: rope*"),
+        (["--cells", "bf16"], "no diagnosis without float64: --cells"),
+        (["--write", "--cells", "f64"], "only whole lines of the matrix are written: --write"),
+        (["--write", "--spread"], "only whole lines of the matrix are written: --write"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    paritygate: Callable, asked: dict[str, Any], arguments: list[str], said: str
+) -> None:
+    refused = paritygate("mutate", *arguments)
+    assert refused.code == ExitCode.USAGE
+    assert refused.err.startswith(said)
+
+
+def test_a_fault_has_one_name_and_a_case_that_there_is(
+    paritygate: Callable, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked["groups"] = {"odd": FaultGroup("odd", "llama4", (Fault("f", "harmless", PATCHES, "tiny/tiny-scout.lang"),))}
+    said = paritygate("mutate")
+    assert said.code == ExitCode.USAGE
+    assert "unknown case: tiny/tiny-scout.lang" in said.err and "did you mean tiny/tiny-scout.long" in said.err
+
+    monkeypatch.undo()
+    monkeypatch.setattr(select, "discover", lambda *_: {"norm": NORM, "twin": FaultGroup("twin", "t", NORM.faults[:1])})
+    said = paritygate("list", "faults")
+    assert said.code == ExitCode.USAGE
+    assert said.err == "two faults of one name: eps\n  got       norm, twin\n"
