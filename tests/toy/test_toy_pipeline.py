@@ -216,6 +216,25 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     place.done("gate", bad["run"], code=1)
 
 
+def test_a_candidate_that_is_not_reproducible_says_so(
+    good: dict[str, Any], variant: Callable[[str], Workplace]
+) -> None:
+    assert good["reproducible"] is True and len(good["repeats"]) == len(DTYPES)
+    place = variant("shaken")
+    run = place.done("run", "toy", "--cells", "f32", "--json").json
+    assert run["reproducible"] is False
+    assert {name for repeat in run["repeats"] for name in repeat["differing"]} == {
+        "isolated head:out",
+        "chained head:out",
+    }
+    said = " ".join(place.done("gate", run["run"]).out.split())
+    assert "Not reproducible in f32/single/cpu: 2 of 16 values of toy-2.plain have other bits when" in said
+    assert "own noise rel_l2" not in said
+    shown = " ".join(place.done("show", run["run"], "head:out").out.split())
+    assert "own noise" in shown
+    assert "Reproducible: the 64 values" in " ".join(place.done("gate", good["run"]).out.split())
+
+
 def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Workplace]) -> None:
     place = variant("late")
     run = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json["run"]

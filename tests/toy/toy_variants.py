@@ -1,5 +1,6 @@
 """Candidates that go wrong, each in one way, for the tests of what a replay makes of it."""
 
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import toy_jax
 from flax import nnx
+from jax.experimental import io_callback
 
 from paritygate.core.cell import DtypePolicy
 
@@ -38,6 +40,24 @@ transposed = _head(lambda x: x.swapaxes(1, 2))
 doubled = _head(lambda x: x * 2)
 late = _head(lambda x: x.at[0, 5:, 1::2].multiply(2))
 integers = _head(lambda x: jnp.round(x).astype(jnp.int32))
+
+
+def _shaken(share: float) -> Any:
+    """A builder whose head's result is too small, right or too large by a share, in turn, pass by pass."""
+    calls = itertools.count(1)
+
+    def factor() -> np.ndarray:
+        return np.asarray(1.0 + share * (next(calls) // 2 % 3 - 1), np.float32)
+
+    def shake(x: jax.Array) -> jax.Array:
+        drawn = io_callback(factor, jax.ShapeDtypeStruct((), jnp.float32))
+        return (x * drawn).astype(x.dtype)
+
+    return _head(shake)
+
+
+shaken = _shaken(2.0**-23)
+mostly_noise = _shaken(0.5)
 
 
 def inherits(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:

@@ -50,7 +50,9 @@ class Drift:
     `metrics` is empty where nothing could be measured; `problem` then says why: one of the verdicts `nonfinite`,
     `mismatch`, `error`, with `detail` for a person. `where` are the parts of its axes that hold the difference, or
     what is not finite, the most telling first; none where it is everywhere, or too small to say.
-    `histogram` counts the elements of a float by how much they differ; None where none does.
+    `histogram` counts the elements of a float by how much they differ; None where none does. `noise` is the
+    candidate's drift from itself in another pass, where it does not give the same bits each time, by metric of which
+    less is better.
     """
 
     case: str
@@ -70,6 +72,7 @@ class Drift:
     worst: tuple[Element, ...] = ()
     where: tuple[Where, ...] = ()
     histogram: Histogram | None = None
+    noise: Mapping[str, float] = field(default_factory=dict)
     problem: str = ""
     detail: str = ""
 
@@ -88,7 +91,8 @@ class Judgement:
     """One metric of one row against its limit: it is within where ratio <= limit. `rule` names the budget.
 
     `value` is lower-is-better: 1 - agreement for a metric of which more is better. `ratio` is value / max(floor,
-    minimum), that is ρ, and `limit` the rule's factor; under a fixed limit `ratio` is the value itself.
+    minimum), that is ρ, and `limit` the rule's factor; under a fixed limit `ratio` is the value itself. `noise` is the
+    part of the candidate's own noise that entered: then the divisor is √(max(floor, minimum)² + noise²).
     """
 
     metric: str
@@ -99,6 +103,7 @@ class Judgement:
     limit: float
     rule: str
     ok: bool
+    noise: float = 0.0
 
     @property
     def share(self) -> float:

@@ -20,6 +20,19 @@ _ROW_COLUMNS = tuple("verdict diagnosis origin reason accepted".split())
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """One case of a cell that was replayed again: how many values, and which were not the same bits.
+
+    One that was not is named by mode and address: `chained head:out`.
+    """
+
+    cell: str
+    case: str
+    values: int
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """The content of `run.json`: what was asked, what ran, and whatever influenced it.
 
@@ -43,11 +56,17 @@ class RunInfo:
     wall_s: float = 0.0
     compilations: int = 0
     peak_memory_bytes: int = 0
+    repeats: tuple[Repeat, ...] = ()  # one a cell
     problems: tuple[str, ...] = ()  # infrastructure: a worker that died, a time-out
     rows: int = 0
     budgets: str = ""
     baseline: str = ""
     format: int = RUN_FORMAT
+
+    @property
+    def reproducible(self) -> bool | None:
+        """Whether the candidate gave the same bits each time; None where nothing was repeated."""
+        return not any(repeat.differing for repeat in self.repeats) if self.repeats else None
 
 
 @dataclass(frozen=True)

@@ -179,10 +179,13 @@ def _bound(
     assert floor is not None, "a rule with a factor is applied only where there is a floor"
     minimum = rule.minimum_eps_x * unit_roundoff(dtype) * (drift.scale if metric.absolute else 1.0)
     floor = metric.drift(floor)
-    ratio = quotient(value, max(floor, minimum))
+    # The candidate's own noise is independent of the reference's rounding, so the two add in quadrature. It counts for
+    # at most as much as the floor, and never against a fixed limit: what is mostly noise must not pass by it.
+    noise = min(drift.noise.get(metric.name, 0.0), max(floor, minimum))
+    ratio = quotient(value, math.hypot(max(floor, minimum), noise))
     ok = ratio <= rule.factor
     return _Bound(
-        Judgement(metric.name, value, floor, minimum, ratio, rule.factor, rule.name, ok), accepted, least=minimum
+        Judgement(metric.name, value, floor, minimum, ratio, rule.factor, rule.name, ok, noise), accepted, least=minimum
     )
 
 
@@ -203,6 +206,8 @@ def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
     if judgement.ratio == judgement.value:  # a fixed limit
         return f"{label}, allowed {judgement.limit:.2g} (rule {judgement.rule!r})"
     name, base = max(("floor", judgement.floor), ("minimum", judgement.minimum), key=lambda pair: pair[1])
+    if judgement.noise:
+        name, base = f"{name} and its own noise", math.hypot(base, judgement.noise)
     times = f"{judgement.ratio:.3g}" if judgement.ratio < LARGEST else "infinitely many"
     return f"{label} is {times} × the {name} {base:.2g}, allowed {judgement.limit:.3g} × (rule {judgement.rule!r})"
 

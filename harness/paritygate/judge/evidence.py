@@ -78,7 +78,8 @@ def _sentence(row: Row, terms: _Terms) -> str:
     if drift.kind != Kind.FLOAT:
         share = 100.0 * (1.0 - drift.metrics.get("agreement", 1.0))
         return f"{dtype} differs in {share:.2g} % of the elements {places}{agrees}"
-    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}"
+    own = f", and by {_short(drift.noise['rel_l2'])} from itself when called again" if "rel_l2" in drift.noise else ""
+    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}{own}"
 
 
 def _short(value: float) -> str:

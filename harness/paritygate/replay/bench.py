@@ -16,6 +16,7 @@ from paritygate.core.family import PIXELS, Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
 from paritygate.core.site import Port, Site
+from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.observe import NoSuchModule
 from paritygate.store.golden import GoldenStore
@@ -30,9 +31,17 @@ def in_order(array: np.ndarray) -> np.ndarray:
 TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sorted": in_order}
 
 
+# The candidate's values by mode and address, as it gave them.
+Values = dict[tuple[str, str], np.ndarray]
+
+
 @dataclass(frozen=True)
 class Bench:
-    """A case, its golden, and the cell that the candidate is run in."""
+    """A case, its golden, and the cell that the candidate is run in.
+
+    `again` are the values of further passes, where the candidate does not give the same bits each time: how much they
+    differ from a measured one is its noise.
+    """
 
     family: Family
     case: Case
@@ -40,6 +49,7 @@ class Bench:
     cell: Cell
     policy: DtypePolicy
     store: GoldenStore
+    again: tuple[Values, ...] = ()
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -105,13 +115,8 @@ class Bench:
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
         array = np.asarray(value)
         shape, dtype = array.shape, array.dtype.name
-        if transform := port.candidate.partition("|")[2].strip():
-            if transform not in TRANSFORMS:
-                raise unknown_name("transform", transform, list(TRANSFORMS))
-            array = TRANSFORMS[transform](array)
-        sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
         try:
-            array = convert(array, self._candidate_layout(port), port.layout, sizes)
+            array = self._laid_out(port, array, real)
         except ValueError as reason:
             return self._drift(golden, mode, shape, dtype, problem="mismatch", detail=str(reason))
         found = measure(
@@ -134,14 +139,44 @@ class Bench:
             worst=found.worst,
             where=found.where,
             histogram=found.histogram,
+            noise=self._noise(golden, port, mode, array, real),
             problem=found.problem,
             detail=found.detail,
         )
+
+    def _laid_out(self, port: Port, array: np.ndarray, real: np.ndarray | None) -> np.ndarray:
+        """A value of the candidate as the golden is laid out; raises ValueError where its shape does not fit."""
+        if transform := port.candidate.partition("|")[2].strip():
+            if transform not in TRANSFORMS:
+                raise unknown_name("transform", transform, list(TRANSFORMS))
+            array = TRANSFORMS[transform](array)
+        sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
+        return convert(array, self._candidate_layout(port), port.layout, sizes)
+
+    def _noise(
+        self, golden: GoldenPort, port: Port, mode: Mode, array: np.ndarray, real: np.ndarray | None
+    ) -> dict[str, float]:
+        """The largest drift of a value from itself in the other passes, by metric; none where all are equal."""
+        noise: dict[str, float] = {}
+        for values in self.again:
+            other = values.get((mode, golden.address))
+            if other is None or other.shape != array.shape:
+                continue
+            one = self._laid_out(port, other, real)
+            found = measure(one, array, kind=golden.kind, role=golden.role, layout=golden.layout, real=real)
+            for name, value in found.metrics.items():
+                if metrics()[name].better == "lower":
+                    noise[name] = max(noise.get(name, 0.0), value)
+        return {name: value for name, value in noise.items() if value > 0.0}
 
     def _candidate_layout(self, port: Port) -> str:
         layout = port.candidate_layout or port.layout
         # Through pages, all rows' tokens lie one after another in one row.
         return layout.replace("B T ", "1 (B T) ", 1) if self.prompt.cache == "paged" and layout[0] == "B" else layout
+
+    def unmeasured(self, golden: GoldenPort, mode: Mode) -> Drift:
+        """The place of a value that is not measured."""
+        return self._drift(golden, mode, golden.tensor.shape, "")
 
     def failed(self, golden: GoldenPort, mode: Mode, reason: Exception) -> Drift:
         problem = "missing" if isinstance(reason, NoSuchModule) else "error"

@@ -15,11 +15,11 @@ from typing import Any
 
 from paritygate.catalog.select import families, meshes, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
-from paritygate.core.codec import canonical
+from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import GoldenError, NothingComparedError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Run, RunInfo
+from paritygate.core.run import Repeat, Run, RunInfo
 from paritygate.core.site import address
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
@@ -82,6 +82,7 @@ def replay(
         wall_s=round(time.time() - started, 3),
         compilations=sum(int(record["compilations"]) for record in gathered.records),
         peak_memory_bytes=sum(int(record["peak_memory_bytes"]) for record in gathered.records),
+        repeats=tuple(sorted(gathered.repeats, key=lambda repeat: info.cells.index(repeat.cell))),
         problems=tuple(gathered.problems),
     )
     run = run.save(info)
@@ -177,8 +178,12 @@ class _Drifts(Gathered):
         self._file = path.open("w")
         self.total, self.progress = total, progress
         self.done = 0
+        self.repeats: list[Repeat] = []
 
     def found(self, message: dict[str, Any]) -> None:
+        if "repeat" in message:
+            self.repeats.append(from_json(Repeat, message["repeat"]))
+            return
         drift = message["drift"]
         self._file.write(canonical(drift) + "\n")
         self._file.flush()

@@ -36,7 +36,7 @@ def adopt_package() -> None:
 
 
 def work(job: "Job", emit: "Emit") -> None:
-    """Replays the job; `emit(kind, value)` is called with each drift as it is measured.
+    """Replays the job; `emit(kind, value)` is called with each drift as it is measured, and with what repeating showed.
 
     With a fault planted, drifts are emitted as `faulty`, and `replayed` when its last one is.
     """
@@ -59,7 +59,10 @@ def work(job: "Job", emit: "Emit") -> None:
     store = GoldenStore(Path(job.golden))
     sources: dict[str, str] = {}
     for cell in job.cells:
-        sources |= _replay(job, store, job.suite, job.cases, cell, lambda drift: emit("drift", drift))
+        sources |= _replay(
+            job, store, job.suite, job.cases, cell,
+            lambda drift: emit("drift", drift), lambda repeat: emit("repeat", repeat),
+        )  # fmt: skip
     _plant_all(job, store, emit)
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
 
@@ -91,20 +94,28 @@ def _replay(
     cases: "Sequence[Case]",
     cell: "Cell",
     emit: "Callable[[Any], None]",
+    emit_repeat: "Callable[[Any], None] | None" = None,
 ) -> dict[str, str]:
-    """Replays cases in one cell and returns what was judged: the candidate's package and its hash."""
+    """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
+
+    With `emit_repeat` the first case is repeated, and where its bits differ, all are.
+    """
+    from dataclasses import replace
+
     from paritygate.core.codec import canonical, to_json
     from paritygate.core.registry import load
     from paritygate.replay.bench import Bench
     from paritygate.replay.chained import chained
     from paritygate.replay.gradient import gradient
     from paritygate.replay.isolated import isolated
+    from paritygate.replay.repeat import passes, repeat
 
     replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
     policy = job.policies[cell.dtype]
     sources: dict[str, str] = {}
     model: Any = None
     built = ""
+    first, noisy = emit_repeat is not None, False
     for case in cases:
         family = job.families[case.family]
         bench = Bench(family, case, store.read(suite, case.id), cell, policy, store)
@@ -119,6 +130,13 @@ def _replay(
                 for golden in bench.expected(mode):
                     emit(to_json(bench.failed(golden, mode, reason)))
             continue
+        if first or noisy:
+            again = passes(bench, model, job.modes, replays)
+            if first and emit_repeat is not None:
+                found = repeat(bench, again)
+                emit_repeat(to_json(found))
+                first, noisy = False, bool(found.differing)
+            bench = replace(bench, again=again if noisy else ())
         for mode in job.modes:
             for drift in replays[mode](bench, model):
                 emit(to_json(drift))

@@ -19,6 +19,7 @@ def row_parts(row: Row) -> list[Part]:
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
         ("largest golden", Item(number(drift.scale) if drift.scale else "")),
         ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
+        ("own noise", Item(", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items())))),
         ("in roundoffs", Item(_roundoffs(drift.histogram) if drift.histogram else "")),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
     ]

@@ -84,7 +84,7 @@ def memory(value_bytes: float) -> str:
 
 def noise(judgement: Judgement) -> float:
     """What the value is divided by; 0 under a fixed limit."""
-    return max(judgement.floor, judgement.minimum)
+    return math.hypot(max(judgement.floor, judgement.minimum), judgement.noise)
 
 
 def bound(judgement: Judgement) -> float:

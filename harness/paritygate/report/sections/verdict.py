@@ -39,11 +39,28 @@ def build(data: ReportData) -> list[Part]:
         ),
     ]
     parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
+    parts += _repeats(data)
     if data.rows:
         parts += [Heading("Cells"), _cells(data)]
     if within_budget(data.rows):
         parts += [Heading(_worst_title(data)), _worst(data)]
     return parts
+
+
+def _repeats(data: ReportData) -> list[Part]:
+    """Whether the candidate gives the same bits each time: one line, or one for each cell where it does not."""
+    repeats = data.info.repeats
+    if data.info.reproducible:
+        words = f"the {count(sum(r.values for r in repeats))} values that were computed again are the same bits"
+        return [Text(f"Reproducible: {words}.", Tone.MUTED)]
+    found: list[Part] = []
+    for repeat in repeats:
+        if repeat.differing:
+            some = f"{count(len(repeat.differing))} of {count(repeat.values)} values of {repeat.case}"
+            words = f"{some} have other bits when they are computed again, the first is {repeat.differing[0]}"
+            noise = "Its own noise is in the floor, up to the floor's size"
+            found.append(Text(f"Not reproducible in {repeat.cell}: {words}. {noise}.", Tone.WARN))
+    return found
 
 
 def _worst_title(data: ReportData) -> str:
