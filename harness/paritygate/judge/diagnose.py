@@ -133,6 +133,8 @@ def _finish(row: Row, blame: Blame, twins: Blame, oracles: Collection[str]) -> R
         twin = twins.get(_twin_key(blamed))
         if twin is not None and diverged(twin):
             blamed = blame[twin.drift.key]
+            if blamed.drift.order > row.drift.order and blamed.drift.site not in _containers(row.drift.site):
+                blamed = row  # what comes after a value, and not around it, does not explain it
     if blamed.drift.address != row.drift.address:
         return replace(row, diagnosis=Diagnosis.PROPAGATED, origin=blamed.drift.address)
     diagnosis, note = _own(row, twins, oracles)

@@ -278,6 +278,20 @@ def test_precision_spreads_as_any_difference_does():
     assert told(rows, BF16, CHAINED) == {"l.0.mlp:out": "precision", "norm:out": "from l.0.mlp:out"}
 
 
+def test_what_comes_after_a_value_does_not_explain_it():
+    """The layer differs alone because of its attention, which says nothing of the norm before it."""
+    rows = matrix(
+        LAYER,
+        {
+            (F64, ISOLATED): {"l.0.attn:inner.q", "l.0:out"},
+            (F64, CHAINED): (),
+            (BF16, ISOLATED): {"l.0:out"},
+            (BF16, CHAINED): {"l.0.norm:out"},
+        },
+    )
+    assert told(rows, BF16, CHAINED) == {"l.0.norm:out": "precision"}
+
+
 # whatever fails
 
 
