@@ -1,0 +1,189 @@
+"""Faults of rotary position: frequencies, their scaling, the table, the rotation of queries and keys."""
+
+from paritygate.core.fault import Fault, FaultGroup, Patch
+
+_SCOUT, _MAVERICK, _FAR = "tiny/tiny-scout.long", "tiny/tiny-maverick.long", "tiny/tiny-scout.far"
+_FREQUENCIES = "jax_llama4.rope:inverse_frequencies"
+_STRETCH = "jax_llama4.rope:_stretch_slow_pairs"
+_TABLE = "jax_llama4.rope:rotation_table"
+_ROTATE = "jax_llama4.rope:apply_rotary_emb"
+_ATTENTION = "jax_llama4.attention:Llama4TextAttention.__call__"
+_AT_TABLE = ("rope:out",)
+_AT_ROTATED = ("layers.*.attn:inner.q_rope",)
+
+GROUP = FaultGroup(
+    name="rope",
+    family="llama4",
+    faults=(
+        Fault(
+            "rope-by-halves",
+            "semantic",
+            (
+                Patch(
+                    _ROTATE,
+                    """    pairs = x.astype(numerics.rope).reshape(*x.shape[:-1], -1, 2)
+    first, second = pairs[..., 0], pairs[..., 1]
+""",
+                    "    first, second = jnp.split(x.astype(numerics.rope), 2, axis=-1)\n",
+                ),
+                Patch(
+                    _ROTATE,
+                    "rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)",
+                    "rotated = jnp.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)",
+                ),
+            ),
+            _SCOUT,
+            _AT_ROTATED,
+            doc="the rotation of Llama 2 in HF, whose checkpoints are permuted for it; these are not",
+        ),
+        Fault(
+            "rope-turned-backwards",
+            "semantic",
+            (
+                Patch(
+                    _ROTATE,
+                    "[first * cos - second * sin, first * sin + second * cos]",
+                    "[first * cos + second * sin, second * cos - first * sin]",
+                ),
+            ),
+            _SCOUT,
+            _AT_ROTATED,
+        ),
+        Fault(
+            "rope-on-queries-only",
+            "semantic",
+            (
+                Patch(
+                    _ATTENTION,
+                    "self.tap_k_rope(apply_rotary_emb(key, frequencies, self.numerics))",
+                    "self.tap_k_rope(key)",
+                ),
+            ),
+            _SCOUT,
+            ("layers.*.attn:inner.k_rope",),
+        ),
+        Fault(
+            "rope-theta-fixed",
+            "semantic",
+            (Patch(_FREQUENCIES, "rope.rope_theta **", "10000.0 **"),),
+            _SCOUT,
+            _AT_TABLE,
+            doc="the base of Llama 2 in place of the one in the configuration",
+        ),
+        Fault(
+            "rope-exponents-halved",
+            "semantic",
+            (Patch(_FREQUENCIES, "np.arange(0, head_dim, 2)", "np.arange(head_dim // 2)"),),
+            _SCOUT,
+            _AT_TABLE,
+        ),
+        Fault(
+            "rope-positions-from-one",
+            "semantic",
+            (Patch(_TABLE, "position_ids.astype(", "(position_ids + 1).astype("),),
+            _SCOUT,
+            _AT_TABLE,
+            doc="attention depends on differences of positions only, so no output of the model shows it",
+        ),
+        Fault(
+            "rope-scaling-ignored",
+            "semantic",
+            (Patch(_FREQUENCIES, 'rope.rope_type == "llama3"', 'rope.rope_type == "yarn"'),),
+            _MAVERICK,
+            _AT_TABLE,
+        ),
+        Fault(
+            "rope-scaling-band-reversed",
+            "semantic",
+            (
+                Patch(
+                    _STRETCH,
+                    "(scalar(1) - weight) * inv_freq / factor + weight * inv_freq",
+                    "weight * inv_freq / factor + (scalar(1) - weight) * inv_freq",
+                ),
+            ),
+            _MAVERICK,
+            _AT_TABLE,
+        ),
+        Fault(
+            "rope-positions-in-16-bits",
+            "precision",
+            (Patch(_TABLE, "position_ids.astype(numerics.rope)", "position_ids.astype(numerics.compute)"),),
+            _FAR,
+            _AT_TABLE,
+            sees="f16",
+            doc="f16 has no odd number past 2048, bf16 none past 256",
+        ),
+        Fault(
+            "rope-frequencies-in-16-bits",
+            "precision",
+            (
+                Patch(
+                    _TABLE,
+                    "jnp.asarray(inv_freq)",
+                    "jnp.asarray(inv_freq.astype(numerics.compute).astype(numerics.rope))",
+                ),
+            ),
+            _SCOUT,
+            _AT_TABLE,
+            sees="f16",
+            doc="what `model.to(bfloat16)` does to the buffer",
+        ),
+        Fault(
+            "rope-angles-in-16-bits",
+            "precision",
+            (
+                Patch(
+                    _TABLE,
+                    "_cos_and_sin(angles)",
+                    "_cos_and_sin(angles.astype(numerics.compute)).astype(numerics.rope)",
+                ),
+            ),
+            _SCOUT,
+            _AT_TABLE,
+            sees="f16",
+        ),
+        Fault(
+            "rope-rotation-in-16-bits",
+            "precision",
+            (
+                Patch(_ROTATE, "x.astype(numerics.rope)", "x.astype(numerics.compute)"),
+                Patch(
+                    _ROTATE,
+                    "cos, sin = frequencies[:, :, None, :, 0], frequencies[:, :, None, :, 1]",
+                    "cos, sin = (frequencies[:, :, None, :, i].astype(numerics.compute) for i in (0, 1))",
+                ),
+            ),
+            _SCOUT,
+            (*_AT_ROTATED, "layers.*.attn:inner.k_rope"),
+            sees="f16",
+        ),
+        Fault(
+            "rope-by-complex-numbers",
+            "harmless",
+            (
+                Patch(
+                    _ROTATE,
+                    "rotated = jnp.stack([first * cos - second * sin, first * sin + second * cos], axis=-1)",
+                    "turned = (first + 1j * second) * (cos + 1j * sin)\n"
+                    "    rotated = jnp.stack([turned.real, turned.imag], axis=-1)",
+                ),
+            ),
+            _SCOUT,
+        ),
+        Fault(
+            "rope-table-by-complex-power",
+            "harmless",
+            (
+                Patch(
+                    _TABLE,
+                    "return _cos_and_sin(angles)",
+                    "turned = jnp.exp(1j * angles)\n    return jnp.stack([turned.real, turned.imag], axis=-1)",
+                ),
+            ),
+            _SCOUT,
+            doc="cos and sin as one complex power",
+        ),
+    ),
+    doc="rotary position of the text",
+)
