@@ -260,7 +260,7 @@ def test_without_their_files_there_is_none_of_it(extended: Extended, run: Run) -
     assert "mean_shift" not in without("list", "metrics").out
     assert "unknown dtype policy: bf16-wide" in without("run", "toy", "--cells", "bf16-wide", code=2).err
     assert "unknown suite, preset or case: deep" in without("run", "deep", code=2).err
-    assert "unknown fault or group: eps-tenfold" in without("mutate", "eps-tenfold", code=2).err
+    assert "unknown fault, group or kind: eps-tenfold" in without("mutate", "eps-tenfold", code=2).err
     assert "No such command 'hello'" in without("hello", "Ada", code=2).err
     assert "signature" in without("report", run.folder.name, "--text", "signature", code=2).err
     again = shutil.copytree(run.folder, extended.root / "runs" / "again")

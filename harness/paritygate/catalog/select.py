@@ -79,26 +79,28 @@ def fault_groups() -> dict[str, FaultGroup]:
 
 
 def select_faults(globs: Iterable[str] = ()) -> list[tuple[FaultGroup, Fault]]:
-    """The faults whose name or group one of the globs matches, each glob at least one; all where there is no glob."""
+    """The faults whose name, group or kind one of the globs matches, each at least one; all where there is no glob."""
     known = [(group, fault) for group in fault_groups().values() for fault in group.faults]
-    names = [*fault_groups(), *(fault.name for _, fault in known)]
+    names = dict.fromkeys(name for group, fault in known for name in (group.name, fault.kind, fault.name))
     globs = list(globs)
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
-            raise unknown_name("fault or group", glob, names)
+            raise unknown_name("fault, group or kind", glob, list(names))
     return [
         (group, fault)
         for group, fault in known
-        if not globs or any(fnmatchcase(name, glob) for glob in globs for name in (fault.name, group.name))
+        if not globs or any(fnmatchcase(name, glob) for glob in globs for name in (fault.name, group.name, fault.kind))
     ]
 
 
 def spread(faults: Iterable[tuple[FaultGroup, Fault]]) -> list[tuple[FaultGroup, Fault]]:
-    """The first fault of each kind in each group."""
-    first: dict[tuple[str, str], tuple[FaultGroup, Fault]] = {}
+    """The first fault of each group, and the first of each kind, in their order."""
+    faults = list(faults)
+    first: dict[str, Fault] = {}
     for group, fault in faults:
-        first.setdefault((group.name, fault.kind), (group, fault))
-    return list(first.values())
+        first.setdefault(f"group {group.name}", fault)
+        first.setdefault(f"kind {fault.kind}", fault)
+    return [(group, fault) for group, fault in faults if fault in first.values()]
 
 
 def case_of(fault: Fault) -> tuple[str, Case]:

@@ -94,18 +94,22 @@ def read_mutants(path: Path) -> list[Mutant]:
 
 
 def write_mutants(settings: Settings, mutants: Sequence[Mutant]) -> Path:
-    """Records mutants in place of those of the same faults; faults that the catalog does not have any more are dropped.
+    """Records mutants in place of those of the same fault and cell; faults that the catalog has no more are dropped.
 
     Returns the path of the Markdown.
     """
-    from paritygate.catalog.select import fault_groups
+    from paritygate.catalog.select import DEFAULT_CELLS, fault_groups, select_cells
     from paritygate.report.kill_matrix import render_markdown
 
     path, groups = settings.golden / "mutations.jsonl", fault_groups()
-    replaced = {mutant.fault for mutant in mutants}
+    replaced = {(mutant.fault, mutant.cell) for mutant in mutants}
+    cells = {cell: place for place, cell in enumerate(map(str, select_cells(DEFAULT_CELLS)))}
     known = {fault.name: place for place, fault in enumerate(f for g in groups.values() for f in g.faults)}
-    kept = [mutant for mutant in read_mutants(path) if mutant.fault not in replaced]
-    merged = sorted((m for m in [*kept, *mutants] if m.fault in known), key=lambda mutant: known[mutant.fault])
+    kept = [mutant for mutant in read_mutants(path) if (mutant.fault, mutant.cell) not in replaced]
+    merged = sorted(
+        (m for m in [*kept, *mutants] if m.fault in known),
+        key=lambda mutant: (known[mutant.fault], cells.get(mutant.cell, len(cells)), mutant.cell),
+    )
     write_atomic(path, "".join(canonical(said(mutant)) + "\n" for mutant in merged).encode())
     markdown = settings.golden / "MUTATIONS.md"
     write_atomic(markdown, render_markdown(KillMatrix(tuple(merged)), list(groups.values())).encode())

@@ -49,7 +49,7 @@ def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
         "# What the gate catches",
         "",
         "Faults planted in the candidate, one at a time, and what the gate said: the kill matrix. Written by",
-        "`paritygate mutate --write`, never by hand; the measured values are in `mutations.jsonl`.",
+        "`paritygate mutate --write`, never by hand; the drifts that decide are in `mutations.jsonl`.",
         "",
         *(f"- {text}" for text in _rates(matrix)),
         "",
@@ -73,7 +73,12 @@ def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
 
 
 def _cells(matrix: KillMatrix) -> list[str]:
-    return list(dict.fromkeys(mutant.cell for mutant in matrix.mutants))
+    """In the order of the fault that was planted in most of them."""
+    cells: dict[str, list[str]] = {}
+    for mutant in matrix.mutants:
+        cells.setdefault(mutant.fault, []).append(mutant.cell)
+    most = max(cells.values(), key=len, default=[])
+    return list(dict.fromkeys([*most, *(mutant.cell for mutant in matrix.mutants)]))
 
 
 def _short(cells: Sequence[str]) -> list[str]:

@@ -52,11 +52,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> dict[str,
 def test_all_faults_in_all_cells_or_those_of_a_glob(paritygate: Callable, asked: dict[str, Any]) -> None:
     paritygate("mutate")
     assert asked["plantings"] == dict.fromkeys(("eps", "gain", "upcast", "reordered"), CELLS)
-    paritygate("mutate", "same", "e*", "--cells", "f64")
-    assert asked["plantings"] == dict.fromkeys(("eps", "reordered"), CELLS[:1])
+    paritygate("mutate", "same", "e*", "prec*", "--cells", "f64")
+    assert asked["plantings"] == dict.fromkeys(("eps", "upcast", "reordered"), CELLS[:1])
 
 
-def test_a_spread_is_one_of_each_kind_in_each_group_in_the_cells_that_tell(
+def test_a_spread_is_one_of_each_group_and_of_each_kind_in_the_cells_that_tell(
     paritygate: Callable, asked: dict[str, Any]
 ) -> None:
     paritygate("mutate", "--spread")
@@ -91,6 +91,10 @@ def test_what_is_written_replaces_the_faults_that_were_planted(
     assert recorded() == ["eps", "gain", "upcast"], "without what the catalog does not have any more"
     assert "## norm\n" in (lines.parent / "MUTATIONS.md").read_text()
 
+    before = lines.read_text()
+    paritygate("mutate", "eps", "--cells", "f64,bf16", "--write")
+    assert lines.read_text() == before, "cells that were not asked for stay, in their order"
+
     lines.write_text("{}\n")
     assert "missing key: mutations.jsonl:1" in paritygate("mutate", "eps", "--write").err
 
@@ -108,10 +112,8 @@ def test_a_worker_that_fails_is_code_4_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rope*"], "unknown fault or group: rope*"),
+        (["rope*"], "unknown fault, group or kind: rope*"),
         (["--cells", "bf16"], "no diagnosis without float64: --cells"),
-        (["--write", "--cells", "f64"], "only whole lines of the matrix are written: --write"),
-        (["--write", "--spread"], "only whole lines of the matrix are written: --write"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

@@ -7,15 +7,16 @@ import typer
 
 from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
-from paritygate.core.cell import Cell, DtypePolicy
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.core.mutant import KillMatrix
 
 Globs = Annotated[
-    list[str] | None, typer.Argument(metavar="FAULT...", help="Faults or groups by glob; all of them if left out.")
+    list[str] | None,
+    typer.Argument(metavar="FAULT...", help="Faults, groups or kinds by glob; all of them if left out."),
 ]
 Spread = Annotated[
-    bool, typer.Option("--spread", help="The first of each kind in each group, in f64 and the cell that must see it.")
+    bool,
+    typer.Option("--spread", help="The first of each group and of each kind, in f64 and the cell that must see it."),
 ]
 Write = Annotated[
     bool, typer.Option("--write", help="Write what was found into golden/mutations.jsonl and golden/MUTATIONS.md.")
@@ -40,7 +41,9 @@ def mutate(
     from paritygate.report.kill_matrix import render_text
 
     settings, selected = settings_of(context), select.select_cells(cells)
-    _refuse(selected, select.policies(), select.select_cells(DEFAULT_CELLS), spread=spread, write=write)
+    known = select.policies()
+    if all(known[cell.dtype].peer for cell in selected):
+        raise UsageError("no diagnosis without float64", where="--cells", expected="f64 among them")
     chosen = select.select_faults(faults or ())
     if spread:
         chosen = select.spread(chosen)
@@ -61,18 +64,6 @@ def mutate(
         say(render_text(matrix, select.fault_groups().values()).rstrip())
         say(f"written {shown(written)}" if written else "next    paritygate mutate --write")
     return ExitCode.PASS if matrix.ok else ExitCode.DRIFT
-
-
-def _refuse(
-    cells: list[Cell], policies: dict[str, DtypePolicy], default: list[Cell], *, spread: bool, write: bool
-) -> None:
-    """Raises UsageError on options that do not go together."""
-    if all(policies[cell.dtype].peer for cell in cells):
-        raise UsageError("no diagnosis without float64", where="--cells", expected="f64 among them")
-    if write and (spread or set(cells) != set(default)):
-        raise UsageError(
-            "only whole lines of the matrix are written", where="--write", try_="neither --spread nor --cells"
-        )
 
 
 VERB = Verb("mutate", mutate, "Plant the catalogue of faults; exit code 1 where one is missed or misblamed.")
