@@ -6,13 +6,11 @@ _SCOUT, _FAR = "tiny/tiny-scout.long", "tiny/tiny-scout.far"
 _INIT = "jax_llama4.attention:Llama4TextAttention.__init__"
 _CALL = "jax_llama4.attention:Llama4TextAttention.__call__"
 _HEADS = "jax_llama4.attention:Llama4TextAttention._heads"
-_SCALE_QUERY = "jax_llama4.attention:Llama4TextAttention._scale_query"
 _TEMPERATURE = "jax_llama4.attention:attention_temperature"
 _WEIGHTS = "jax_llama4.attention:attention_weights"
 _VALUES = "jax_llama4.attention:weighted_values"
 _SOFTMAX = "jax.nn.softmax(scores.astype(softmax), axis=-1)"
 _SCORES = 'jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)'
-_MIXED = 'jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision)'
 _AT_QUERY = ("layers.3.attn:inner.query",)
 _AT_PROBS = ("layers.*.attn:inner.probs",)
 _AT_OUT = ("layers.*.attn:out",)
@@ -162,79 +160,6 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.0.attn:inner.q*",),
             doc="layers counted from 0: the first of every four is without rope, not the last",
-        ),
-        Fault(
-            "softmax-in-16-bits",
-            "precision",
-            (Patch(_WEIGHTS, _SOFTMAX, "jax.nn.softmax(scores, axis=-1)"),),
-            _SCOUT,
-            _AT_PROBS,
-            sees="bf16",
-        ),
-        Fault(
-            "softmax-sum-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _WEIGHTS,
-                    f"return {_SOFTMAX}.astype(compute)",
-                    "powers = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))\n"
-                    "    return powers / jax.lax.associative_scan(jnp.add, powers, axis=-1)[..., -1:]",
-                ),
-            ),
-            _SCOUT,
-            _AT_PROBS,
-            sees="bf16",
-        ),
-        Fault(
-            "scores-scaled-in-16-bits",
-            "precision",
-            (Patch(_WEIGHTS, "(scores.astype(softmax) * scaling)", "(scores.astype(compute) * scaling)"),),
-            _SCOUT,
-            _AT_PROBS,
-            sees="bf16",
-            doc="the factor itself is rounded, which puts all scores off by the same part",
-        ),
-        Fault(
-            "scores-summed-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _WEIGHTS,
-                    f"scores = {_SCORES}",
-                    "pairs = [(grouped[..., i], key[..., i]) for i in range(width)]\n"
-                    '    scores = sum(jnp.einsum("btkg,bsk->bkgts", q, k) for q, k in pairs)',
-                ),
-            ),
-            _SCOUT,
-            _AT_PROBS,
-            sees="bf16",
-        ),
-        Fault(
-            "values-summed-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _VALUES,
-                    f"out = {_MIXED}",
-                    "pairs = [(grouped[..., i], value[:, i]) for i in range(keys)]\n"
-                    '    out = sum(jnp.einsum("bkgt,bkh->btkgh", w, v) for w, v in pairs)',
-                ),
-            ),
-            _SCOUT,
-            _AT_OUT,
-            sees="bf16",
-        ),
-        Fault(
-            "temperature-in-16-bits",
-            "precision",
-            (
-                Patch(_TEMPERATURE, "astype(numerics.temperature)", "astype(numerics.compute)"),
-                Patch(_SCALE_QUERY, "query.astype(self.numerics.temperature)", "query.astype(self.numerics.compute)"),
-            ),
-            _SCOUT,
-            _AT_QUERY,
-            sees="bf16",
         ),
         Fault(
             "temperature-by-log",

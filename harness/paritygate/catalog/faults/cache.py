@@ -9,7 +9,6 @@ _HELD = "jax_llama4.cache:held_slots"
 _PAGES = "jax_llama4.paged:RaggedPagesMetadata"
 _ATTENTION = "jax_llama4.attention:Llama4TextAttention.__call__"
 _EXTEND = "key, value, cache_view = cache_view.extend(key, value, cache_metadata)"
-_VISIBLE = "visible(self.query_slots(tokens), key_slots, real & (key_slots >= 0), self.starts, chunk_size)"
 _AT = ("layers.*.attn:out*",)
 _AT_LATER = ("layers.*.attn:out#*",)
 

@@ -9,16 +9,6 @@ _PRODUCT = "jax_llama4.linear:_wide_product"
 _ADD_ATTENTION = "hidden_states = hidden_states + attended.attention_output"
 _NORMED = "normed = self.post_attention_layernorm(hidden_states)"
 _AT = ("layers.?:out",)
-# Every linear layer is to blame, and these are where the first ones show.
-_AT_LINEAR = (
-    "layers.*.attn:inner.q_rope",
-    "layers.*.attn:inner.k_rope",
-    "layers.*.attn:inner.query",
-    "layers.*.attn:inner.key",
-    "layers.*.attn:out",
-    "layers.*.moe.shared:out",
-    "lm_head:out",
-)
 
 GROUP = FaultGroup(
     name="decoder",
@@ -87,49 +77,6 @@ GROUP = FaultGroup(
             _TILES,
             ("vision.layers.*.attn:inner.q_rope", "vision.layers.*.mlp:out"),
             doc="only the vision tower has biases, and they are drawn as zero",
-        ),
-        Fault(
-            "linear-summed-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _PRODUCT,
-                    "product = jax.lax.dot_general(rows, kernel, dimension_numbers, precision=precision, "
-                    "preferred_element_type=wide)",
-                    "(ours,), (theirs,) = dimension_numbers[0]\n"
-                    "    product = sum(\n"
-                    "        jnp.expand_dims(jnp.take(rows, i, axis=ours), -1) * jnp.take(kernel, i, axis=theirs)\n"
-                    "        for i in range(rows.shape[ours])\n"
-                    "    ).astype(wide)",
-                ),
-            ),
-            _SCOUT,
-            _AT_LINEAR,
-            sees="bf16",
-        ),
-        Fault(
-            "linear-summed-in-rounded-blocks",
-            "precision",
-            (
-                Patch(
-                    _PRODUCT,
-                    "product = jax.lax.dot_general(rows, kernel, dimension_numbers, precision=precision, "
-                    "preferred_element_type=wide)",
-                    "(ours,), (theirs,) = dimension_numbers[0]\n"
-                    "    product = 0\n"
-                    "    for at in range(0, rows.shape[ours], 8):\n"
-                    "        block = (jax.lax.slice_in_dim(x, at, min(at + 8, x.shape[a]), axis=a)"
-                    " for x, a in ((rows, ours), (kernel, theirs)))\n"
-                    "        part = jax.lax.dot_general(*block, dimension_numbers, precision=precision,"
-                    " preferred_element_type=wide)\n"
-                    "        product = jax.lax.reduce_precision(product + part,"
-                    " jnp.finfo(x.dtype).nexp, jnp.finfo(x.dtype).nmant)",
-                ),
-            ),
-            _SCOUT,
-            _AT_LINEAR,
-            sees="bf16",
-            doc="a kernel that goes over the inner axis in blocks of 8 and keeps its sum in the dtype of the result",
         ),
         Fault(
             "linear-without-wide-result",

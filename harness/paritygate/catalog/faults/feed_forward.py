@@ -50,14 +50,6 @@ GROUP = FaultGroup(
             doc="the activation of gpt-oss and of CLIP",
         ),
         Fault(
-            "silu-in-16-bits",
-            "precision",
-            (Patch(_SILU, _RESULT, "(x / (1 + jax.lax.exp(-x)))"),),
-            _SCOUT,
-            _AT_SILU,
-            sees="bf16",
-        ),
-        Fault(
             "silu-by-definition",
             "harmless",
             (

@@ -82,26 +82,6 @@ GROUP = FaultGroup(
             ("gradients:out.vision_model.*.bias",),
         ),
         Fault(
-            "gradient-of-norm-weights-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _RMS,
-                    "normed.astype(self.numerics.compute).astype(self.numerics.norm)",
-                    "normed.astype(self.numerics.compute)",
-                ),
-                Patch(
-                    _RMS,
-                    "self.weight[...].astype(self.numerics.compute).astype(self.numerics.norm)",
-                    "self.weight[...].astype(self.numerics.compute)",
-                ),
-            ),
-            _TRAIN,
-            (f"gradients:out.{_LAYER}*_layernorm.weight", "gradients:out.model.norm.weight"),
-            sees="bf16",
-            doc="the product is the same; its gradient by the weight is summed over the tokens in 16 bits",
-        ),
-        Fault(
             "gradient-recomputed",
             "harmless",
             (Patch("jax_llama4.text:Llama4TextModel.__call__", "remat=self.remat_policy", 'remat="nothing_saveable"'),),

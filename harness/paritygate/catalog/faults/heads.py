@@ -2,7 +2,7 @@
 
 from paritygate.core.fault import Fault, FaultGroup, Patch
 
-_LONG, _PADDED = "tiny/tiny-scout.long", "tiny/tiny-scout.padded"
+_LONG, _PADDED, _LEFTPAD = "tiny/tiny-scout.long", "tiny/tiny-scout.padded", "tiny/tiny-scout.leftpad"
 _SCORED, _SCORED_LEFT = "classify/classify-scout.padded", "classify/classify-scout.leftpad"
 _LOSS = "jax_llama4.losses:causal_lm_loss"
 _MEAN = "jax_llama4.losses:_mean_over_counted"
@@ -51,7 +51,7 @@ GROUP = FaultGroup(
                     "    return -jnp.mean(of_row.astype(numerics.loss))",
                 ),
             ),
-            _PADDED,
+            _LEFTPAD,
             _AT,
             doc="a mean of the rows' means, in which a token of a short row counts for more",
         ),
@@ -92,17 +92,6 @@ GROUP = FaultGroup(
             (Patch(_SCORE, f"picked = {_PICKED}", "picked = jnp.mean(last, axis=1)"),),
             _SCORED,
             _AT_SCORED,
-        ),
-        Fault(
-            "loss-in-16-bits",
-            "precision",
-            (
-                Patch(_LOSS, "logits[:, :-1].astype(numerics.loss)", "logits[:, :-1]"),
-                Patch(_MEAN, "return -total /", "return -total.astype(numerics.loss) /"),
-            ),
-            _LONG,
-            _AT,
-            sees="bf16",
         ),
         Fault(
             "loss-by-log-sum",

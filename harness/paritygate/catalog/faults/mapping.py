@@ -11,13 +11,15 @@ _TAKEN = "tensor, parameter = tensors[name], wanted[name]"
 _BLOCK = "jax_llama4.loading:_block"
 
 
-def _exchanged(one: str, other: str) -> Patch:
+def _exchanged(one: str, other: str, within: str = "") -> Patch:
     """Each tensor of the first name fills the parameter of the second, and the other way."""
     return Patch(
         _NAME,
         _FOUND,
         f"""{_NAMED}
-    return re.sub(r"{one}|{other}", lambda found: "{other}" if found[0] == "{one}" else "{one}", name)""",
+    if not name.startswith("{within}"):
+        return name
+    return re.sub(r"\b({one}|{other})\b", lambda found: "{other}" if found[0] == "{one}" else "{one}", name)""",
     )
 
 
@@ -54,7 +56,7 @@ GROUP = FaultGroup(
         Fault(
             "mapping-queries-and-keys-exchanged",
             "mapping",
-            (_exchanged("q_proj", "k_proj"),),
+            (_exchanged("q_proj", "k_proj", "vision_model."),),
             _TILES,
             ("vision.layers.*.attn:inner.q_rope",),
             doc="in the vision tower all heads are of one kind, and shapes do not tell",

@@ -25,7 +25,7 @@ GROUP = FaultGroup(
                 Patch(
                     _VISIBLE,
                     "(key_slots[:, None, :] <= query_slots[:, :, None]) & real_keys",
-                    "(key_slots[:, None, :] <= query_slots[:, -1:, None]) & real_keys",
+                    "(key_slots[:, None, :] - query_slots[:, :, None] < key_slots.shape[1]) & real_keys",
                 ),
             ),
             _LONG,

@@ -12,12 +12,10 @@ _SCORES = "jnp.where(chosen, sigmoid, jnp.zeros_like(sigmoid))"
 _SPLIT = "jnp.split(bmm(grouped, self.gate_up_proj[...].astype(compute), precision), 2, axis=-1)"
 _ROUTED_IN = "routed_in = tokens[None, :, :] * scores.T[:, :, None]"
 _ROUTED_OUT = "self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)"
-_LOGITS = 'jnp.einsum("md,de->me", x, self.kernel[...].astype(compute), precision=self.numerics.precision)'
 _PRODUCT = "jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide)"
 _AT = ("layers.*.moe:out",)
 _AT_SCORES = ("layers.*.moe.router:out.scores",)
 _AT_CHOICE = ("layers.*.moe.router:out.choice",)
-_AT_LOGITS = ("layers.*.moe.router:out.logits",)
 _AT_EXPERTS = ("layers.*.moe.experts:out",)
 
 GROUP = FaultGroup(
@@ -165,43 +163,6 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_EXPERTS,
             doc="as in gpt-oss",
-        ),
-        Fault(
-            "router-sigmoid-in-16-bits",
-            "precision",
-            (Patch(_ROUTER, _SIGMOID, "(1 / (1 + jnp.exp(-logits.astype(compute))))"),),
-            _SCOUT,
-            _AT_SCORES,
-            sees="bf16",
-        ),
-        Fault(
-            "router-logits-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _ROUTER,
-                    f"logits = {_LOGITS}",
-                    "kernel = self.kernel[...].astype(compute)\n"
-                    "    logits = sum(x[:, i, None] * kernel[i] for i in range(x.shape[1]))",
-                ),
-            ),
-            _SCOUT,
-            _AT_LOGITS,
-            sees="bf16",
-        ),
-        Fault(
-            "experts-summed-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    "jax_llama4.moe:bmm",
-                    _PRODUCT,
-                    "sum(inputs[..., i, None] * kernel[..., None, i, :] for i in range(inputs.shape[-1]))",
-                ),
-            ),
-            _SCOUT,
-            _AT_EXPERTS,
-            sees="bf16",
         ),
         Fault(
             "router-by-minus-infinity",

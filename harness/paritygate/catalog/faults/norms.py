@@ -104,63 +104,6 @@ GROUP = FaultGroup(
             doc="Flax has 1e-6, torch 1e-5",
         ),
         Fault(
-            "rms-norm-in-16-bits",
-            "precision",
-            (Patch(_RMS, "x.astype(self.numerics.norm)", "x.astype(self.numerics.compute)"),),
-            _SCOUT,
-            _AT_RMS,
-            sees="bf16",
-        ),
-        Fault(
-            "rms-norm-factor-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _RMS,
-                    "normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps)",
-                    "wide = x.astype(self.numerics.norm)\n"
-                    "    factor = jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + self.eps)\n"
-                    "    normed = x.astype(self.numerics.compute) * factor.astype(self.numerics.compute)",
-                ),
-            ),
-            _SCOUT,
-            _AT_RMS,
-            sees="bf16",
-            doc="statistics in float32, the product with their root in 16 bits",
-        ),
-        Fault(
-            "rms-norm-sum-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _RMS,
-                    "normed = _divide_by_rms(x.astype(self.numerics.norm), self.eps)",
-                    "squares = jnp.square(x.astype(self.numerics.compute))\n"
-                    "    total = jax.lax.associative_scan(jnp.add, squares, axis=-1)[..., -1:]\n"
-                    "    normed = x * jax.lax.rsqrt(total / x.shape[-1] + self.eps)",
-                ),
-            ),
-            _SCOUT,
-            _AT_RMS,
-            sees="bf16",
-        ),
-        Fault(
-            "qk-norm-in-16-bits",
-            "precision",
-            (Patch(_L2, "x.astype(self.numerics.norm)", "x.astype(self.numerics.compute)"),),
-            _SCOUT,
-            _AT_QK,
-            sees="bf16",
-        ),
-        Fault(
-            "layer-norm-in-16-bits",
-            "precision",
-            (Patch(_LAYER, "wide = x.astype(norm)", "wide = x.astype(compute)"),),
-            _TILES,
-            _AT_LAYER,
-            sees="bf16",
-        ),
-        Fault(
             "rms-norm-rounded-once",
             "harmless",
             (Patch(_RMS, "normed.astype(self.numerics.compute).astype(self.numerics.norm)", "normed"),),

@@ -2,7 +2,7 @@
 
 from paritygate.core.fault import Fault, FaultGroup, Patch
 
-_SCOUT, _MAVERICK, _FAR = "tiny/tiny-scout.long", "tiny/tiny-maverick.long", "tiny/tiny-scout.far"
+_SCOUT, _MAVERICK = "tiny/tiny-scout.long", "tiny/tiny-maverick.long"
 _FREQUENCIES = "jax_llama4.rope:inverse_frequencies"
 _STRETCH = "jax_llama4.rope:_stretch_slow_pairs"
 _TABLE = "jax_llama4.rope:rotation_table"
@@ -104,59 +104,6 @@ GROUP = FaultGroup(
             ),
             _MAVERICK,
             _AT_TABLE,
-        ),
-        Fault(
-            "rope-positions-in-16-bits",
-            "precision",
-            (Patch(_TABLE, "position_ids.astype(numerics.rope)", "position_ids.astype(numerics.compute)"),),
-            _FAR,
-            _AT_TABLE,
-            sees="f16",
-            doc="f16 has no odd number past 2048, bf16 none past 256",
-        ),
-        Fault(
-            "rope-frequencies-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _TABLE,
-                    "jnp.asarray(inv_freq)",
-                    "jnp.asarray(inv_freq.astype(numerics.compute).astype(numerics.rope))",
-                ),
-            ),
-            _SCOUT,
-            _AT_TABLE,
-            sees="f16",
-            doc="what `model.to(bfloat16)` does to the buffer",
-        ),
-        Fault(
-            "rope-angles-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    _TABLE,
-                    "_cos_and_sin(angles)",
-                    "_cos_and_sin(angles.astype(numerics.compute)).astype(numerics.rope)",
-                ),
-            ),
-            _SCOUT,
-            _AT_TABLE,
-            sees="f16",
-        ),
-        Fault(
-            "rope-rotation-in-16-bits",
-            "precision",
-            (
-                Patch(_ROTATE, "x.astype(numerics.rope)", "x.astype(numerics.compute)"),
-                Patch(
-                    _ROTATE,
-                    "cos, sin = frequencies[:, :, None, :, 0], frequencies[:, :, None, :, 1]",
-                    "cos, sin = (frequencies[:, :, None, :, i].astype(numerics.compute) for i in (0, 1))",
-                ),
-            ),
-            _SCOUT,
-            (*_AT_ROTATED, "layers.*.attn:inner.k_rope"),
-            sees="f16",
         ),
         Fault(
             "rope-by-complex-numbers",

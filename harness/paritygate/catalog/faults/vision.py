@@ -14,7 +14,6 @@ _LAYER = "jax_llama4.vision_encoder:Llama4VisionEncoderLayer.__call__"
 _GELU = "jax_llama4.mlp:GELUActivation.__call__"
 _EXACT = "jax.nn.gelu(x.astype(self.numerics.activation), approximate=False)"
 _FEATURES = "self.vision_adapter(self.layernorm_post(features)[:, :-1])"
-_SUM = "jnp.concatenate([patches, class_token], axis=1) + self.positional_embedding_vlm[...].astype(compute)"
 _ORDER = "transpose(0, 2, 4, 1, 3, 5)"
 _AT_PATCHES = ("vision.patches:out",)
 _AT_TOKENS = ("vision.tokens:out",)
@@ -196,29 +195,6 @@ GROUP = FaultGroup(
             (Patch(_MLP2, "self.activation_fn(self.fc2(hidden))", "self.fc2(hidden)"),),
             _TILES,
             ("vision.adapter.mlp:out",),
-        ),
-        Fault(
-            "gelu-in-16-bits",
-            "precision",
-            (Patch(_GELU, _EXACT, "(0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5)))"),),
-            _TILES,
-            _AT_GELU,
-            sees="bf16",
-        ),
-        Fault(
-            "patch-angles-in-16-bits",
-            "precision",
-            (
-                Patch(
-                    "jax_llama4.rope:Llama4VisionRotaryEmbedding.__call__",
-                    "jnp.asarray(patch_angles(self.config, self.numerics.rope))",
-                    "jnp.asarray(patch_angles(self.config, self.numerics.rope)"
-                    ".astype(self.numerics.compute).astype(self.numerics.rope))",
-                ),
-            ),
-            _TILES,
-            _AT_ROPE,
-            sees="f16",
         ),
         Fault(
             "gelu-by-erf",
