@@ -110,6 +110,6 @@ def _place(part: Where, terms: _Terms) -> str:
             return words
     for words, has in _TRAITS.items():
         rows = tuple(i for i, row in enumerate(terms.rows) if has(row))
-        if part.axis == "B" and part.pattern == "at" and part.places == rows and len(rows) < len(terms.rows):
+        if part.axis == "B" and part.pattern == "at" and part.places == rows:
             return f"in the row{'s' if len(rows) > 1 else ''} {words}"
     return part.words

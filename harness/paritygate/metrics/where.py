@@ -14,7 +14,7 @@ MOST_AXES = 3
 MOST_PLACES = 8
 _NEARLY_ALL = 0.98  # the share of the squared difference that a part must hold
 _QUIET = 0.05  # outside a part, the squared difference is at most this much of what an even spread would put there
-_SURPRISE = 4.0  # e^-4: how likely that many elements are to lie in the part by chance, at most
+_SURPRISE = 4.0  # e^-4: how likely that many elements are to lie in a span, or a half, by chance, at most
 _HALVED = "DHFVXYZ"  # axes on which every second place may mean something
 
 
@@ -114,10 +114,9 @@ def _part(
     if size < 2:
         return None
     weight, own, counted = (side[kept] / (side[kept].sum() or 1.0) for side in (weight, own, counted))
-    spread = np.maximum(own, counted)
     sets: list[tuple[str, np.ndarray]] = []
-    start = _onset(weight, spread)
-    stop = size - _onset(weight[::-1], spread[::-1])
+    start = _onset(weight, counted)
+    stop = size - _onset(weight[::-1], counted[::-1])
     if (start, stop) != (0, size) and start < stop:
         sets.append(("span", np.arange(start, stop)))
     order = np.argsort(-weight, kind="stable")
@@ -133,15 +132,17 @@ def _part(
         if share < _NEARLY_ALL or expected >= 1.0 or 1.0 - share > _QUIET * (1.0 - expected):
             continue
         telling = -math.log(expected)
-        if elements * telling >= _SURPRISE and (best is None or telling > best[0]):
+        if pattern != "at" and elements * telling < _SURPRISE:
+            continue
+        if best is None or telling > best[0]:
             best = telling, _named(axis, pattern, kept[places] + first, kept[[0, -1]] + first, size, share)
     return best
 
 
-def _onset(weight: np.ndarray, spread: np.ndarray) -> int:
+def _onset(weight: np.ndarray, counted: np.ndarray) -> int:
     """The first place before which there is next to nothing, measured by what is there; 0 where there is none."""
-    density = weight / spread
-    before = np.cumsum(weight)[:-1] / np.cumsum(spread)[:-1]
+    density = weight / counted
+    before = np.cumsum(weight)[:-1] / np.cumsum(counted)[:-1]
     found = np.flatnonzero((density[1:] > 0.0) & (before <= _QUIET * np.minimum(density[1:], 1.0)))
     return int(found[0]) + 1 if found.size else 0
 

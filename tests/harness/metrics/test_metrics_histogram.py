@@ -16,11 +16,12 @@ def test_the_examples_hold():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
-def test_elements_are_counted_by_powers_of_two_of_a_roundoff(dtype):
+@pytest.mark.parametrize("rms", [2.0, 3.0])
+def test_elements_are_counted_by_powers_of_two_of_a_roundoff(dtype, rms):
     golden = np.zeros((4, 8))
-    golden[3] = 4.0  # so that the rms is 2, and what is added to zero is exact
+    golden[3] = 2.0 * rms  # the only ones of four that are not zero; what is added to zero is exact
     got = golden.copy()
-    got[0] = 2.0 * unit_roundoff(dtype) * np.array([0.0, 0.0, 0.25, 1.0, -1.5, 2.0, -7.75, 8.0])
+    got[0] = rms * unit_roundoff(dtype) * np.array([0.0, 0.0, 0.25, 1.0, -1.5, 2.0, -7.75, 8.0])
     found = histogram(golden, got, dtype)
     assert found == Histogram(26, -2, (1, 0, 2, 1, 1, 1))
     assert found.elements == golden.size

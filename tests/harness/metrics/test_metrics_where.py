@@ -131,6 +131,17 @@ def test_choices_that_differ_have_a_place_too():
     assert part.words == "at token 9"
 
 
+def test_a_few_elements_have_their_places_and_no_pattern():
+    golden = np.zeros((BATCH * TOKENS, 1), np.int64)
+    single = golden.copy()
+    single[9] = 1
+    assert [part.words for part in located(golden, single, "(B T) J", kind=Kind.INDEX)] == ["at token 9", "at row 0"]
+    # Ten flips, none at the first two tokens: that they begin at the third is chance.
+    several = golden.copy()
+    several[[2, 6, 11, 15, 19, TOKENS + 4, TOKENS + 8, TOKENS + 22, TOKENS + 30, TOKENS + 36]] = 1
+    assert located(golden, several, "(B T) J", kind=Kind.INDEX) == ()
+
+
 def test_what_is_not_finite_has_a_place():
     golden = sample(BATCH, TOKENS, WIDTH)
     got = golden.copy()
