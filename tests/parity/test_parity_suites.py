@@ -51,6 +51,14 @@ def test_every_port_of_every_cell_and_mode_passes(run):
     assert json.loads(done.stdout)
 
 
+def test_everything_is_covered(run):
+    coverage = run[1].coverage()
+    assert coverage.gaps == ()
+    assert coverage.parts["parameter"] == coverage.parts["candidate parameter"] > 90
+    assert all(step.ports for step in coverage.glue)
+    assert {branch.key.removeprefix("text_config.") for branch in coverage.unexercised} >= {"attention_bias"}
+
+
 def test_float64_agrees(run):
     _, _, least = SUITES[run[1].info.suite]
     drifts = [d for d in run[1].drifts() if d.cell.startswith("f64/") and "rel_l2" in d.metrics]

@@ -116,6 +116,7 @@ def test_a_right_port_passes_in_every_dtype_and_mode(good: dict[str, Any]) -> No
     assert summary["cells"] == {f"{dtype}/single/cpu": {"pass": 2 * VALUES} for dtype in DTYPES}
     assert summary["modes"] == {mode: {"pass": len(DTYPES) * VALUES} for mode in ("isolated", "chained")}
     assert (good["problems"], good["first_divergences"], good["not_covered"]) == ([], [], [])
+    assert good["coverage"]["gaps"] == []
     assert good["wall_s"] > 0 and good["peak_memory_bytes"] > 0 and good["compilations"] > 0
 
 
@@ -173,6 +174,41 @@ def test_a_second_run_is_the_first_again(good: dict[str, Any], place: Workplace)
     assert not {"broken", "worse", "gone"} & compared["counts"].keys()
     assert compared["counts"]["equal"] == 4 * VALUES, "nothing depends on what runs beside it"
     assert place.call("compare", good["run"], again["run"]).code == 1, "half of the values are gone"
+
+
+def test_describe_says_again_what_capture_said(place: Workplace) -> None:
+    manifest = place.root / "golden" / "toy" / f"{CASE}.json"
+    before = manifest.read_bytes()
+    said = place.done("golden", "describe", "toy", "--json").json
+    assert "layers.1:activate" in said["toy"][CASE]
+    assert manifest.read_bytes() == before
+    assert place.call("golden", "describe", "toi").code == 2
+
+
+def test_a_site_that_is_deleted_is_missing_though_the_golden_knows_no_better(place: Workplace, tmp_path: Path) -> None:
+    directory = shutil.copytree(TOY, tmp_path / "less", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
+    family = directory / "families" / "toy.py"
+    family.write_text(
+        family.read_text() + "\nfrom dataclasses import replace\n"
+        "FAMILY = replace(FAMILY, sites=tuple(s for s in FAMILY.sites if s.name != 'layers.{layer}.norm'))\n"
+    )
+    golden = f"golden-{tmp_path.name}"
+    (place.root / golden).mkdir()
+    shutil.copy(BUDGETS, place.root / golden)
+    less = Workplace(place.root, directory, golden)
+    less.done("capture", "toy")
+    said = less.done("run", "toy", "--cells", "f64", "--json", code=1).json
+    assert said["summary"]["verdicts"].keys() == {"pass"}
+    gaps = {(gap["verdict"], gap["part"], gap["where"]) for gap in said["coverage"]["gaps"]}
+    of_layers = [f"layers.{i}.norm" for i in (0, 1)]
+    assert gaps == {
+        *(("missing", "module", name) for name in of_layers),
+        *(("missing", "parameter", f"{name}.weight") for name in of_layers),
+    }
+    said = less.done("gate", said["run"], code=1)
+    assert said.out.startswith("FAIL  Not everything is covered")
+    # Against the golden that has the site, the run does not even start.
+    assert "golden is stale" in Workplace(place.root, directory).done("run", "toy", code=3).err
 
 
 def test_a_fault_is_code_1_and_found_where_it_is(

@@ -66,6 +66,18 @@ class Toy(nnx.Module):
         return self.head(x)
 
 
+def parameters(model: Toy) -> dict[str, jax.Array]:
+    """Under the reference's names."""
+    found = {"embed.weight": model.embed.rows[...], "head.weight": model.head.kernel[...]}
+    for i, layer in enumerate(model.layers):
+        found |= {
+            f"layers.{i}.norm.weight": layer.norm.weight[...],
+            f"layers.{i}.up.weight": layer.up.kernel[...],
+            f"layers.{i}.down.weight": layer.down.kernel[...],
+        }
+    return found
+
+
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
     return Toy(
         config["layers"],

@@ -1,6 +1,7 @@
 """What `run` and `gate` print at their end: the verdict, first divergences, cost, report, and the next command."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paritygate.cli.output import say, say_json
 from paritygate.cli.stages import gate_run, shown
@@ -8,6 +9,9 @@ from paritygate.cli.verb import Settings
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode
 from paritygate.core.run import Run
+
+if TYPE_CHECKING:
+    from paritygate.report.data import ReportData
 
 DIVERGENCES_SHOWN = 12
 
@@ -18,7 +22,8 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
     from paritygate.report.data import ReportData
     from paritygate.report.text import render_text
 
-    code, found, data = gate_run(run, rows), first_divergence(rows), ReportData(run.info, tuple(rows))
+    code, found = gate_run(run, rows), first_divergence(rows)
+    data = ReportData(run.info, tuple(rows), coverage=run.coverage())
     if as_json:
         info = run.info
         cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
@@ -33,6 +38,7 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
                 "reproducible": info.reproducible,
                 "repeats": info.repeats,
                 "not_covered": data.not_covered,
+                "coverage": data.coverage,
                 "first_divergences": found,
                 **cost,
             }
@@ -46,14 +52,16 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
         if len(found) > DIVERGENCES_SHOWN:
             say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
     say("", f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")
-    say(f"next    {_next(run, rows, code, report)}")
+    say(f"next    {_next(run, data, code, report)}")
     return code
 
 
-def _next(run: Run, rows: list[Row], code: ExitCode, report: Path | None) -> str:
+def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:
     name = run.folder.name
     if code is ExitCode.PASS:
         return f"open {shown(report)}" if report else f"paritygate report {name}"
     if code is ExitCode.INFRASTRUCTURE:
         return "paritygate doctor"
+    if data.coverage.gaps and not data.failures:
+        return f"paritygate report {name} --text coverage"
     return f"paritygate locate {name}"

@@ -106,10 +106,12 @@ def read_budgets(settings: Settings) -> Budgets:
 
 
 def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
-    """Judges a run on its goldens, budgets and baseline, and writes `rows.jsonl` and what it judged by.
+    """Judges a run on its goldens, budgets and baseline; writes `coverage.json`, `rows.jsonl` and what it judged by.
 
     Raises GoldenError where a golden is not the one that the run was replayed on.
     """
+    from paritygate.catalog.select import families
+    from paritygate.judge.coverage import prove
     from paritygate.judge.decide import judge
     from paritygate.store.baseline import read_baseline
     from paritygate.store.golden import GoldenStore
@@ -129,7 +131,9 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)
     rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted)
-    return run.save_rows(rows, _hash([budgets]), _hash(sorted(baselines.glob("*.jsonl")))), rows
+    coverage = prove(goldens, families(), run.inspections(), rows, info.modes)
+    hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
+    return run.save_rows(rows, *hashes, coverage), rows
 
 
 def _hash(paths: Sequence[Path]) -> str:
@@ -144,7 +148,8 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     from paritygate.report.data import ReportData
     from paritygate.report.render import write_report
 
-    return write_report(run.folder, ReportData(run.info, tuple(rows), golden_provenance(settings, run)))
+    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage())
+    return write_report(run.folder, data)
 
 
 def golden_provenance(settings: Settings, run: Run) -> str:
@@ -170,7 +175,7 @@ def golden_provenance(settings: Settings, run: Run) -> str:
 def gate_run(run: Run, rows: Iterable[Row]) -> ExitCode:
     from paritygate.judge.gate import exit_code
 
-    return exit_code(rows, run.info.problems)
+    return exit_code(rows, run.info.problems, run.coverage().gaps)
 
 
 def shown(path: Path) -> str:

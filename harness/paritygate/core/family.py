@@ -10,7 +10,7 @@ from typing import Any, Literal
 from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
-from paritygate.core.site import Site, placeholder
+from paritygate.core.site import Glue, Site, placeholder
 from paritygate.core.where import Block
 
 PIXELS = "pixels"  # the case input of pictures: (I, C, h, w), without a token axis
@@ -177,7 +177,8 @@ class Side:
     in JAX, cache(module, kind, batch, length) gives an object whose `arguments` puts an empty cache, and later the one
     that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is
     called as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the
-    reference's names (candidate only).
+    reference's names (candidate only). `parameters` is called as parameters(module) and returns the candidate's
+    parameters under the reference's names and in its layouts, without arithmetic on them (candidate only).
     """
 
     build: str
@@ -188,13 +189,37 @@ class Side:
     cache_name: str = "past_key_values"
     gradients: str = ""
     pictures: str = ""
+    parameters: str = ""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A choice between computations that a config makes, and what there is to choose.
+
+    `key` is a config key, with dots into nested ones, or the placeholder of a stack, whose layers' traits are the
+    values then. `default` is what a config has chosen that does not hold the key.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    default: Any = None
+    doc: str = ""
+
+    def taken(self, preset: Preset) -> list[Any]:
+        """The values that a preset has chosen, those that the branch does not list left out."""
+        traits = {trait for layer in preset.stack(self.key) for trait in layer}
+        value: Any = preset.config
+        for part in self.key.split("."):
+            value = value.get(part, self.default) if isinstance(value, Mapping) else self.default
+        return [choice for choice in self.values if choice in traits or choice == value]
 
 
 @dataclass(frozen=True)
 class Family:
     """An architecture: how both sides are built, their sites, and what is run on them.
 
-    `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words.
+    `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words. `glue` is what
+    joins the sites; `branches` is what its configs choose between.
     """
 
     name: str
@@ -207,6 +232,8 @@ class Family:
     suites: Mapping[str, tuple[str, ...]]  # suite name → case ids
     min_margin_x: float = 0.0  # smallest routing margin a case may have, in units of bf16 eps · rms of the scores
     blocks: tuple[Block, ...] = ()
+    glue: tuple[Glue, ...] = ()
+    branches: tuple[Branch, ...] = ()
     doc: str = ""
 
     def preset(self, name: str) -> Preset:
@@ -302,7 +329,7 @@ class Case:
             "min_margin_x": family.min_margin_x,
             "sites": [
                 {
-                    **_without(said(site), "candidate", "traits", "fed", "doc"),
+                    **_without(said(site), "candidate", "traits", "fed", "covers", "left_out", "doc"),
                     "ports": [
                         _without(said(port), "candidate", "candidate_layout", "traits", "numerics", "fed")
                         for port in site.ports

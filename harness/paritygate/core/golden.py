@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paritygate.core.cell import Mode
-from paritygate.core.codec import canonical
+from paritygate.core.codec import canonical, to_json
 from paritygate.core.family import Case
 from paritygate.core.site import Kind, address
 
@@ -66,6 +66,9 @@ class Golden:
     smallest margin of each decision, in units of the scores' rms; `provenance` versions, flags, seeds and hashes.
     `peers` is the torch dtype by dtype policy that floors were measured in. `spec` is the hash of what the family says
     of the case: a golden of another spec is stale. `digest` is the sha256 of the manifest without it, set when written.
+
+    `computation` is what the reference consists of on the case's inputs: the paths of the modules that run, and
+    `PATH:FUNCTION` for each tapped function that one calls. A manifest without it says nothing of its coverage.
     """
 
     case: Case
@@ -77,8 +80,12 @@ class Golden:
     provenance: Mapping[str, Any]
     spec: str
     peers: Mapping[str, str] = field(default_factory=dict)
+    computation: tuple[str, ...] = ()
     format: int = GOLDEN_FORMAT
     digest: str = ""
 
     def content_digest(self) -> str:
-        return hashlib.sha256(canonical(replace(self, digest="")).encode()).hexdigest()
+        content = to_json(replace(self, digest=""))
+        if not self.computation:
+            del content["computation"]  # it may be filled in later, in a manifest whose digest knows no such field
+        return hashlib.sha256(canonical(content).encode()).hexdigest()

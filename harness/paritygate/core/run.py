@@ -1,4 +1,8 @@
-"""A run: rows plus provenance, in one folder. Reads and writes `run.json`, `drifts.jsonl`, `rows.jsonl`."""
+"""A run: rows plus provenance, in one folder.
+
+Reads and writes `run.json`, `rows.jsonl` and `coverage.json`; reads what the replay wrote, `drifts.jsonl` and
+`inspections.jsonl`.
+"""
 
 import json
 import os
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paritygate.core.codec import canonical, from_json, readable
+from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Row
 from paritygate.core.errors import UsageError
 
@@ -92,15 +97,30 @@ class Run:
 
     def drifts(self) -> Iterator[Drift]:
         """The measured lines, as the replay wrote them; a last line cut off by a kill is left out."""
-        path = self.folder / "drifts.jsonl"
-        return _lines(path, Drift) if path.exists() else iter(())
+        return _lines(self.folder / "drifts.jsonl", Drift)
+
+    def inspections(self) -> Iterator[Inspection]:
+        """What the candidate was found to be made of, as the replay wrote it."""
+        return _lines(self.folder / "inspections.jsonl", Inspection)
 
     def judged(self) -> Iterator[Row]:
         """The judged lines. Raises UsageError where the run was not judged yet, or where not every line is there."""
-        path, again = self.folder / "rows.jsonl", f"paritygate judge {self.folder.name}"
+        path = self._of_judge("rows.jsonl")
+        return self._whole(_lines(path, Row), f"paritygate judge {self.folder.name}")
+
+    def coverage(self) -> Coverage:
+        """What the run covers. Raises UsageError where the run was not judged yet."""
+        path = self._of_judge("coverage.json")
+        try:
+            return from_json(Coverage, json.loads(path.read_text(encoding="utf-8")), path.name)
+        except (OSError, ValueError) as reason:
+            raise UsageError("coverage.json cannot be read", where=str(path), got=str(reason)) from reason
+
+    def _of_judge(self, name: str) -> Path:
+        path = self.folder / name
         if not path.exists():
-            raise UsageError("run is not judged", where=self.folder.name, try_=again)
-        return self._whole(_lines(path, Row), again)
+            raise UsageError("run is not judged", where=self.folder.name, try_=f"paritygate judge {self.folder.name}")
+        return path
 
     def _whole(self, rows: Iterator[Row], again: str) -> Iterator[Row]:
         """The judge replaces the file whole, so a line that is cut or gone, or one more, is not its work."""
@@ -143,17 +163,22 @@ class Run:
         write_atomic(self.folder / "run.json", readable(info).encode())
         return Run(self.folder, info)
 
-    def save_rows(self, rows: Sequence[Row], budgets: str = "", baseline: str = "") -> "Run":
-        """Writes `rows.jsonl` and, into `run.json`, how many rows that are and the hashes of what they were judged by.
+    def save_rows(
+        self, rows: Sequence[Row], budgets: str = "", baseline: str = "", coverage: Coverage | None = None
+    ) -> "Run":
+        """Writes `coverage.json`, `rows.jsonl` and, into `run.json`, how many rows and the hashes of what judged them.
 
-        A kill between the two leaves a count that does not fit, which `judged` refuses.
+        A kill before the last leaves a count that does not fit, which `judged` refuses.
         """
+        write_atomic(self.folder / "coverage.json", readable(coverage or Coverage()).encode())
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
         return self.save(replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline))
 
 
 def _lines(path: Path, cls: Any) -> Iterator[Any]:
-    """Each whole line as `cls`: a last one without its newline was cut off by a kill."""
+    """Each whole line as `cls`: a last one without its newline was cut off by a kill. None where there is no file."""
+    if not path.exists():
+        return
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):

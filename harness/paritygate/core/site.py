@@ -68,6 +68,10 @@ class Site:
     alone it does nothing else, so that its floor is its own. `calls` is how often one forward pass runs it, in the
     same order on both sides. `fed` is as for a port; `pictures` asks for a prompt with pictures, and means that only
     the piece that they are given in runs the site.
+
+    A site stands for its own module, if it shows that module's result, and for the tapped functions that it shows, but
+    for no module inside. `covers` are patterns (fnmatch) of further modules and parameters of the reference that it
+    stands for; `left_out` are those of its own module that another site stands for.
     """
 
     name: str
@@ -80,6 +84,8 @@ class Site:
     decisions: tuple[Decision, ...] = ()
     fed: Literal["any", "whole", "pictures"] = "any"
     function: str = ""
+    covers: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     doc: str = ""
 
     @property
@@ -95,8 +101,25 @@ class Site:
             name=self.name.format(**fill),
             reference=self.reference.format(**fill),
             candidate=self.candidate.format(**fill),
+            covers=tuple(pattern.format(**fill) for pattern in self.covers),
+            left_out=tuple(pattern.format(**fill) for pattern in self.left_out),
             ports=tuple(p for p in self.ports if set(p.traits) <= set(traits)),
         )
+
+
+@dataclass(frozen=True)
+class Glue:
+    """The code of a module that joins sites and is none itself: it runs in the chained replay only.
+
+    `reference` and `candidate` are module paths, empty for the whole model. `ports` are the values (`lm_head:out`) that
+    it is seen in: the chained replay must compare each that the prompt shows, and there must be one.
+    """
+
+    name: str
+    reference: str
+    candidate: str
+    ports: tuple[str, ...]
+    doc: str = ""
 
 
 def placeholder(text: str) -> str:

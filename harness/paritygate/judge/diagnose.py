@@ -19,7 +19,7 @@ from paritygate.core.drift import Diagnosis, Row, Verdict
 # By the key of a diverged row (or of a twin): the row to blame (or the twin).
 Blame = dict[tuple[str | int, ...], Row]
 
-_NOT_COMPARED = (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED)
+NOT_COMPARED = (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED)
 DIVERGED = frozenset({Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH})
 
 
@@ -38,7 +38,7 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
     for row in rows:
         if diverged(row):
             by_cell[row.drift.case, row.drift.cell].append(row)
-    alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in _NOT_COMPARED}
+    alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in NOT_COMPARED}
     replayed = {value[:3] for value in alone}
     blame: Blame = {}
     for failing in by_cell.values():
@@ -146,7 +146,7 @@ def _own(row: Row, twins: Blame, oracles: Collection[str]) -> tuple[Diagnosis, s
     if Cell.parse(row.drift.cell).dtype in oracles:
         return Diagnosis.SEMANTIC, ""
     twin = twins.get(_twin_key(row))
-    if twin is None or twin.verdict in _NOT_COMPARED:
+    if twin is None or twin.verdict in NOT_COMPARED:
         return Diagnosis.NONE, "run the f64 cell to tell a fault from rounding"
     # A difference that a baseline accepts is a difference nevertheless.
     return (Diagnosis.SEMANTIC if diverged(twin) or twin.accepted else Diagnosis.PRECISION), ""

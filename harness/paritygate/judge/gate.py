@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from paritygate.core.coverage import Gap
 from paritygate.core.drift import Row, Verdict
 from paritygate.core.errors import ExitCode
 from paritygate.judge.diagnose import diverged
@@ -25,8 +26,8 @@ class Summary:
     cases: dict[str, dict[str, int]]
 
 
-def exit_code(rows: Iterable[Row], problems: Iterable[str]) -> ExitCode:
-    """What a run ends with. `problems` are those of the infrastructure: a worker that died, a time-out.
+def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap] = ()) -> ExitCode:
+    """What a run ends with. `problems` are those of the infrastructure, `gaps` those of the coverage.
 
     The first that holds:
     1. a value was compared and differs (over_budget, regressed, nonfinite, mismatch) → DRIFT. It stays true whatever
@@ -34,7 +35,7 @@ def exit_code(rows: Iterable[Row], problems: Iterable[str]) -> ExitCode:
     2. the infrastructure had a problem → INFRASTRUCTURE, also where every row that was written passes: the rest of the
        run is unknown, and a missing row says nothing about the candidate.
     3. every row is missing or skipped, or there is none → NOTHING_COMPARED.
-    4. a row is missing, an error, or skipped without a reason → DRIFT.
+    4. a row is missing, an error, or skipped without a reason, or there is a gap → DRIFT.
     5. at least one row passes and the others are skipped with a reason → PASS.
     """
     rows = list(rows)
@@ -44,7 +45,7 @@ def exit_code(rows: Iterable[Row], problems: Iterable[str]) -> ExitCode:
         return ExitCode.INFRASTRUCTURE
     if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in rows):
         return ExitCode.NOTHING_COMPARED
-    if all(row.verdict is Verdict.PASS or _is_excused(row) for row in rows):
+    if all(row.verdict is Verdict.PASS or _is_excused(row) for row in rows) and not list(gaps):
         return ExitCode.PASS
     return ExitCode.DRIFT
 

@@ -68,8 +68,22 @@ class Reference:
 
     def run(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Recorder:
         """The whole model on a prompt, piece by piece where it has pieces, every site recorded."""
-        side, recorder = self.family.reference, Recorder()
         modules = {site.reference: model.get_submodule(site.reference) for site in self.sites}
+        return self._record(model, modules, prompt, case_inputs)
+
+    def computation(self, prompt: Prompt, case_inputs: CaseInputs) -> tuple[str, ...]:
+        """What the oracle consists of on a prompt: see `Golden`."""
+        with lifted():
+            recorder = self._record(self.oracle, dict(self.oracle.named_modules()), prompt, case_inputs)
+        found = set(recorder.calls)
+        for path, calls in recorder.calls.items():
+            found |= {f"{path}:{function}" for call in calls for function in call.functions}
+        return tuple(sorted(found))
+
+    def _record(
+        self, model: torch.nn.Module, modules: dict[str, torch.nn.Module], prompt: Prompt, case_inputs: CaseInputs
+    ) -> Recorder:
+        side, recorder = self.family.reference, Recorder()
         fed, dtype = {}, _dtype(model)
         if prompt.pieces:
             fed[side.cache_name] = load(side.cache)(model)

@@ -112,6 +112,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
         provenance=_provenance(first.seed, reference),
         peers={name: policy.peer for name, (policy, _) in reference.peers.items()},
         spec=spec_hash(case, family),
+        computation=reference.computation(prompt, case_inputs),
     )
 
 

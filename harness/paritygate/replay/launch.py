@@ -1,6 +1,7 @@
 """Starts one worker process per JAX environment and gathers their drifts.
 
-Reads goldens; writes `<runs>/<id>/run.json`, `drifts.jsonl` (each line flushed as it comes) and `workers/`.
+Reads goldens; writes `<runs>/<id>/run.json`, `drifts.jsonl` and `inspections.jsonl` (each line flushed as it comes) and
+`workers/`.
 """
 
 import os
@@ -74,7 +75,7 @@ def replay(
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
     jobs = plan(suite, cases, cells, modes, store, extensions, known)
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
-    with _Drifts(folder / "drifts.jsonl", total, progress) as gathered:
+    with _Results(folder, total, progress) as gathered:
         run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     info = replace(
         info,
@@ -170,12 +171,12 @@ def plan(
     ]
 
 
-class _Drifts(Gathered):
-    """Drifts as they come: they go to the file line by line."""
+class _Results(Gathered):
+    """Drifts and inspections as they come: they go to their files line by line."""
 
-    def __init__(self, path: Path, total: int, progress: Callable[[int, int, str], None]):
+    def __init__(self, folder: Path, total: int, progress: Callable[[int, int, str], None]):
         super().__init__()
-        self._file = path.open("w")
+        self._files = {kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection")}
         self.total, self.progress = total, progress
         self.done = 0
         self.repeats: list[Repeat] = []
@@ -184,14 +185,16 @@ class _Drifts(Gathered):
         if "repeat" in message:
             self.repeats.append(from_json(Repeat, message["repeat"]))
             return
-        drift = message["drift"]
-        self._file.write(canonical(drift) + "\n")
-        self._file.flush()
-        self.done += 1
-        self.progress(self.done, self.total, f"{drift['cell']} {drift['case']}")
+        for kind, value in message.items():
+            self._files[kind].write(canonical(value) + "\n")
+            self._files[kind].flush()
+        if drift := message.get("drift"):
+            self.done += 1
+            self.progress(self.done, self.total, f"{drift['cell']} {drift['case']}")
 
-    def __enter__(self) -> "_Drifts":
+    def __enter__(self) -> "_Results":
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._file.close()
+        for file in self._files.values():
+            file.close()

@@ -91,6 +91,11 @@ def cache(model: Any, kind: str, batch: int, length: int) -> DenseFeed | PagedFe
     return feeds[kind](model, batch, length)
 
 
+def parameters(model: Any) -> dict[str, np.ndarray]:
+    """Every parameter under HF's tensor names and in its layouts."""
+    return to_state_dict(model)
+
+
 def gradients(model: Any, arguments: dict[str, Any], output: str) -> dict[str, np.ndarray]:
     """The gradient of a scalar output by every parameter, under HF's tensor names and in its layouts."""
     graphdef, weights, rest = nnx.split(model, nnx.Param, ...)

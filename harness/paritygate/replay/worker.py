@@ -1,4 +1,4 @@
-"""One replay process: reads a Job, writes one JSON line per drift to standard output, then a line about itself.
+"""One replay process: reads a Job, writes a JSON line per result to standard output, then one about itself.
 
 It is started as a file with the interpreter of the cell's environment, which needs JAX, Flax, NumPy, ml_dtypes and the
 candidate. The paritygate that it belongs to is the only package it adopts from outside that environment.
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from paritygate.core.cell import Cell
     from paritygate.core.family import Case
+    from paritygate.replay.bench import Bench
     from paritygate.replay.job import Job
     from paritygate.store.golden import GoldenStore
 
@@ -36,14 +37,16 @@ def adopt_package() -> None:
 
 
 def work(job: "Job", emit: "Emit") -> None:
-    """Replays the job; `emit(kind, value)` is called with each drift as it is measured, and with what repeating showed.
+    """Replays the job; `emit(kind, value)` is called with each result as it is there.
 
     With a fault planted, drifts are emitted as `faulty`, and `replayed` when its last one is.
     """
     import jax
 
+    from paritygate.core.codec import to_json
     from paritygate.core.errors import InfrastructureError
     from paritygate.core.registry import extend
+    from paritygate.replay.inspection import inspect
     from paritygate.store.golden import GoldenStore
 
     started = time.monotonic()
@@ -58,10 +61,17 @@ def work(job: "Job", emit: "Emit") -> None:
         )
     store = GoldenStore(Path(job.golden))
     sources: dict[str, str] = {}
+    inspected: set[str] = set()
+
+    def look(bench: "Bench", model: Any) -> None:
+        if bench.case.id not in inspected:  # its parameters are the same in every cell
+            inspected.add(bench.case.id)
+            emit("inspection", to_json(inspect(bench, model)))
+
     for cell in job.cells:
         sources |= _replay(
             job, store, job.suite, job.cases, cell,
-            lambda drift: emit("drift", drift), lambda repeat: emit("repeat", repeat),
+            lambda drift: emit("drift", drift), look, lambda repeat: emit("repeat", repeat),
         )  # fmt: skip
     _plant_all(job, store, emit)
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
@@ -94,11 +104,13 @@ def _replay(
     cases: "Sequence[Case]",
     cell: "Cell",
     emit: "Callable[[Any], None]",
+    look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
 ) -> dict[str, str]:
     """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
 
-    With `emit_repeat` the first case is repeated, and where its bits differ, all are.
+    `look` is called with each case's candidate, before it is run. With `emit_repeat` the first case is repeated, and
+    where its bits differ, all are.
     """
     from dataclasses import replace
 
@@ -130,6 +142,7 @@ def _replay(
                 for golden in bench.expected(mode):
                     emit(to_json(bench.failed(golden, mode, reason)))
             continue
+        look(bench, model)
         if first or noisy:
             again = passes(bench, model, job.modes, replays)
             if first and emit_repeat is not None:

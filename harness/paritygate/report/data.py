@@ -4,11 +4,12 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
 from paritygate.core.cell import Mode
+from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
@@ -56,11 +57,12 @@ class ReportData:
     info: RunInfo
     rows: tuple[Row, ...]
     golden_provenance: str = ""
+    coverage: Coverage = field(default_factory=Coverage)
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
-        return cls(run.info, tuple(run.judged()), golden_provenance)
+        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage())
 
     @cached_property
     def failures(self) -> tuple[Row, ...]:
@@ -79,7 +81,7 @@ class ReportData:
             return Outcome.INCOMPLETE
         if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in self.rows):
             return Outcome.NOTHING
-        return Outcome.FAIL if self.failures else Outcome.PASS
+        return Outcome.FAIL if self.failures or self.coverage.gaps else Outcome.PASS
 
     @cached_property
     def accepted(self) -> tuple[Row, ...]:

@@ -54,6 +54,11 @@ def encode(array: np.ndarray) -> bytes:
     return struct.pack("<Q", len(header)) + header + data
 
 
+def ref_of(array: np.ndarray) -> TensorRef:
+    """What a tensor would be stored as."""
+    return TensorRef(hashlib.sha256(encode(array)).hexdigest(), array.dtype.name, tuple(array.shape))
+
+
 class ObjectStore:
     """The folder `objects/`: `put` and `get` tensors, `check` their files."""
 
@@ -65,11 +70,10 @@ class ObjectStore:
 
     def put(self, array: np.ndarray) -> TensorRef:
         """Stores a tensor once; a damaged file of the same name is replaced."""
-        content = encode(array)
-        name = hashlib.sha256(content).hexdigest()
-        if self.check(name):
-            write_atomic(self.path(name), content)
-        return TensorRef(name, array.dtype.name, tuple(array.shape))
+        ref = ref_of(array)
+        if self.check(ref.object):
+            write_atomic(self.path(ref.object), encode(array))
+        return ref
 
     def get(self, ref: TensorRef) -> np.ndarray:
         """A read-only memory map of the tensor. Raises GoldenError where the file is missing or not what `ref` says."""

@@ -75,6 +75,25 @@ def test_locate_names_the_first_divergence(paritygate: Callable, runs: Path) -> 
     assert paritygate("locate", "good").code == 0
 
 
+def test_a_run_with_a_gap_in_coverage_fails_and_says_where(
+    synthetic: ModuleType, paritygate: Callable, runs: Path
+) -> None:
+    rows = synthetic.rows("none", layers=2)
+    Run.open(runs / "good").save_rows(rows, coverage=synthetic.coverage())
+    said = paritygate("gate", "good")
+    assert said.code == 1
+    assert "Not covered: module layers.3.attn, missing: no site" in said.out.replace("\n", " ")
+    assert said.out.splitlines()[-1] == "next    paritygate report good --text coverage"
+    (gap,) = json.loads(paritygate("gate", "good", "--json").out)["coverage"]["gaps"]
+    assert (gap["verdict"], gap["part"], gap["where"]) == ("missing", "module", "layers.3.attn")
+    said = paritygate("locate", "good")
+    assert said.code == 1
+    assert "not covered: missing  module layers.3.attn: no site" in said.out
+    assert json.loads(paritygate("locate", "good", "--json").out)["gaps"] == [gap]
+    (runs / "good" / "coverage.json").unlink()
+    assert paritygate("gate", "good").code == 2
+
+
 def test_show_a_run_and_a_row(paritygate: Callable, runs: Path) -> None:
     assert "SITES × CELLS" in paritygate("show", "bad").out
     said = paritygate("show", "bad", "tiny-scout.long/f32/single/cpu/isolated/layers.1.attn:inner.q_rope")

@@ -253,6 +253,7 @@ def test_golden_gc_takes_no_suite(paritygate: Callable, budgets: None) -> None:
         ("families", "llama4"),
         ("cases", "tiny-scout.long"),
         ("sites", "layers.0.attn"),
+        ("branches", "use_qk_norm"),
         ("cells", "bf16/single/cpu"),
         ("metrics", "rel_l2"),
     ],
@@ -263,6 +264,15 @@ def test_list(paritygate: Callable, noun: str, words: str) -> None:
     assert words in said.out
     assert said.out.splitlines()[-1].startswith("next    paritygate ")
     assert words in json.dumps(json.loads(paritygate("list", noun, "--json").out))
+
+
+def test_list_branches_says_who_takes_each(paritygate: Callable) -> None:
+    found = json.loads(paritygate("list", "branches", "tiny-maverick", "--json").out)
+    taken = {(branch["key"], branch["value"]): branch["presets"] for branch in found}
+    assert taken["use_qk_norm", False] == ["tiny-maverick"]
+    assert taken["use_qk_norm", True] == taken["attention_bias", True] == []
+    assert "llama4  attention_bias = True" in paritygate("list", "branches").out
+    assert paritygate("list", "branches", "tiny-mavrick").code == 2
 
 
 def test_list_within_a_preset(paritygate: Callable) -> None:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.codec import canonical, from_json, readable, said, to_json
+from paritygate.core.coverage import Coverage, CoveredGlue, Gap, Inspection, PartKind, Unexercised
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.errors import UsageError
-from paritygate.core.family import Case, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.family import Branch, Case, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
 from paritygate.core.golden import Golden, GoldenPort, TensorRef
 from paritygate.core.run import RunInfo
-from paritygate.core.site import Decision, Kind, Port, Site
+from paritygate.core.site import Decision, Glue, Kind, Port, Site
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(max_size=8)
@@ -27,6 +28,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
+JSON_ATOMS = st.booleans() | st.integers() | TEXT
 FREE = st.dictionaries(TEXT, JSON, max_size=3)
 
 
@@ -72,7 +74,17 @@ NOUNS = {
     DtypePolicy: st.builds(DtypePolicy, TEXT, TEXT, TEXT, TEXT, named(TEXT), st.booleans(), TEXT),
     Cell: st.builds(Cell),
     Family: st.builds(
-        Family, TEXT, SIDES, SIDES, some(SITES), some(PRESETS), some(PROMPTS), some(RULES), named(some(TEXT))
+        Family,
+        TEXT,
+        SIDES,
+        SIDES,
+        some(SITES),
+        some(PRESETS),
+        some(PROMPTS),
+        some(RULES),
+        named(some(TEXT)),
+        glue=some(st.builds(Glue, TEXT, TEXT, TEXT, some(TEXT))),
+        branches=some(st.builds(Branch, TEXT, some(JSON_ATOMS))),
     ),
     Golden: st.builds(
         Golden,
@@ -92,6 +104,14 @@ NOUNS = {
         named(FINITE),
         FREE,
         TEXT,
+    ),
+    Inspection: st.builds(Inspection, TEXT, TEXT, some(TEXT), named(TENSORS), named(COUNT), named(COUNT)),
+    Coverage: st.builds(
+        Coverage,
+        named(COUNT),
+        some(st.builds(Gap, st.sampled_from(Verdict), st.sampled_from(PartKind), TEXT, TEXT, some(TEXT))),
+        some(st.builds(CoveredGlue, TEXT, TEXT, TEXT, some(TEXT))),
+        some(st.builds(Unexercised, TEXT, TEXT, JSON_ATOMS)),
     ),
     RunInfo: st.builds(RunInfo, goldens=named(TEXT), versions=named(TEXT), workers=some(FREE), wall_s=FINITE),
 }

@@ -10,6 +10,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.errors import UsageError
 from paritygate.core.family import (
     PIXELS,
+    Branch,
     Case,
     Family,
     Mechanism,
@@ -20,7 +21,7 @@ from paritygate.core.family import (
     Side,
     WeightRule,
 )
-from paritygate.core.site import Decision, Kind, Port, Site, address
+from paritygate.core.site import Decision, Glue, Kind, Port, Site, address
 
 X = Port("in.x", Kind.FLOAT, "B T D", "arg:0", "x")
 OUT = Port("out", Kind.FLOAT, "B T D", "result", "result")
@@ -139,6 +140,9 @@ FRESH: dict[str, Callable[[], Family]] = {
     "a port's candidate selector": lambda: changed_port(candidate="result:x"),
     "a port's layout in the candidate": lambda: changed_port(candidate_layout="T B D"),
     "the role of a port's dtype": lambda: changed_port(numerics="rope"),
+    "what a site covers": lambda: changed_site(0, covers=("wte.*",), left_out=("wte.bias",)),
+    "the family's glue": lambda: replace(FAMILY, glue=(Glue("model", "", "", ("out:out",)),)),
+    "the family's config branches": lambda: replace(FAMILY, branches=(Branch("eps", (1e-5, 1e-6)),)),
     "a site's prose": lambda: changed_site(0, doc="where it starts"),
     "a prompt's prose": lambda: changed_prompt(doc="long enough"),
     "a preset's prose": lambda: changed_preset(doc="small"),
@@ -356,3 +360,17 @@ def test_labels_are_given_whole_only() -> None:
     side = Side("m:r", {"ids": "tokens", "labels": "labels"})
     assert pieced((3, 3)).given(side) == {"ids": "tokens"}
     assert Prompt("p", (PromptRow(),), 6).given(side) == side.inputs
+
+
+def test_a_branch_says_what_a_preset_takes() -> None:
+    preset = Preset("p", {"norm": True, "rope": {"type": "llama3"}}, (("moe", "rope"), ("dense",)))
+    taken = {
+        Branch("norm", (True, False)): [True],
+        Branch("rope.type", ("default", "llama3")): ["llama3"],
+        Branch("rope.type.deep", (1,), default=1): [1],
+        Branch("bias", (False, True), default=False): [False],
+        Branch("experts", (1, 2), default=4): [],
+        Branch("layer", ("moe", "dense", "nope")): ["moe", "dense"],
+        Branch("vision_layer", ("wide",)): [],
+    }
+    assert {branch: branch.taken(preset) for branch in taken} == taken

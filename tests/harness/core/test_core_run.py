@@ -13,8 +13,10 @@ import pandas
 import pytest
 
 from paritygate.core.codec import canonical
+from paritygate.core.coverage import Coverage, Gap, Inspection, PartKind
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.errors import UsageError
+from paritygate.core.golden import TensorRef
 from paritygate.core.run import RUN_FORMAT, Run, RunInfo, write_atomic
 
 INFO = RunInfo(
@@ -61,6 +63,24 @@ def test_a_run_is_read_as_it_was_saved(run: Run) -> None:
     judged = run.save_rows(ROWS)
     assert list(judged.judged()) == list(Run.open(run.folder).judged()) == ROWS
     assert judged.info == Run.open(run.folder).info == replace(INFO, rows=len(ROWS))
+
+
+def test_coverage_is_written_and_read_with_the_rows(run: Run) -> None:
+    with pytest.raises(UsageError, match="run is not judged"):
+        run.coverage()
+    gap = Gap(Verdict.MISSING, PartKind.GLUE, "model", "seen in head:out, which is no value", ("a.b",))
+    coverage = Coverage({"glue": 1}, (gap,))
+    assert run.save_rows(ROWS, coverage=coverage).coverage() == coverage
+    (run.folder / "coverage.json").write_text("{")
+    with pytest.raises(UsageError, match=r"coverage\.json cannot be read"):
+        run.coverage()
+
+
+def test_inspections_are_read_line_by_line(run: Run) -> None:
+    assert list(run.inspections()) == []
+    inspection = Inspection("a.b", "f64/single/cpu", ("", "head"), {"head.weight": TensorRef("0", "bfloat16", (2, 3))})
+    (run.folder / "inspections.jsonl").write_text(canonical(inspection) + "\n" + '{"case": "cut o')
+    assert list(run.inspections()) == [inspection]
 
 
 def test_rows_as_a_table(run: Run) -> None:

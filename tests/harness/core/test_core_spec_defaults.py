@@ -18,6 +18,7 @@ DEFAULTS = {
         "cache_name": "past_key_values",
         "gradients": "",
         "pictures": "",
+        "parameters": "",
     },
     "WeightRule": {"scale": 1.0, "fan_in_axis": -1, "steer": 0.0},
     "Decision": {},
@@ -37,6 +38,8 @@ DEFAULTS = {
         "fed": "any",
         "doc": "",
         "function": "",
+        "covers": (),
+        "left_out": (),
     },
 }
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_rows import BF16, F64, row
 
+from paritygate.core.coverage import Gap, PartKind
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.errors import ExitCode
 from paritygate.judge.gate import exit_code, summary
@@ -47,6 +48,23 @@ def test_exit_code(verdicts, problems, code):
 
 def test_a_skip_without_a_reason_is_no_pass():
     assert exit_code([*rows(PASS), *rows(SKIPPED, reason=" ")], ()) is ExitCode.DRIFT
+
+
+GAP = Gap(Verdict.MISSING, PartKind.MODULE, "layers.0.up", "no site stands for it", ("toy.short",))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "problems", "code"),
+    [
+        ((PASS,), (), ExitCode.DRIFT),
+        ((PASS, SKIPPED), (), ExitCode.DRIFT),
+        ((Verdict.OVER_BUDGET,), (), ExitCode.DRIFT),
+        ((PASS,), ("worker died",), ExitCode.INFRASTRUCTURE),  # it may be why the candidate was not inspected
+        ((Verdict.MISSING,), (), ExitCode.NOTHING_COMPARED),
+    ],
+)
+def test_a_gap_in_coverage_is_no_pass(verdicts, problems, code):
+    assert exit_code(rows(*verdicts), problems, [GAP]) is code
 
 
 def test_rows_and_problems_may_be_read_once_only():

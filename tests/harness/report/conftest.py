@@ -25,5 +25,5 @@ def passing(synthetic: ModuleType) -> ReportData:
 
 @pytest.fixture(scope="session")
 def failing(synthetic: ModuleType) -> ReportData:
-    """A semantic fault at layers.1.attn:inner.q_rope, and single rows with every other verdict."""
-    return ReportData(synthetic.info(), tuple(synthetic.rows("all")), "captured with seed 0")
+    """A semantic fault at layers.1.attn:inner.q_rope, single rows with every other verdict, and a gap in coverage."""
+    return ReportData(synthetic.info(), tuple(synthetic.rows("all")), "captured with seed 0", synthetic.coverage())

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
+from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexercised
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.run import Run, RunInfo
 
@@ -148,6 +149,17 @@ def _spoil(made: list[Row]) -> list[Row]:
                 kept = row.judgements if verdict is Verdict.REGRESSED else ()
                 made[i] = Row(bad, verdict, Diagnosis.NONE, kept, reason=reason)
     return made
+
+
+def coverage(gap: str = "layers.3.attn") -> Coverage:
+    """A module that no site stands for, a glue step and a config branch that is not taken."""
+    why = "no site and no glue step stands for it"
+    return Coverage(
+        {"module": 77, "parameter": 51, "glue": 1},
+        (Gap(Verdict.MISSING, PartKind.MODULE, gap, why, CASES[:1]),),
+        (CoveredGlue("llama4", "model", "", ("lm_head:out",), "hidden states to the head"),),
+        (Unexercised("llama4", "attention_bias", True, "biases of the projections"),),
+    )
 
 
 def info(**changes: object) -> RunInfo:

@@ -35,6 +35,13 @@ def test_outcome(synthetic: ModuleType, verdicts: list[str], problems: tuple[str
     assert ReportData(synthetic.info(problems=problems), rows).outcome is outcome
 
 
+def test_a_gap_in_coverage_is_no_pass(synthetic: ModuleType) -> None:
+    passed, coverage = (one(synthetic, Verdict.PASS),), synthetic.coverage()
+    assert ReportData(synthetic.info(), passed, coverage=coverage).outcome is Outcome.FAIL
+    assert ReportData(synthetic.info(), passed, coverage=replace(coverage, gaps=())).outcome is Outcome.PASS
+    assert ReportData(synthetic.info(problems=("killed",)), passed, coverage=coverage).outcome is Outcome.INCOMPLETE
+
+
 def test_skipped_with_a_reason_lets_a_run_pass_but_not_alone(synthetic: ModuleType) -> None:
     skipped, passed = one(synthetic, Verdict.SKIPPED, "no such layer"), one(synthetic, Verdict.PASS)
     assert ReportData(synthetic.info(), (skipped, passed)).outcome is Outcome.PASS

@@ -57,7 +57,7 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
         render_text(passing, ["verdit"])
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
-        "  expected  one of depth, divergence, heatmap, provenance, sites, verdict",
+        "  expected  one of coverage, depth, divergence, heatmap, provenance, sites, verdict",
         "  try       did you mean verdict?",
     ]
 
@@ -160,3 +160,34 @@ def test_provenance_says_what_the_run_was_judged_by(synthetic: ModuleType, passi
     assert re.search(rf"^budgets   {'b' * 64}$", text, re.M) and re.search(r"^baseline  none$", text, re.M)
     data = replace(passing, info=synthetic.info(budgets="b" * 64, baseline="c" * 64))
     assert re.search(rf"^baseline  {'c' * 64}$", render_text(data, ["provenance"], 160), re.M)
+
+
+def test_coverage_says_what_is_not_covered_and_what_only_the_chain_covers(synthetic: ModuleType) -> None:
+    data = ReportData(synthetic.info(), tuple(synthetic.rows("none")), coverage=synthetic.coverage())
+    assert render_text(data, ["coverage"], width=140).splitlines() == [
+        "COVERAGE",
+        "1 gap among 77 modules, 51 parameters, 1 glue step.",
+        "verdict  part    where          why                                     cases",
+        "missing  module  layers.3.attn  no site and no glue step stands for it  tiny-scout.long",
+        "",
+        "Glue, which only the chained replay covers",
+        "glue   module             seen in      what it does",
+        "model  (the whole model)  lm_head:out  hidden states to the head",
+        "",
+        "Config branches that no preset of this run takes",
+        "key             value  what it chooses",
+        "attention_bias  True   biases of the projections",
+    ]
+    banner = render_text(data, ["verdict"], width=140).splitlines()
+    assert banner[:2] == [
+        "FAIL  Not everything is covered, though all 2,000 values of 3 cases are within budget.",
+        "Not covered: module layers.3.attn, missing: no site and no glue step stands for it.",
+    ]
+
+
+def test_without_a_gap_coverage_says_how_much_there_is(synthetic: ModuleType) -> None:
+    coverage = replace(synthetic.coverage(), gaps=())
+    data = ReportData(synthetic.info(), tuple(synthetic.rows("none")), coverage=coverage)
+    assert "No gap among 77 modules, 51 parameters, 1 glue step." in render_text(data, ["coverage"])
+    assert render_text(data, ["verdict"]).startswith("PASS  ")
+    assert "0 gaps in coverage" in render_text(data, ["verdict"])

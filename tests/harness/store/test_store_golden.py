@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from paritygate.core.cell import Mode
+from paritygate.core.codec import readable
 from paritygate.core.errors import GoldenError
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden, GoldenPort
@@ -200,3 +201,18 @@ def test_a_failed_write_leaves_the_old_golden_and_no_litter(store, monkeypatch):
         store.write("toy", changed)
     assert store.path("toy", "toy-2.plain").read_bytes() == before
     assert [p.name for p in store.path("toy", "x").parent.iterdir()] == ["toy-2.plain.json"]
+
+
+def test_a_manifest_from_before_computations_were_described_has_its_digest(store):
+    path = store.path("toy", "toy-2.plain")
+    data = json.loads(path.read_text())
+    assert data.pop("computation") == []
+    path.write_text(readable(data))
+    read = store.read("toy", "toy-2.plain")
+    described = replace(read, computation=("", "head"))
+    assert described.content_digest() != read.content_digest()
+    store.write("toy", described)
+    assert store.read("toy", "toy-2.plain").computation == ("", "head")
+    path.write_text(path.read_text().replace('"head"\n ]', '"heat"\n ]'))
+    with pytest.raises(GoldenError, match="changed after it was captured"):
+        store.read("toy", "toy-2.plain")

@@ -1,12 +1,12 @@
 """A two-layer family that is no transformer: everything paritygate needs to know of an architecture, in one file."""
 
-from paritygate.core.family import Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
-from paritygate.core.site import Kind, Port, Site
+from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.site import Glue, Kind, Port, Site
 
 FAMILY = Family(
     name="toy",
     reference=Side("toy_torch:build", {"tokens": "tokens"}, functions=("toy_torch:activate",)),
-    candidate=Side("toy_jax:build", {"tokens": "tokens"}),
+    candidate=Side("toy_jax:build", {"tokens": "tokens"}, parameters="toy_jax:parameters"),
     sites=(
         Site(
             "embed",
@@ -26,6 +26,7 @@ FAMILY = Family(
                 Port("inner.active", Kind.FLOAT, "B T F", "call:activate:result", "tap_active"),
                 Port("out", Kind.FLOAT, "B T D", "result", "result"),
             ),
+            covers=("layers.{layer}.up", "layers.{layer}.down"),
         ),
         Site(
             "layers.{layer}.norm",
@@ -61,5 +62,7 @@ FAMILY = Family(
         WeightRule("*", "normal"),
     ),
     suites={"toy": ("toy-2.plain",)},
+    glue=(Glue("model", "", "", ("head:out",), doc="the blocks one after another"),),
+    branches=(Branch("layers", (1, 2), doc="how many blocks"),),
     doc="two residual layers between an embedding and a head",
 )

@@ -1,7 +1,7 @@
 """Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
 
-from paritygate.catalog.families.llama4_sites import SITES
-from paritygate.core.family import Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.catalog.families.llama4_sites import GLUE, SITES
+from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
 from paritygate.core.where import Block
 
 # Every width differs from every other and no matrix is square, so that a missing transpose or a swapped axis shows.
@@ -138,6 +138,20 @@ TRAIN_PROMPTS = (
 )
 
 
+# What HF's modules and their configs choose between. Sizes are no choice, nor is what only training sees.
+BRANCHES = (
+    Branch("layer", ("rope", "nope"), doc="rotary positions, or none and a temperature"),
+    Branch("layer", ("moe", "dense"), doc="a mixture of experts, or one feed-forward"),
+    Branch("use_qk_norm", (True, False), default=True, doc="queries and keys normed after the rotation"),
+    Branch("attn_temperature_tuning", (True, False), default=True, doc="queries of NoPE layers scaled by position"),
+    Branch("interleave_moe_layer_step", (1, 2), default=1, doc="which layers are a mixture of experts"),
+    Branch("num_experts_per_tok", (1, 2), default=1, doc="how many experts a token is given to"),
+    Branch("attention_bias", (False, True), default=False, doc="biases of the four projections of attention"),
+    Branch("tie_word_embeddings", (False, True), default=False, doc="the head's weight is the embedding's"),
+    Branch("rope_parameters.rope_type", ("default", "llama3"), default="default", doc="scaled frequencies"),
+)
+
+
 # Both sides name the parameters of the whole model alike.
 _INPUTS = {
     "input_ids": "tokens",
@@ -167,6 +181,7 @@ FAMILY = Family(
         inputs=_INPUTS,
         cache="paritygate.replay.llama4:cache",
         gradients="paritygate.replay.llama4:gradients",
+        parameters="paritygate.replay.llama4:parameters",
     ),
     sites=SITES,
     presets=(
@@ -221,5 +236,7 @@ FAMILY = Family(
     },
     min_margin_x=16.0,
     blocks=(Block("T", "chunk", "attention_chunk_size"), Block("T", "temperature step", "floor_scale")),
+    glue=GLUE,
+    branches=BRANCHES,
     doc="Llama 4 text decoder",
 )

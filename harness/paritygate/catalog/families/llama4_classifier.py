@@ -6,8 +6,9 @@ from paritygate.catalog.families import llama4
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.core.cell import Mode
 from paritygate.core.family import Side
-from paritygate.core.site import Kind, Port, Site
+from paritygate.core.site import Glue, Kind, Port, Site
 
+_SEEN_IN = ("scored:out.logits",)
 _LABELS = 3  # unlike every width of the presets
 _WITHOUT_HEAD = tuple(site for site in SITES if site.name not in ("lm_head", "loss"))
 _INPUTS = {"input_ids": "tokens", "attention_mask": "attention_mask", "position_ids": "position_ids"}
@@ -32,7 +33,11 @@ FAMILY = replace(
         inputs=_INPUTS,
         functions=llama4.FAMILY.reference.functions,
     ),
-    candidate=Side(build="paritygate.replay.llama4:build_classifier", inputs=_INPUTS),
+    candidate=Side(
+        build="paritygate.replay.llama4:build_classifier",
+        inputs=_INPUTS,
+        parameters=llama4.FAMILY.candidate.parameters,
+    ),
     sites=(
         *_WITHOUT_HEAD,
         Site(
@@ -47,5 +52,10 @@ FAMILY = replace(
     presets=_PRESETS,
     prompts=_PROMPTS,
     suites={"classify": tuple(f"{preset.name}.{prompt.name}" for preset in _PRESETS for prompt in _PROMPTS)},
+    glue=(
+        Glue("text", "model", "model", _SEEN_IN, doc="the layers one after another, each with its kind of mask"),
+        Glue("head", "score", "score", _SEEN_IN, doc="the score of every token"),
+        Glue("model", "", "", _SEEN_IN, doc="the scores of each row's last token that is not padding"),
+    ),
     doc="Llama 4 text sequence classifier",
 )

@@ -4,9 +4,19 @@ from dataclasses import replace
 
 from paritygate.catalog.families import llama4
 from paritygate.catalog.families.llama4_sites import SITES
-from paritygate.catalog.families.llama4_vision_sites import FUNCTIONS, VISION_SITES
-from paritygate.core.family import PIXELS, Family, Mechanism, Picture, Preset, Prompt, PromptRow, Side, WeightRule
-from paritygate.core.site import Site
+from paritygate.catalog.families.llama4_vision_sites import FUNCTIONS, VISION_GLUE, VISION_SITES
+from paritygate.core.family import (
+    PIXELS,
+    Family,
+    Mechanism,
+    Picture,
+    Preset,
+    Prompt,
+    PromptRow,
+    Side,
+    WeightRule,
+)
+from paritygate.core.site import Glue, Site
 
 _TEXT = "language_model."
 
@@ -17,8 +27,16 @@ def _of_text(site: Site) -> Site:
     def within(path: str) -> str:
         return _TEXT + path if path else path
 
-    return replace(site, reference=within(site.reference), candidate=within(site.candidate))
+    covers = tuple(map(within, site.covers))
+    return replace(site, reference=within(site.reference), candidate=within(site.candidate), covers=covers)
 
+
+_GLUE = (
+    *VISION_GLUE,
+    Glue("text", _TEXT + "model", _TEXT + "model", ("lm_head:out",), doc="the layers, each with its kind of mask"),
+    Glue("language model", "language_model", "language_model", ("lm_head:out",), doc="hidden states to the head"),
+    Glue("model", "", "", ("merge:out", "loss:out"), doc="embeddings and pictures to the text, logits to the loss"),
+)
 
 # As in llama4: every width differs from every other, and no matrix is square but the adapter's second, which must be.
 # Heads times their width are not the hidden size.
@@ -203,5 +221,10 @@ FAMILY = Family(
     suites={"vision": tuple(f"{preset}.{prompt.name}" for preset, prompts in _SUITE.items() for prompt in prompts)},
     min_margin_x=llama4.FAMILY.min_margin_x,
     blocks=tuple(replace(block, size=f"text_config.{block.size}") for block in llama4.FAMILY.blocks),
+    glue=_GLUE,
+    branches=tuple(
+        branch if branch.key == "layer" else replace(branch, key=f"text_config.{branch.key}")
+        for branch in llama4.BRANCHES
+    ),
     doc="Llama 4 with pictures",
 )

@@ -1,7 +1,7 @@
 """The sites of the Llama 4 text model: where HF's module and `jax_llama4` show each value."""
 
 from paritygate.core.cell import Mode
-from paritygate.core.site import Decision, Kind, Port, Site
+from paritygate.core.site import Decision, Glue, Kind, Port, Site
 
 FLOAT, INDEX, MASK = Kind.FLOAT, Kind.INDEX, Kind.MASK
 HIDDEN, ROWS = "B T D", "(B T) D"
@@ -40,6 +40,7 @@ def _mlp(name: str, path: str, layout: str, traits: tuple[str, ...], doc: str) -
         path,
         (Port("in.x", FLOAT, layout, "arg:0", "x"), Port("out", FLOAT, layout, "result", "result")),
         traits,
+        covers=(f"{path}.*",),
         doc=doc,
     )
 
@@ -119,6 +120,7 @@ SITES = (
             Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs", fed="whole"),
             Port("out", FLOAT, HIDDEN, "result:0", "result:attention_output"),
         ),
+        covers=("model.layers.{layer}.self_attn.?_proj",),
         doc="attention",
     ),
     Site(
@@ -168,6 +170,7 @@ SITES = (
         ),
         ("moe",),
         fed="whole",
+        covers=(_FEED_FORWARD + ".experts.*",),
         doc="routed experts, rows grouped by expert",
     ),
     _mlp(
@@ -193,4 +196,9 @@ SITES = (
         fed="whole",
         doc="glue: next-token cross entropy",
     ),
+)
+
+GLUE = (
+    Glue("text", "model", "model", ("lm_head:out",), doc="the layers one after another, each with its kind of mask"),
+    Glue("model", "", "", ("lm_head:out", "loss:out"), doc="hidden states to the head, logits and labels to the loss"),
 )

@@ -1,13 +1,14 @@
 """The sites of Llama 4's vision tower, of its projector and of the merge with the text, as in `llama4_sites`."""
 
 from paritygate.core.cell import Mode
-from paritygate.core.site import Kind, Port, Site
+from paritygate.core.site import Glue, Kind, Port, Site
 
 FLOAT, MASK = Kind.FLOAT, Kind.MASK
 PATCHES = "I P D"
 # HF keeps an axis of chunks, of which there is one, until the encoder.
 _CHUNKED = "I 1 P D"
 _LAYER = "vision_model.model.layers.{vision_layer}"
+_OF_TOKENS = ("vision_model.class_embedding", "vision_model.positional_embedding_vlm")
 _ROTATED = "call:vision_apply_rotary_emb:result"
 _FREQUENCIES = Port(
     "in.frequencies",
@@ -20,7 +21,9 @@ _FREQUENCIES = Port(
 )
 
 
-def _module(name: str, path: str, argument: str, doc: str, reference_layout: str = "") -> Site:
+def _module(
+    name: str, path: str, argument: str, doc: str, reference_layout: str = "", covers: tuple[str, ...] = ()
+) -> Site:
     """A site that takes one value and gives one."""
     return Site(
         name,
@@ -31,6 +34,7 @@ def _module(name: str, path: str, argument: str, doc: str, reference_layout: str
             Port("out", FLOAT, PATCHES, "result", "result", reference_layout=reference_layout),
         ),
         fed="pictures",
+        covers=covers,
         doc=doc,
     )
 
@@ -45,6 +49,7 @@ VISION_SITES = (
             Port("out", FLOAT, PATCHES, "result:last_hidden_state", "result:last_hidden_state"),
         ),
         fed="pictures",
+        left_out=_OF_TOKENS,
         doc="the whole vision tower, adapter included",
     ),
     Site(
@@ -56,6 +61,7 @@ VISION_SITES = (
             Port("out", FLOAT, PATCHES, "result", "result"),
         ),
         fed="pictures",
+        covers=("vision_model.patch_embedding.*",),
         doc="tiles to patches",
     ),
     Site(
@@ -65,6 +71,7 @@ VISION_SITES = (
         (Port("out", FLOAT, PATCHES, "arg:0", "tap_tokens", reference_layout=_CHUNKED),),
         modes=(Mode.CHAINED,),
         fed="pictures",
+        covers=_OF_TOKENS,
         doc="glue: class token behind the patches, positions added",
     ),
     Site(
@@ -102,10 +109,17 @@ VISION_SITES = (
             Port("out", FLOAT, PATCHES, "result:0", "result:attention_output"),
         ),
         fed="pictures",
+        covers=(_LAYER + ".self_attn.?_proj",),
         doc="attention of all patches of a tile to each other",
     ),
     _module("vision.layers.{vision_layer}.post_norm", _LAYER + ".post_attention_layernorm", "x", "layer norm"),
-    _module("vision.layers.{vision_layer}.mlp", _LAYER + ".mlp", "hidden_states", "feed-forward"),
+    _module(
+        "vision.layers.{vision_layer}.mlp",
+        _LAYER + ".mlp",
+        "hidden_states",
+        "feed-forward",
+        covers=(_LAYER + ".mlp.*",),
+    ),
     _module("vision.post_norm", "vision_model.layernorm_post", "x", "layer norm"),
     Site(
         "vision.adapter",
@@ -119,13 +133,20 @@ VISION_SITES = (
         fed="pictures",
         doc="squares of patches to one feature vector each",
     ),
-    _module("vision.adapter.mlp", "vision_model.vision_adapter.mlp", "hidden_states", "feed-forward of the adapter"),
+    _module(
+        "vision.adapter.mlp",
+        "vision_model.vision_adapter.mlp",
+        "hidden_states",
+        "feed-forward of the adapter",
+        covers=("vision_model.vision_adapter.mlp.*",),
+    ),
     _module(
         "projector",
         "multi_modal_projector",
         "image_features",
         "features to the width of the text",
         reference_layout="(I P) D",
+        covers=("multi_modal_projector.*",),
     ),
     Site(
         "merge",
@@ -157,4 +178,14 @@ FUNCTIONS = (
         for name in ("vision_apply_rotary_emb", "vision_eager_attention_forward", "pixel_shuffle")
     ),
     "torch:Tensor.masked_scatter",
+)
+
+VISION_GLUE = (
+    Glue(
+        "vision layers",
+        "vision_model.model",
+        "vision_model.model",
+        ("vision.post_norm:out",),
+        doc="the encoder's layers one after another",
+    ),
 )

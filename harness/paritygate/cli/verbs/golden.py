@@ -1,4 +1,4 @@
-"""`golden`: list the store, verify it, remove what nothing names."""
+"""`golden`: list the store, verify it, remove what nothing names, say what its references consist of."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -16,10 +16,17 @@ class Action(StrEnum):
     LS = "ls"
     VERIFY = "verify"
     GC = "gc"
+    DESCRIBE = "describe"
 
 
-What = Annotated[Action, typer.Argument(metavar="ls|verify|gc", help="List, verify, or remove unused objects.")]
-Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For ls and verify; all suites if left out.")]
+What = Annotated[
+    Action,
+    typer.Argument(
+        metavar="|".join(Action),
+        help="List, verify, remove unused objects, or write into manifests what the reference consists of.",
+    ),
+]
+Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For ls, verify and describe; all suites if left out.")]
 
 
 def golden(context: Context, action: What, suite: Suite = "", as_json: Json = False) -> ExitCode:
@@ -31,7 +38,8 @@ def golden(context: Context, action: What, suite: Suite = "", as_json: Json = Fa
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
-    return {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc}[action](settings, store, suite, as_json)
+    do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe}
+    return do[action](settings, store, suite, as_json)
 
 
 def _ls(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
@@ -102,4 +110,26 @@ def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> 
     return ExitCode.PASS
 
 
-VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage.")
+def _describe(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+    from paritygate.catalog.select import suites
+    from paritygate.cli.output import plural, say, say_json
+
+    known, chosen = suites(), {}
+    for name in [suite] if suite else store.suites():
+        if name not in known:
+            raise unknown_name("suite", name, list(known))
+        chosen[name] = [case for case in known[name] if case.id in store.cases(name)]
+
+    from paritygate.reference.describe import describe  # torch: not before every name is known
+
+    tell = (lambda line: None) if as_json else say
+    found = {name: describe(cases, name, store, tell) for name, cases in chosen.items()}
+    if as_json:
+        say_json({name: {golden.case.id: golden.computation for golden in goldens} for name, goldens in found.items()})
+    else:
+        total = sum(map(len, found.values()))
+        say(f"{plural(total, 'golden')} described in {settings.golden}", f"next    paritygate run {next(iter(found))}")
+    return ExitCode.PASS
+
+
+VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage, describe.")

@@ -1,4 +1,4 @@
-"""`list`: what there is to name: families, cases, sites, cells, metrics, faults."""
+"""`list`: what there is to name: families, cases, sites, config branches, cells, metrics, faults."""
 
 from collections.abc import Callable
 from enum import StrEnum
@@ -14,6 +14,7 @@ class Noun(StrEnum):
     FAMILIES = "families"
     CASES = "cases"
     SITES = "sites"
+    BRANCHES = "branches"
     CELLS = "cells"
     METRICS = "metrics"
     FAULTS = "faults"
@@ -21,21 +22,23 @@ class Noun(StrEnum):
 
 What = Annotated[Noun, typer.Argument(metavar="|".join(Noun), help="What to list.")]
 Within = Annotated[
-    str, typer.Argument(metavar="[NAME]", help="Of a family, or for cases and sites of a preset. All if left out.")
+    str,
+    typer.Argument(metavar="[NAME]", help="Of a family; cases, sites, branches: or of a preset. All if left out."),
 ]
 
 Line = tuple[dict[str, Any], str]  # as JSON, as text
 
 
 def list_(context: Context, what: What, name: Within = "", as_json: Json = False) -> ExitCode:
-    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.output import say, say_json
 
     lines, next_command = LISTS[what](name)
     if as_json:
         say_json([record for record, _ in lines])
         return ExitCode.PASS
     say(*(text for _, text in lines))
-    say(plural(len(lines), {"families": "family"}.get(what, what[:-1])).replace("familys", "families"))
+    one = {"families": "family", "branches": "branch"}.get(what, what[:-1])
+    say(f"{len(lines):,} {one if len(lines) == 1 else what.value}")
     if next_command:
         say(f"next    {next_command}")
     return ExitCode.PASS
@@ -89,6 +92,24 @@ def _sites(name: str) -> tuple[list[Line], str]:
     return lines, "paritygate show latest SITE:PORT"
 
 
+def _branches(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.select import families
+
+    known, lines = families(), []
+    names = [*known, *(preset.name for family in known.values() for preset in family.presets)]
+    if name and name not in names:
+        raise unknown_name("family or preset", name, names)
+    for family in known.values():
+        presets = [preset for preset in family.presets if name in ("", family.name, preset.name)]
+        for branch in family.branches if presets else ():
+            for value in branch.values:
+                takers = [preset.name for preset in presets if value in branch.taken(preset)]
+                record = {"family": family.name, "key": branch.key, "value": value, "presets": takers}
+                said = f"{family.name}  {branch.key} = {value}"
+                lines.append((record | {"doc": branch.doc}, f"{said:<64} {', '.join(takers) or 'no preset'}"))
+    return lines, "paritygate report latest --text coverage"
+
+
 def _cells(name: str) -> tuple[list[Line], str]:
     from paritygate.catalog.select import DEFAULT_CELLS, meshes, policies, select_cells
 
@@ -137,9 +158,10 @@ LISTS: dict[Noun, Callable[[str], tuple[list[Line], str]]] = {
     Noun.FAMILIES: _families,
     Noun.CASES: _cases,
     Noun.SITES: _sites,
+    Noun.BRANCHES: _branches,
     Noun.CELLS: _cells,
     Noun.METRICS: _metrics,
     Noun.FAULTS: _faults,
 }
 
-VERB = Verb("list", list_, "What there is: families, cases, sites, cells, metrics, faults.")
+VERB = Verb("list", list_, "What there is: families, cases, sites, config branches, cells, metrics, faults.")

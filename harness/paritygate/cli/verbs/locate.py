@@ -12,12 +12,14 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
 
     found = find_run(settings_of(context), run)
     rows = list(found.judged())
-    divergences, code = first_divergence(rows), gate_run(found, rows)
+    divergences, gaps, code = first_divergence(rows), found.coverage().gaps, gate_run(found, rows)
     if as_json:
-        say_json({"run": found.info.id, "exit_code": int(code), "first_divergences": divergences})
+        said = {"run": found.info.id, "exit_code": int(code), "first_divergences": divergences, "gaps": gaps}
+        say_json(said)
         return code
     for divergence in divergences:
         say(divergence.text, *(f"    {line}" for line in divergence.finding))
+    say(*(f"not covered: {gap.text}" for gap in gaps))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")
         say(f"next    paritygate show {found.folder.name} {divergences[0].row.drift.address}")

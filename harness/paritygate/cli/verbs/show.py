@@ -35,7 +35,7 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
         say_json({"run": found.info, "rows": chosen} if row else {"run": found.info})
         return ExitCode.PASS
     if not row:
-        data = ReportData(found.info, tuple(rows))
+        data = ReportData(found.info, tuple(rows), coverage=found.coverage())
         say(render_text(data, ["verdict", "heatmap"], settings.width, settings.color).rstrip())
         say("", f"next    paritygate show {found.folder.name} SITE:PORT")
         return ExitCode.PASS

@@ -19,6 +19,7 @@ from paritygate.report.words import (
 
 WORST_ROWS = 12
 NEAREST_ROWS = 5
+GAPS = 3
 
 
 def build(data: ReportData) -> list[Part]:
@@ -30,6 +31,7 @@ def build(data: ReportData) -> list[Part]:
                 ("values compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
                 ("not a pass", count(len(data.failures))),
                 *([("accepted in the baseline", count(len(data.accepted)))] if data.accepted else []),
+                ("gaps in coverage", count(len(data.coverage.gaps))),
                 ("cases", count(len(data.cases))),
                 ("cells", count(len({cell for cell, _ in data.places}))),
                 ("wall time", seconds(info.wall_s)),
@@ -76,7 +78,18 @@ def _banner(data: ReportData) -> Banner:
         return Banner("INCOMPLETE", sentence, Tone.WARN)
     if data.outcome is Outcome.PASS:
         return _pass(data, total)
-    return Banner("FAIL", f"{count(len(data.failures))} of {total} are not a pass.", Tone.BAD, tuple(_look_first(data)))
+    gaps = _gaps(data)
+    if not data.failures:
+        return Banner("FAIL", f"Not everything is covered, though all {total} are within budget.", Tone.BAD, gaps)
+    sentence = f"{count(len(data.failures))} of {total} are not a pass."
+    return Banner("FAIL", sentence, Tone.BAD, (*_look_first(data), *gaps))
+
+
+def _gaps(data: ReportData) -> tuple[str, ...]:
+    gaps = data.coverage.gaps
+    lines = [f"Not covered: {gap.part} {gap.place}, {gap.verdict}: {gap.why}." for gap in gaps[:GAPS]]
+    more = len(gaps) - len(lines)
+    return (*lines, f"And {count(more)} more, see Coverage.") if more else tuple(lines)
 
 
 def _pass(data: ReportData, total: str) -> Banner:

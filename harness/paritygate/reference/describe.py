@@ -1,0 +1,39 @@
+"""Writes into goldens that are there what their reference consists of; tensors and floors stay as they are."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from paritygate.catalog.select import families, spec_hash
+from paritygate.core.errors import GoldenError
+from paritygate.core.family import Case
+from paritygate.core.golden import Golden
+from paritygate.reference.build import Reference
+from paritygate.store.golden import GoldenStore
+
+
+def describe(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None]) -> list[Golden]:
+    """Runs each case's reference on the golden's own weights and inputs and rewrites its manifest.
+
+    Raises GoldenError where a golden is missing, damaged or of another spec.
+    """
+    known, goldens = families(), []
+    store.require(suite, [case.id for case in cases])
+    with store.lock(exclusive=False):
+        for case in cases:
+            family, golden = known[case.family], store.read(suite, case.id)
+            if golden.spec != (expected := spec_hash(case, family)):
+                raise GoldenError(
+                    "golden is stale: its spec is not what the catalog says today",
+                    where=f"{suite}/{case.id}",
+                    expected=expected[:12],
+                    got=golden.spec[:12],
+                    try_=f"paritygate capture {case.id}",
+                )
+            weights = {name: store.tensor(ref) for name, ref in golden.weights.items()}
+            inputs = {name: store.tensor(ref) for name, ref in golden.inputs.items()}
+            reference = Reference(family, family.preset(case.preset), weights)
+            described = replace(golden, computation=reference.computation(family.prompt(case.prompt), inputs))
+            store.write(suite, described)
+            goldens.append(described)
+            say(f"{case.id}: {len(described.computation)} modules and functions")
+    return goldens
