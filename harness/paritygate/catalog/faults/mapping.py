@@ -19,7 +19,7 @@ def _exchanged(one: str, other: str, within: str = "") -> Patch:
         f"""{_NAMED}
     if not name.startswith("{within}"):
         return name
-    return re.sub(r"\b({one}|{other})\b", lambda found: "{other}" if found[0] == "{one}" else "{one}", name)""",
+    return re.sub(r"\\b({one}|{other})\\b", lambda found: "{other}" if found[0] == "{one}" else "{one}", name)""",
     )
 
 
