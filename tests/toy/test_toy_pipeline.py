@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-TOY = Path(__file__).resolve().parent
+from toy.workplace import TOY, Workplace
+
 README = TOY.parents[1] / "README.md"
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
 CASE = "toy-2.plain"
@@ -22,84 +22,10 @@ DTYPES = ("f64", "f32", "f16", "bf16")
 VALUES = 8  # ports of the two-layer preset that are no inputs
 
 
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Folders of goldens and runs, and the directory that holds the family."""
-
-    root: Path
-    extension: Path = TOY
-    golden: str = "golden"
-
-    def call(self, *arguments: str) -> Said:
-        environ = os.environ | {
-            "PARITYGATE_PATH": str(self.extension),
-            "PARITYGATE_GOLDEN": str(self.root / self.golden),
-            "PARITYGATE_RUNS": str(self.root / "runs"),
-            "XDG_CACHE_HOME": str(self.root / "cache"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        program = "import sys; from paritygate.cli.main import main; sys.exit(main())"
-        child = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            cwd=self.root,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        return Said(child.returncode, child.stdout, child.stderr)
-
-    def done(self, *arguments: str, code: int = 0) -> Said:
-        said = self.call(*arguments)
-        assert said.code == code, f"{arguments}\n{said.out}\n{said.err}"
-        return said
-
-    def run_folders(self) -> set[Path]:
-        return set((self.root / "runs").glob("*"))
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The toy captured, by the command line, in folders of its own."""
-    root = tmp_path_factory.mktemp("toy")
-    (root / "golden").mkdir()
-    shutil.copy(BUDGETS, root / "golden")
-    said = Workplace(root).done("capture", "toy")
-    assert f"{CASE}: 14 ports captured" in said.out
-    assert said.out.splitlines()[-1] == "next    paritygate run toy"
-    return Workplace(root)
-
-
 @pytest.fixture(scope="module")
 def good(place: Workplace) -> dict[str, Any]:
     """What `run --json` says of the toy in all four dtypes and both modes."""
     return place.done("run", "toy", "--json").json
-
-
-@pytest.fixture
-def variant(place: Workplace, tmp_path: Path) -> Callable[..., Workplace]:
-    """variant("doubled") → the same folders, with that candidate named by the one line of the family file."""
-
-    def make(name: str) -> Workplace:
-        directory = shutil.copytree(TOY, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "test_*"))
-        family = directory / "families" / "toy.py"
-        text = family.read_text()
-        assert text.count("toy_jax:build") == 1
-        family.write_text(text.replace("toy_jax:build", f"toy_variants:{name}"))
-        return Workplace(place.root, directory)
-
-    return make
 
 
 def test_golden_is_whole(place: Workplace) -> None:

@@ -45,6 +45,10 @@ class UsageError(HarnessError):
     exit_code = ExitCode.USAGE
 
 
+class UnclearRoutingError(UsageError):
+    """A case whose every prompt is nearly tied somewhere on these weights, so that no golden of it could be trusted."""
+
+
 class GoldenError(HarnessError):
     """A golden that is missing, stale or corrupt. Never reported as a drift."""
 

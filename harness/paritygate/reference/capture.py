@@ -17,7 +17,7 @@ import torch
 
 from paritygate.catalog.select import families, spec_hash
 from paritygate.core.cell import DtypePolicy, Mode
-from paritygate.core.errors import HarnessError, UsageError
+from paritygate.core.errors import HarnessError, UnclearRoutingError, UsageError
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.layout import real_rows
@@ -142,7 +142,7 @@ class _Pass:
 
 
 def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) -> Iterator[_Pass]:
-    """A pass for each seed that is not refused; raises UsageError after the last."""
+    """A pass for each seed that is not refused; raises UnclearRoutingError after the last."""
     family, prompt = reference.family, reference.family.prompt(case.prompt)
     for seed in range(MAX_SEEDS):
         case_inputs = reference.inputs(prompt, seed)
@@ -161,7 +161,7 @@ def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) 
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
         yield _Pass(seed, case_inputs, recorder, oracle, chained, margins, real)
-    raise UsageError(
+    raise UnclearRoutingError(
         "no prompt seed gives clear routing",
         where=case.id,
         expected=f"a margin of at least {family.min_margin_x} bf16 eps at every decision",

@@ -1,7 +1,9 @@
 """What a worker is told (a Job, by file) and what it says back (lines on its standard output)."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.family import Case, Family
@@ -63,3 +65,12 @@ class Job:
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
     plantings: tuple[Planting, ...] = ()
+
+
+def sources_hash(path: Path) -> str:
+    """The sha256 of a module's file or, where `path` is a package's `__init__.py`, of all Python files beside it."""
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(path.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

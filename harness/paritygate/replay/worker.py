@@ -158,14 +158,9 @@ def _replay(
 
 def _sources(package: str) -> dict[str, str]:
     """The candidate's top-level package or module, and the sha256 of its Python files: what was judged."""
-    import hashlib
+    from paritygate.replay.job import sources_hash
 
-    path = Path(sys.modules[package].__file__ or "")
-    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path.parent)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return {package: digest.hexdigest()}
+    return {package: sources_hash(Path(sys.modules[package].__file__ or ""))}
 
 
 def _end_with_parent() -> None:

@@ -1,0 +1,38 @@
+"""The toy captured by the command line, and the same with a candidate that is wrong in one way."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toy.workplace import TOY, Workplace
+
+BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The toy captured, by the command line, in folders of its own."""
+    root = tmp_path_factory.mktemp("toy")
+    (root / "golden").mkdir()
+    shutil.copy(BUDGETS, root / "golden")
+    said = Workplace(root).done("capture", "toy")
+    assert "toy-2.plain: 14 ports captured" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate run toy"
+    return Workplace(root)
+
+
+@pytest.fixture
+def variant(place: Workplace, tmp_path: Path) -> Callable[..., Workplace]:
+    """variant("doubled") → the same folders, with that candidate named by the one line of the family file."""
+
+    def make(name: str) -> Workplace:
+        directory = shutil.copytree(TOY, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "test_*"))
+        family = directory / "families" / "toy.py"
+        text = family.read_text()
+        assert text.count("toy_jax:build") == 1
+        family.write_text(text.replace("toy_jax:build", f"toy_variants:{name}"))
+        return Workplace(place.root, directory)
+
+    return make
