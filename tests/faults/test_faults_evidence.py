@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from paritygate.core.cell import Cell
+from paritygate.core.drift import Drift
 from paritygate.core.family import Case
 from paritygate.core.fault import Patch
 from paritygate.judge.budgets import read_budgets
@@ -59,7 +60,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Divergence]:
         suite, case = shown_by.split("/")
         plantings.append(Planting(name, (patch,), suite, Case.parse("llama4", case), (Cell.parse(CELL),)))
 
-    def finished(fault: str, drifts: list) -> None:
+    def finished(fault: str, drifts: list[Drift]) -> None:
         planting = next(planting for planting in plantings if planting.fault == fault)
         golden = store.read(planting.suite, planting.case.id)
         modes = sorted({drift.mode for drift in drifts})
