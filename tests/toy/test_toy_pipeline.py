@@ -131,6 +131,7 @@ def test_a_site_that_is_deleted_is_missing_though_the_golden_knows_no_better(pla
         *(("missing", "module", name) for name in of_layers),
         *(("missing", "parameter", f"{name}.weight") for name in of_layers),
     }
+    assert "gaps               4 in coverage" in less.done("judge", said["run"]).out
     said = less.done("gate", said["run"], code=1)
     assert said.out.startswith("FAIL  Not everything is covered")
     # Against the golden that has the site, the run does not even start.

@@ -68,6 +68,7 @@ def test_golden_of_the_repository_is_what_capture_gives_today(tmp_path):
     assert fresh.spec == committed.spec
     assert fresh.weights == committed.weights
     assert fresh.inputs == committed.inputs
+    assert fresh.computation == committed.computation
     assert [p.address for p in fresh.ports] == [p.address for p in committed.ports]
 
 
@@ -78,6 +79,7 @@ def test_golden_of_pictures_is_what_capture_gives_today(tmp_path):
     assert fresh.spec == committed.spec
     assert fresh.weights == committed.weights
     assert fresh.inputs == committed.inputs
+    assert fresh.computation == committed.computation
     assert fresh.inputs["pixels"].dtype == "bfloat16"
     assert [p.address for p in fresh.ports] == [p.address for p in committed.ports]
 

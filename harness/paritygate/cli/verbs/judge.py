@@ -13,13 +13,15 @@ def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> E
     settings = settings_of(context)
     found = find_run(settings, run)
     found, rows = judge_run(settings, found)
-    counted = summary(rows)
+    counted, gaps = summary(rows), found.coverage().gaps
     if as_json:
-        say_json({"run": found.info.id, "summary": counted})
+        say_json({"run": found.info.id, "summary": counted, "gaps": gaps})
     else:
         say(*(f"{verdict:<12} {count:>7,}" for verdict, count in sorted(counted.verdicts.items())))
         if counted.accepted:
             say(f"{'accepted':<12} {counted.accepted:>7,} of the passes: over budget, and in the baseline")
+        if gaps:
+            say(f"{'gaps':<12} {len(gaps):>7,} in coverage")
         say(
             f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
             f"next    paritygate gate {found.folder.name}",
