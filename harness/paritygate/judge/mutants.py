@@ -61,10 +61,13 @@ def _blamed(mutant: Mutant, fault: Fault, first: Row, rows: Sequence[Row]) -> Mu
 
 
 def _evidence(rows: Sequence[Row], first: Divergence | None) -> tuple[Drift, ...]:
-    """The drifts that decide: of each mode and rule the one furthest over its limit or nearest to it, and the first."""
+    """The drifts that decide: of each mode and rule the one furthest over its limit, and the first to differ.
+
+    Where all pass, of each mode and rule the one nearest to its limit.
+    """
     kept: dict[tuple[str, ...], tuple[float, Row]] = {}
-    for row in rows:
-        shares = {judgement.rule: judgement.share for judgement in row.judgements}
+    for row in rows if first is None else [row for row in rows if row.verdict is not Verdict.PASS]:
+        shares = {judgement.rule: judgement.share for judgement in row.judgements if first is None or not judgement.ok}
         if not row.judgements:
             shares = {str(row.verdict): 0.0}
         for rule, share in shares.items():
