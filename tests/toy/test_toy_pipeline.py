@@ -236,7 +236,7 @@ def test_an_old_run_is_judged_on_a_budget_of_another_kind_without_a_device(
     assert judged["cells"]["f32/single/cpu"] == {"pass": 2 * VALUES}
     assert judged["cells"]["bf16/single/cpu"]["over_budget"] > VALUES
     located = later.done("locate", good["run"], code=1).out
-    assert re.search(r"head:out|layers", located) and "allowed 0.01 (rule 'tail')" in located
+    assert re.search(r"head:out|layers", located) and "(limit 0.01, rule 'tail')" in located
     later.done("gate", good["run"], code=1)
 
     # What is accepted stays accepted, by its tail too.

@@ -1,6 +1,7 @@
 """Allowed drift, as a factor on the noise floor, each rule with its reason."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 
@@ -8,12 +9,14 @@ from fnmatch import fnmatchcase
 class Budget:
     """One rule of `golden/budgets.toml`; the first rule that fits a row's metric decides, top to bottom.
 
-    A rule fits where `metric` is equal and the patterns `case`, `dtype`, `mode`, `site` and `port` match (fnmatch).
+    A rule fits where `metric` is equal, the patterns `case`, `dtype`, `mode`, `site`, `port` and `kind` (that of the
+    site) match (fnmatch), and the value has fewer elements than `values_below` (0: any number).
     The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
     dtype that the reference has at the port, times the golden's largest magnitude for metrics in absolute units.
     `limit` replaces all that by a fixed bound on the value, for the oracle's own dtype and for choices.
     The metric `tail` is the fraction of a float's elements that differ by `beyond_eps_x` roundoffs or more, a power of
-    two, as its histogram counts them; it is judged by a `limit`.
+    two, as its histogram counts them; it is judged by a `limit`. A fitted rule carries its evidence: `largest` is the
+    largest ρ of `rows` values of the reference's harmless variants.
     """
 
     name: str
@@ -28,10 +31,19 @@ class Budget:
     port: str = "*"
     case: str = "*"
     beyond_eps_x: float = 0.0
+    kind: str = "*"
+    values_below: int = 0
+    rows: int = 0
+    largest: float = 0.0
 
-    def fits(self, metric: str, dtype: str, mode: str, site: str, port: str, case: str) -> bool:
-        patterns = (self.dtype, self.mode, self.site, self.port, self.case)
-        return self.metric == metric and all(map(fnmatchcase, (dtype, mode, site, port, case), patterns))
+    def fits(
+        self, metric: str, dtype: str, mode: str, site: str, port: str, case: str, kind: str = "", values: int = 0
+    ) -> bool:
+        patterns = (self.dtype, self.mode, self.site, self.port, self.case, self.kind)
+        fewer = not self.values_below or values < self.values_below
+        return (
+            self.metric == metric and fewer and all(map(fnmatchcase, (dtype, mode, site, port, case, kind), patterns))
+        )
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,41 @@ class BaselineRule:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The part of `budgets.toml` that `budget fit` writes: rules, and what they were estimated from.
+
+    `seeds` counts the draws of weights and tokens, the goldens' own among them.
+    """
+
+    rules: tuple[Budget, ...]
+    reason: str
+    suites: tuple[str, ...]
+    variants: tuple[str, ...]
+    seeds: int
+
+
+@dataclass(frozen=True)
 class Budgets:
-    """The whole of `budgets.toml`."""
+    """The whole of `budgets.toml`: `rules` by hand decide first, then those fitted, then the `fallback`.
+
+    `kinds` maps a kind of site to the patterns of the sites' names; the first that matches counts.
+    """
 
     rules: tuple[Budget, ...]
     baseline: BaselineRule
+    kinds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fitted: Fitted | None = None
+    fallback: tuple[Budget, ...] = ()
+
+    @property
+    def ordered(self) -> tuple[Budget, ...]:
+        """Every rule in the order in which they decide."""
+        return (*self.rules, *(self.fitted.rules if self.fitted else ()), *self.fallback)
+
+    def kind(self, site: str) -> str:
+        """The kind of a site; empty where no pattern matches."""
+        fitting = (kind for kind, patterns in self.kinds.items() if any(fnmatchcase(site, p) for p in patterns))
+        return next(fitting, "")
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,28 @@ import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from paritygate.core.budget import BaselineRule, Budget, Budgets
+from paritygate.core.budget import BaselineRule, Budget, Budgets, Fitted
 from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import LEAST, MOST, TAIL
+from paritygate.judge.calibrate import FEWEST, factor_of
 from paritygate.metrics.base import metrics
 
-_PATTERNS = ("dtype", "mode", "site", "port", "case")
-_NUMBERS = ("factor", "minimum_eps_x", "limit", "beyond_eps_x")
-_RULE_KEYS = tuple(f.name for f in fields(Budget))
+_PATTERNS = ("dtype", "mode", "site", "port", "case", "kind")
+_NUMBERS = ("factor", "minimum_eps_x", "limit", "beyond_eps_x", "largest")
+_COUNTS = ("values_below", "rows", "seeds")
+_LISTS = ("suites", "variants")
+_EVIDENCE = ("rows", "largest")
+_RULE_KEYS = tuple(f.name for f in fields(Budget) if f.name not in _EVIDENCE)
+_FITTED_KEYS = ("kind", "dtype", "mode", "metric", "values_below", "factor", "minimum_eps_x", *_EVIDENCE)
 _BASELINE_KEYS = tuple(f.name for f in fields(BaselineRule))
+_TABLES = ("baseline", "kinds", "rule", "fitted", "fallback")
 
 
 def read_budgets(path: Path, known_metrics: Iterable[str] | None = None) -> Budgets:
@@ -39,34 +46,99 @@ def read_budgets(path: Path, known_metrics: Iterable[str] | None = None) -> Budg
     except (OSError, ValueError) as reason:
         raise UsageError("budgets cannot be read", where=str(path), got=str(reason)) from reason
 
-    problems: list[str] = _unknown_keys("file", data, ("baseline", "rule"))
-    baseline, tables = data.get("baseline"), data.get("rule", [])
+    problems: list[str] = _unknown_keys("file", data, _TABLES)
+    baseline, kinds = data.get("baseline"), data.get("kinds", {})
     if not isinstance(baseline, Mapping):
         problems.append("file: table [baseline] is missing")
     else:
         problems += _check("[baseline]", baseline, _BASELINE_KEYS, required=_BASELINE_KEYS)
         if isinstance(baseline.get("factor"), int | float) and baseline["factor"] < 1:
             problems.append(f"[baseline]: factor {baseline['factor']} is below 1")
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, Mapping) for table in tables):
+    if not isinstance(kinds, Mapping) or not all(map(_is_texts, kinds.values())):
+        problems.append("[kinds]: each kind must be a list of patterns of sites")
+        kinds = {}
+    if not isinstance(data.get("rule"), list):
         problems.append("file: there is no [[rule]] table")
-        tables = []
-    rules: list[Budget] = []
-    for number, table in enumerate(tables, 1):
-        where = f"rule {number}" + (f" {table['name']!r}" if "name" in table else "")
-        found = _check(where, table, _RULE_KEYS, required=("name", "metric", "reason")) or _check_rule(
-            where, table, known
-        )
+    by_hand: dict[str, list[Budget]] = {}
+    for part in ("rule", "fallback"):
+        by_hand[part], found = _rules(part, data.get(part, []), known, kinds)
         problems += found
-        if not found:
-            rules.append(from_json(Budget, table, where))
-    problems += _between(rules)
+    fitted, found = _fitted(data["fitted"], known, kinds) if "fitted" in data else (None, [])
+    problems += found
+    if not problems:
+        problems += _between([*by_hand["rule"], *(fitted.rules if fitted else ()), *by_hand["fallback"]])
     if problems:
         raise UsageError(
             f"{len(problems)} problem{'s' * (len(problems) > 1)} in budgets",
             where=str(path),
             got="\n            ".join(problems),
         )
-    return Budgets(tuple(rules), BaselineRule(float(data["baseline"]["factor"]), data["baseline"]["reason"]))
+    return Budgets(
+        tuple(by_hand["rule"]),
+        BaselineRule(float(data["baseline"]["factor"]), data["baseline"]["reason"]),
+        {kind: tuple(patterns) for kind, patterns in kinds.items()},
+        fitted,
+        tuple(by_hand["fallback"]),
+    )
+
+
+def _rules(part: str, tables: Any, known: list[str], kinds: Mapping[str, Any]) -> tuple[list[Budget], list[str]]:
+    """The rules of `[[rule]]` or `[[fallback]]` tables, and what is wrong with them."""
+    if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
+        return [], [f"file: {part} must be [[{part}]] tables"]
+    rules, problems = [], []
+    for number, table in enumerate(tables, 1):
+        where = f"{part} {number}" + (f" {table['name']!r}" if "name" in table else "")
+        found = _check(where, table, _RULE_KEYS, required=("name", "metric", "reason"))
+        found = found or _check_rule(where, table, known, kinds)
+        problems += found
+        if not found:
+            rules.append(from_json(Budget, table, where))
+    return rules, problems
+
+
+def _fitted(table: Any, known: list[str], kinds: Mapping[str, Any]) -> tuple[Fitted | None, list[str]]:
+    """What `budget fit` wrote, each factor held against the evidence beside it."""
+    keys = tuple(f.name for f in fields(Fitted))
+    if not isinstance(table, Mapping):
+        return None, ["[fitted]: must be a table"]
+    problems = _check("[fitted]", {k: v for k, v in table.items() if k != "rules"}, keys, required=keys[1:])
+    lines = table.get("rules")
+    if not isinstance(lines, list) or not all(isinstance(line, Mapping) for line in lines):
+        return None, [*problems, "[fitted]: rules must be a list of tables"]
+    rules = []
+    for number, line in enumerate(lines, 1):
+        where, required = f"[fitted]: rule {number}", tuple(k for k in _FITTED_KEYS if k != "values_below")
+        found = _check(where, line, _FITTED_KEYS, required) or _check_rule(where, line, known, kinds)
+        problems += found
+        if found:
+            continue
+        rule = from_json(Budget, {**line, "name": fitted_name(**_named(line)), "reason": _evidence(line)}, where)
+        rules.append(rule)
+        if rule.rows < FEWEST:
+            problems.append(f"{where}: {rule.rows} rows are no evidence, at least {FEWEST} are")
+        elif rule.factor != (wanted := factor_of(rule.rows, rule.largest)):
+            problems.append(f"{where}: factor {rule.factor:g} is not the {wanted:g} that its evidence gives")
+    if problems:
+        return None, problems
+    return replace(from_json(Fitted, {**table, "rules": []}, "[fitted]"), rules=tuple(rules)), []
+
+
+def _named(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: line[key] for key in ("kind", "dtype", "mode", "metric", "values_below") if key in line}
+
+
+def fitted_name(kind: str, dtype: str, mode: str, metric: str, values_below: int = 0) -> str:
+    """`norm-bf16-isolated-rel_l2`, with `-below-128` where it is for small tensors."""
+    return f"{kind}-{dtype}-{mode}-{metric}" + (f"-below-{values_below}" if values_below else "")
+
+
+def _evidence(line: Mapping[str, Any]) -> str:
+    return f"The farthest of {line['rows']} values of harmless variants: {line['largest']:.3g}× the noise."
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, str) and v.strip() for v in value)
 
 
 def _unknown_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> list[str]:
@@ -84,7 +156,13 @@ def _check(where: str, table: Mapping[str, Any], known: tuple[str, ...], require
     found = _unknown_keys(where, table, known)
     found += [f"{where}: {key} is missing" for key in required if key not in table]
     for key, value in table.items():
-        if key in _NUMBERS:
+        if key in _COUNTS:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                found.append(f"{where}: {key} must be a whole number from 0 up, got {value!r}")
+        elif key in _LISTS:
+            if not _is_texts(value):
+                found.append(f"{where}: {key} must be a list of texts, got {value!r}")
+        elif key in _NUMBERS:
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
                 found.append(f"{where}: {key} must be a number from 0 up, got {value!r}")
         elif key in known and (not isinstance(value, str) or not value.strip()):
@@ -92,7 +170,7 @@ def _check(where: str, table: Mapping[str, Any], known: tuple[str, ...], require
     return found
 
 
-def _check_rule(where: str, table: Mapping[str, Any], known: list[str]) -> list[str]:
+def _check_rule(where: str, table: Mapping[str, Any], known: list[str], kinds: Mapping[str, Any]) -> list[str]:
     """What a rule's keys mean together. The types are right by now."""
     found = []
     if table["metric"] not in known:
@@ -106,6 +184,9 @@ def _check_rule(where: str, table: Mapping[str, Any], known: list[str]) -> list[
         found += _check_tail(where, table)
     elif "beyond_eps_x" in table:
         found.append(f"{where}: beyond_eps_x has a meaning for metric {TAIL!r} only")
+    kind = table.get("kind", "*")
+    if kind != "*" and not any(fnmatchcase(name, kind) for name in kinds):
+        found.append(f"{where}: kind {kind!r} matches none of {', '.join(kinds) or 'no [kinds]'}")
     if "limit" in table:
         found += [f"{where}: {key} has no meaning next to limit" for key in _NUMBERS[:2] if key in table]
     elif table.get("factor", 0) <= 0:
@@ -139,4 +220,5 @@ def _between(rules: list[Budget]) -> list[str]:
 def _shadows(earlier: Budget, later: Budget) -> bool:
     if earlier.metric != later.metric or (earlier.limit is None and later.limit is not None):
         return False  # a factor leaves the oracle's own dtype to a limit below it
-    return all(getattr(earlier, p) in ("*", getattr(later, p)) for p in _PATTERNS)
+    wider = not earlier.values_below or 0 < later.values_below <= earlier.values_below
+    return wider and all(getattr(earlier, p) in ("*", getattr(later, p)) for p in _PATTERNS)

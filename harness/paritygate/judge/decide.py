@@ -108,13 +108,14 @@ class _Decider:
 
     def __init__(self, budgets: Budgets, accepted: Mapping[Key, Accepted]):
         self.budgets, self.accepted, self.metrics = budgets, accepted, metrics()
-        self.rules: dict[tuple[str, ...], Budget | None] = {}
+        self.ordered, self.rules = budgets.ordered, dict[tuple[str | int, ...], Budget | None]()
 
     def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
         """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
-        key = (metric, policy.name, drift.mode, drift.site, drift.port, drift.case)
+        kind, values = self.budgets.kind(drift.site), math.prod(drift.shape)
+        key = (metric, policy.name, drift.mode, drift.site, drift.port, drift.case, kind, values)
         if key not in self.rules:
-            fitting = (r for r in self.budgets.rules if r.fits(*key) and (r.limit is not None or policy.peer))
+            fitting = (r for r in self.ordered if r.fits(*key) and (r.limit is not None or policy.peer))
             self.rules[key] = next(fitting, None)
         return self.rules[key]
 
@@ -201,15 +202,16 @@ def _label(known: Mapping[str, Metric], metric: str) -> str:
 
 
 def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
-    """`rel_l2 8.2e-03 is 3.57 × the floor 2.3e-03, allowed 2 × (rule 'low-rel_l2')`."""
-    label = f"{_label(known, judgement.metric)} {judgement.value:.2g}"
+    """`rel_l2 3.57× the noise 2.3e-03 (limit 2×, rule 'low-rel_l2')`."""
+    label = _label(known, judgement.metric)
     if judgement.ratio == judgement.value:  # a fixed limit
-        return f"{label}, allowed {judgement.limit:.2g} (rule {judgement.rule!r})"
-    name, base = max(("floor", judgement.floor), ("minimum", judgement.minimum), key=lambda pair: pair[1])
+        return f"{label} {judgement.value:.2g} (limit {judgement.limit:.2g}, rule {judgement.rule!r})"
+    pairs = (("noise", judgement.floor), ("rounding floor", judgement.minimum))
+    name, base = max(pairs, key=lambda pair: pair[1])
     if judgement.noise:
         name, base = f"{name} and its own noise", math.hypot(base, judgement.noise)
-    times = f"{judgement.ratio:.3g}" if judgement.ratio < LARGEST else "infinitely many"
-    return f"{label} is {times} × the {name} {base:.2g}, allowed {judgement.limit:.3g} × (rule {judgement.rule!r})"
+    times = f"{judgement.ratio:.3g}×" if judgement.ratio < LARGEST else "infinitely many times"
+    return f"{label} {times} the {name} {base:.2g} (limit {judgement.limit:.3g}×, rule {judgement.rule!r})"
 
 
 def _regression(known: Mapping[str, Metric], bound: _Bound, factor: float, run: str) -> str:

@@ -39,7 +39,7 @@ class Divergence:
 
     @property
     def text(self) -> str:
-        """`tiny-scout.long f64/single/cpu  layers.0.attn:out  isolated  semantic  rel_l2 3e-2, allowed 1e-12`"""
+        """`tiny-scout.long f64/single/cpu  layers.0.attn:out  isolated  semantic  rel_l2 3e-2 (limit 1e-12)`"""
         row = self.row
         why = str(row.diagnosis) or str(row.verdict)
         if row.diagnosis is Diagnosis.PROPAGATED:

@@ -61,13 +61,17 @@ def exact(value: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """A factor: 0.05× · 1.3× · 250× · 1.2e7×."""
+    """A factor: 0.05× · 1.3× · 1.35× · 25.1× · 250× · 1.2e7×."""
     if ratio >= ENDLESS:
         return "∞×"
     if ratio >= 1e4 or 0 < ratio < 0.01:
         mantissa, exponent = f"{ratio:.1e}".split("e")
         return f"{mantissa}e{int(exponent)}×"
-    return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.1f}×" if ratio >= 0.1 or ratio == 0 else f"{ratio:.2f}×"
+    if ratio >= 10:
+        return f"{ratio:.0f}×" if ratio >= 100 else f"{ratio:.1f}×"
+    # Limits are fitted to hundredths: a digit less would show a row over its limit as one at it.
+    digits = f"{ratio:.2f}"
+    return f"{digits.removesuffix('0')}×"
 
 
 def count(value: int) -> str:
@@ -106,7 +110,7 @@ def metric_words(row: Row, judgement: Judgement) -> str:
 
 
 def drift_words(row: Row, judgement: Judgement) -> str:
-    """`rel_l2 1.3× the noise (limit 2.0×)`, or the plain value where the limit is fixed."""
+    """`rel_l2 1.3× the noise (limit 2.1×)`, or the plain value where the limit is fixed."""
     name = metric_words(row, judgement)
     if noise(judgement) > 0:
         against = "the noise" if judgement.floor >= judgement.minimum else "the rounding floor"

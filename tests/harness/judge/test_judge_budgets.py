@@ -1,11 +1,13 @@
 """Reading budgets.toml, and what the committed one says."""
 
+import math
 from pathlib import Path
 
 import pytest
 
 from paritygate.core.errors import UsageError
 from paritygate.judge.budgets import read_budgets
+from paritygate.judge.calibrate import FEWEST, LEAST, factor_of
 
 COMMITTED = Path(__file__).parents[3] / "golden" / "budgets.toml"
 A_POWER = "beyond_eps_x must be a power of two from 2^-10 to 2^63"
@@ -96,7 +98,7 @@ def test_each_problem_is_said(tmp_path, change, problem):
 def test_all_problems_are_said_at_once(tmp_path):
     found = problems(tmp_path, RULE.replace("factor", "factr") + RULE.replace("rel_l2", "nothing") + "[more]\n")
     assert found == [
-        "file: unknown key 'more', known are baseline, rule",
+        "file: unknown key 'more', known are baseline, kinds, rule, fitted, fallback",
         "file: table [baseline] is missing",
         "rule 1 'one': unknown key 'factr', did you mean 'factor'?",
         "rule 2 'one': unknown metric 'nothing', "
@@ -109,8 +111,77 @@ def test_a_limit_below_a_factor_still_decides_for_the_oracle(tmp_path):
     assert [rule.name for rule in read(tmp_path, BASELINE + RULE + fixed).rules] == ["one", "two"]
 
 
+KINDS = '[kinds]\nnorm = ["*norm", "*norm.[0-9]"]\nrest = ["*"]\n'
+FITTED = """
+[fitted]
+reason = "measured"
+suites = ["tiny"]
+variants = ["halves"]
+seeds = 2
+rules = [{ kind = "norm", dtype = "bf16", mode = "chained", metric = "rel_l2", values_below = 128, \
+factor = FACTOR, minimum_eps_x = 0.5, rows = 1000, largest = 1.25 }]
+"""
+FACTOR = factor_of(1000, 1.25)
+FALLBACK = RULE.replace("[[rule]]", "[[fallback]]").replace("one", "rest")
+WHOLE = BASELINE + KINDS + RULE.replace("rel_l2", "max_abs") + FITTED.replace("FACTOR", str(FACTOR)) + FALLBACK
+
+
+def test_rules_by_hand_decide_before_fitted_ones_and_those_before_the_fallback(tmp_path):
+    budgets = read(tmp_path, WHOLE)
+    assert [rule.name for rule in budgets.ordered] == ["one", "norm-bf16-chained-rel_l2-below-128", "rest"]
+    assert [budgets.kind(site) for site in ("layers.1.norm", "norm.2", "head")] == ["norm", "norm", "rest"]
+    assert (budgets.fitted.reason, budgets.fitted.suites, budgets.fitted.seeds) == ("measured", ("tiny",), 2)
+    rule = budgets.fitted.rules[0]
+    assert rule.reason == "The farthest of 1000 values of harmless variants: 1.25× the noise."
+    key = ("rel_l2", "bf16", "chained", "layers.1.norm", "out", "a.b")
+    assert rule.fits(*key, kind="norm", values=127)
+    assert not rule.fits(*key, kind="norm", values=128)
+    assert not rule.fits(*key, kind="rest", values=127)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ((str(FACTOR), "3.5"), f"[fitted]: rule 1: factor 3.5 is not the {FACTOR:g} that its evidence gives"),
+        (("rows = 1000", "rows = 12"), "[fitted]: rule 1: 12 rows are no evidence, at least 30 are"),
+        (("rows = 1000", "rows = 1.5"), "[fitted]: rule 1: rows must be a whole number from 0 up, got 1.5"),
+        ((", largest = 1.25", ""), "[fitted]: rule 1: largest is missing"),
+        (('"norm", dtype', '"nurm", dtype'), "[fitted]: rule 1: kind 'nurm' matches none of norm, rest"),
+        ((KINDS, ""), "[fitted]: rule 1: kind 'norm' matches none of no [kinds]"),
+        (('["*norm", "*norm.[0-9]"]', '"*norm"'), "[kinds]: each kind must be a list of patterns of sites"),
+        (('suites = ["tiny"]', "suites = []"), "[fitted]: suites must be a list of texts, got []"),
+        (("seeds = 2", ""), "[fitted]: seeds is missing"),
+        (("rules = [", "lines = ["), "[fitted]: rules must be a list of tables"),
+        (("[[fallback]]", "[fallback]"), "file: fallback must be [[fallback]] tables"),
+        (
+            (FALLBACK, FALLBACK + FALLBACK.replace("rest", "more")),
+            "rule 'more': never decides, rule 'rest' above fits whatever it fits",
+        ),
+    ],
+)
+def test_each_problem_of_the_fitted_part_is_said(tmp_path, change, problem):
+    assert change[0] in WHOLE
+    assert problem in problems(tmp_path, WHOLE.replace(*change))
+
+
+def test_a_wider_rule_for_small_tensors_does_not_hide_the_rule_for_all(tmp_path):
+    small = RULE.replace("factor", "values_below = 16\nfactor")
+    assert [rule.name for rule in read(tmp_path, BASELINE + small + RULE.replace("one", "two")).rules] == ["one", "two"]
+    less = small.replace("one", "two").replace("16", "8")
+    assert problems(tmp_path, BASELINE + small + less) == [
+        "rule 'two': never decides, rule 'one' above fits whatever it fits"
+    ]
+
+
+def test_the_limit_is_a_tolerance_bound_of_what_variants_show():
+    assert factor_of(1000, 1.0) == factor_of(1000, 0.2) == LEAST
+    # the largest of 999 draws is at 3.09 standard deviations, one in ten million at 5.2
+    assert factor_of(999, 1.25) == math.ceil(100 * 1.25 ** (5.1993 / 3.0902)) / 100
+    assert factor_of(FEWEST, 1.25) > factor_of(1000, 1.25) > factor_of(100_000, 1.25) > 1.25
+
+
 def decides(metric: str, dtype: str, mode: str = "isolated", case: str = "tiny-scout.long"):
-    rules = read_budgets(COMMITTED).rules
+    rules = read_budgets(COMMITTED).ordered
     return next((r for r in rules if r.fits(metric, dtype, mode, "a", "out", case)), None)
 
 

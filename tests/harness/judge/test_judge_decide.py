@@ -105,7 +105,7 @@ def test_float64_is_judged_against_the_limit_whatever_floor_there_is():
     row = at(2.0**-39)
     assert row.verdict is Verdict.OVER_BUDGET
     assert [(j.metric, j.ratio, j.limit, j.floor) for j in row.judgements] == [("rel_l2", 2.0**-39, 2.0**-40, 0.0)]
-    assert row.reason == "rel_l2 1.8e-12, allowed 9.1e-13 (rule 'fixed')"
+    assert row.reason == "rel_l2 1.8e-12 (limit 9.1e-13, rule 'fixed')"
 
 
 def test_a_rule_over_the_floor_leaves_float64_to_a_limit_below_it():
@@ -122,15 +122,15 @@ def test_a_choice_is_judged_by_what_differs():
     assert one(equal, ports=choices).verdict is Verdict.PASS
     row = one(drift(cell=BF16, kind="index", metrics={"agreement": 0.75}), ports=choices)
     assert (row.verdict, row.judgements[0].value) == (Verdict.OVER_BUDGET, 0.25)
-    assert row.reason.split("; ")[0] == "1 - agreement 0.25, allowed 0 (rule 'choice')"
+    assert row.reason.split("; ")[0] == "1 - agreement 0.25 (limit 0, rule 'choice')"
 
 
 def test_every_judged_metric_must_be_within():
     row = one(low(3 * FLOOR, 5 * FLOOR))
     assert row.verdict is Verdict.OVER_BUDGET
     assert sorted(row.reason.split("; ")[:2]) == [
-        "max_abs 0.078 is 5 × the floor 0.016, allowed 4 × (rule 'largest')",
-        "rel_l2 0.047 is 3 × the floor 0.016, allowed 2 × (rule 'low')",
+        "max_abs 5× the noise 0.016 (limit 4×, rule 'largest')",
+        "rel_l2 3× the noise 0.016 (limit 2×, rule 'low')",
     ]
     assert one(low(0.0, 5 * FLOOR)).verdict is Verdict.OVER_BUDGET
 
@@ -141,6 +141,19 @@ def test_the_first_rule_that_fits_decides():
     last = Budgets((*BUDGETS.rules, tight), BUDGETS.baseline)
     assert one(low(FLOOR), budgets=first).verdict is Verdict.OVER_BUDGET
     assert one(low(FLOOR), budgets=last).verdict is Verdict.PASS
+
+
+def test_a_rule_may_be_for_a_kind_of_site_and_for_small_tensors():
+    small = replace(BUDGETS.rules[1], name="small", factor=4.0, kind="glue", values_below=25)
+    kinds = {"glue": ("b", "a*"), "rest": ("*",)}
+
+    def verdict(rule, kinds=kinds):
+        return one(low(3 * FLOOR), budgets=replace(BUDGETS, rules=(rule, *BUDGETS.rules), kinds=kinds)).verdict
+
+    assert verdict(small) is Verdict.PASS  # 2 · 3 · 4 values
+    assert verdict(replace(small, values_below=24)) is Verdict.OVER_BUDGET
+    assert verdict(replace(small, kind="rest")) is Verdict.OVER_BUDGET
+    assert verdict(small, {}) is Verdict.OVER_BUDGET
 
 
 # what is not a pass
@@ -233,7 +246,7 @@ def test_a_drift_from_nothing_writes_a_finite_ratio():
     exact = {"isolated": {"bf16": {"rel_l2": 0.0, "max_abs": 0.0}}}
     row = one(low(0.0, 1.0, scale=0.0), ports=(port(floors=exact),))
     assert next(j for j in row.judgements if j.metric == "max_abs").ratio == LARGEST
-    assert "max_abs 1 is infinitely many × the floor 0, allowed 4 ×" in row.reason
+    assert "max_abs infinitely many times the noise 0 (limit 4×" in row.reason
     canonical(row)
 
 
@@ -247,7 +260,7 @@ def accepted_at(value, now, **kwargs):
 def test_accepted_drift_passes_with_its_reason():
     row = accepted_at(8 * FLOOR, 8 * FLOOR)
     assert (row.verdict, row.accepted) == (Verdict.PASS, "known")
-    assert row.reason.startswith("rel_l2 0.12 is 8 × the floor")
+    assert row.reason.startswith("rel_l2 8× the noise")
     assert accepted_at(8 * FLOOR, 10 * FLOOR).verdict is Verdict.PASS
 
 

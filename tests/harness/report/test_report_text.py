@@ -19,7 +19,7 @@ def test_every_section_prints(failing: ReportData) -> None:
     for section in sections():
         expected = "FAIL" if section.name == "verdict" else section.title.upper()
         assert re.search(rf"^{re.escape(expected)}", text, re.M), section.name
-    assert "rel_l2 1.0× the noise (limit 2.0×); 1.9 times the accepted drift" in text
+    assert "rel_l2 0.96× the noise (limit 2.0×); 1.9 times the accepted drift" in text
     assert "layers.1.attn:inner.q_rope" in text
 
 

@@ -73,7 +73,7 @@ def _tried(name: str, check: Callable[[], str]) -> Check:
 def _budgets(settings: Settings) -> str:
     from paritygate.cli.stages import read_budgets
 
-    return f"{len(read_budgets(settings).rules)} rules in {settings.golden / 'budgets.toml'}"
+    return f"{len(read_budgets(settings).ordered)} rules in {settings.golden / 'budgets.toml'}"
 
 
 def _goldens(settings: Settings) -> str:
