@@ -198,6 +198,43 @@ def test_a_candidate_that_is_not_reproducible_says_so(
     assert "Reproducible: the 64 values" in " ".join(place.done("gate", good["run"]).out.split())
 
 
+def test_a_fault_is_explained_by_the_hypothesis_that_is_so(variant: Callable[[str], Workplace]) -> None:
+    place = variant("doubled")
+    count = f"{VALUES} of {VALUES} values agree under it, {VALUES - 1} without"
+    text = f"head doubled (the candidate doubles the logits): {count}"
+    line = f"{CASE}  head:out  {text}"
+    said = place.done("run", "toy", "--cells", "f64", code=1).out
+    assert f"\nExplanation\n{line}\n" in said
+    run = said.rpartition("next    paritygate locate ")[2].strip()
+    assert line in place.done("locate", run, code=1).out
+    assert text in place.done("show", run, "head:out").out
+    assert text in " ".join(place.done("report", run, "--text", "divergence").out.split())
+    (found,) = place.done("explain", run, CASE, "--json").json["counterfactuals"]
+    assert found["explanations"] == [{"hypothesis": "head doubled", "says": "doubles the logits", "agreed": VALUES}]
+    assert (found["agreed"], found["values"], found["tried"]) == (VALUES - 1, VALUES, 1)
+    assert not list((place.root / "runs" / run).glob(".explain*")), "the values are not kept"
+    assert place.done("explain", run, "toy-2.plane", code=2).err.startswith("unknown case of the run: toy-2.plane\n")
+
+    candidate = place.extension / "toy_jax.py"
+    candidate.write_text(candidate.read_text() + "# another\n")
+    assert place.done("explain", run, code=2).err.startswith("candidate has changed since the run: toy_jax\n")
+
+
+def test_what_cannot_be_explained_leaves_a_run_as_it_is(variant: Callable[[str], Workplace]) -> None:
+    place = variant("doubled")
+    family = place.extension / "families" / "toy.py"
+    family.write_text(family.read_text().replace("toy_torch:head_doubled", "toy_torch:no_such"))
+    said = place.done("run", "toy", "--cells", "f64", code=1).out
+    assert (
+        "\nExplanation not found: UsageError: hypothesis names code that is not there: hypothesis 'head doubled'"
+        in said
+    )
+    quiet = place.done("run", "toy", "--cells", "f64", "--no-explain", "--json", code=1).json
+    assert (quiet["counterfactuals"], quiet["not_explained"]) == ([], "")
+    none = place.done("explain", place.done("run", "toy", "--cells", "f32", "--json", code=1).json["run"]).out
+    assert none.startswith("no semantic divergence in float64 to explain\n")
+
+
 def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Workplace]) -> None:
     place = variant("late")
     run = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json["run"]

@@ -1,6 +1,6 @@
 """The toy family's reference."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,13 @@ class Toy(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.head(x)
+
+
+def head_doubled(original: Callable[..., torch.Tensor], self: Toy, tokens: torch.Tensor) -> torch.Tensor:
+    """What the reference would be for a candidate whose head's result is doubled."""
+    with torch.no_grad():
+        self.head.weight *= 2
+    return original(self, tokens)
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray] | None, dtype: str) -> nn.Module:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 DIVERGENCES_SHOWN = 12
 
 
-def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None, *, as_json: bool) -> ExitCode:
+def say_gate(
+    settings: Settings, run: Run, rows: list[Row], report: Path | None, *, as_json: bool, not_explained: str = ""
+) -> ExitCode:
+    """`not_explained` is why a divergence of the run has no counterfactual."""
+    from paritygate.cli.explaining import said
     from paritygate.judge.gate import summary
     from paritygate.judge.locate import first_divergence
     from paritygate.report.data import ReportData
@@ -40,6 +44,8 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
                 "not_covered": data.not_covered,
                 "coverage": data.coverage,
                 "first_divergences": found,
+                "counterfactuals": run.counterfactuals(),
+                "not_explained": not_explained,
                 **cost,
             }
         )
@@ -51,6 +57,10 @@ def say_gate(settings: Settings, run: Run, rows: list[Row], report: Path | None,
             say(divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else []))
         if len(found) > DIVERGENCES_SHOWN:
             say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
+    if explained := said(run.counterfactuals()):
+        say("", "Explanation", *explained)
+    if not_explained:
+        say("", f"Explanation not found: {not_explained}")
     say("", f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")
     say(f"next    {_next(run, data, code, report)}")
     return code

@@ -148,7 +148,8 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     from paritygate.report.data import ReportData
     from paritygate.report.render import write_report
 
-    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage())
+    explained = tuple(run.counterfactuals())
+    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage(), explained)
     return write_report(run.folder, data)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from paritygate.core.golden import TensorRef
 from paritygate.core.histogram import Histogram
 from paritygate.core.site import address
 from paritygate.core.where import Where
@@ -84,6 +85,19 @@ class Drift:
     def key(self) -> tuple[str, str, str, str, str, int]:
         """What identifies the row in any run: case, cell, mode, site, port, call."""
         return (self.case, self.cell, self.mode, self.site, self.port, self.call)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A value of the candidate's, in the golden's layout, that a replay was asked to keep. A line of `values.jsonl`."""
+
+    case: str
+    cell: str
+    mode: str
+    site: str
+    port: str
+    call: int
+    tensor: TensorRef
 
 
 @dataclass(frozen=True)

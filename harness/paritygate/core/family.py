@@ -10,6 +10,7 @@ from typing import Any, Literal
 from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
+from paritygate.core.hypothesis import Hypothesis
 from paritygate.core.site import Glue, Site, placeholder
 from paritygate.core.where import Block
 
@@ -219,7 +220,8 @@ class Family:
     """An architecture: how both sides are built, their sites, and what is run on them.
 
     `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words. `glue` is what
-    joins the sites; `branches` is what its configs choose between.
+    joins the sites; `branches` is what its configs choose between;
+    `hypotheses` are known ways to get it wrong.
     """
 
     name: str
@@ -234,6 +236,7 @@ class Family:
     blocks: tuple[Block, ...] = ()
     glue: tuple[Glue, ...] = ()
     branches: tuple[Branch, ...] = ()
+    hypotheses: tuple[Hypothesis, ...] = ()
     doc: str = ""
 
     def preset(self, name: str) -> Preset:

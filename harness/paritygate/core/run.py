@@ -1,7 +1,7 @@
 """A run: rows plus provenance, in one folder.
 
-Reads and writes `run.json`, `rows.jsonl` and `coverage.json`; reads what the replay wrote, `drifts.jsonl` and
-`inspections.jsonl`.
+Reads and writes `run.json`, `rows.jsonl`, `coverage.json` and `explanations.jsonl`; reads what the replay wrote,
+`drifts.jsonl`, `inspections.jsonl` and `values.jsonl`.
 """
 
 import json
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from paritygate.core.codec import canonical, from_json, readable
 from paritygate.core.coverage import Coverage, Inspection
-from paritygate.core.drift import Drift, Row
+from paritygate.core.drift import Drift, Kept, Row
 from paritygate.core.errors import UsageError
+from paritygate.core.hypothesis import Counterfactual
 
 if TYPE_CHECKING:
     import pandas
@@ -103,6 +104,14 @@ class Run:
         """What the candidate was found to be made of, as the replay wrote it."""
         return _lines(self.folder / "inspections.jsonl", Inspection)
 
+    def values(self) -> Iterator[Kept]:
+        """The values that the replay kept; their tensors are in the folder `values`."""
+        return _lines(self.folder / "values.jsonl", Kept)
+
+    def counterfactuals(self) -> list[Counterfactual]:
+        """What was found to explain the first divergences; empty where nobody asked."""
+        return list(_lines(self.folder / "explanations.jsonl", Counterfactual))
+
     def judged(self) -> Iterator[Row]:
         """The judged lines. Raises UsageError where the run was not judged yet, or where not every line is there."""
         path = self._of_judge("rows.jsonl")
@@ -158,6 +167,9 @@ class Run:
         further = {name for record in records for name in record} - {*_DRIFT_COLUMNS, *_ROW_COLUMNS}
         columns = [*_DRIFT_COLUMNS, *_ROW_COLUMNS, *sorted(further)]
         return pandas.DataFrame.from_records(records, columns=columns)
+
+    def save_counterfactuals(self, found: Sequence[Counterfactual]) -> None:
+        write_atomic(self.folder / "explanations.jsonl", "".join(canonical(each) + "\n" for each in found).encode())
 
     def save(self, info: RunInfo) -> "Run":
         write_atomic(self.folder / "run.json", readable(info).encode())

@@ -2,7 +2,7 @@
 
 import importlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +33,7 @@ def _snapshot(value: Any) -> Any:
     return map_tensors(lambda tensor: tensor.detach().clone(), value)
 
 
-def _found(dotted: str) -> tuple[Any, str]:
+def holder(dotted: str) -> tuple[Any, str]:
     """What holds the function that `module:name` or `module:Class.name` names, and its name there."""
     module, _, path = dotted.partition(":")
     owner, _, name = path.rpartition(".")
@@ -42,8 +42,39 @@ def _found(dotted: str) -> tuple[Any, str]:
 
 def tapped(name: str, functions: Iterable[str]) -> Callable[..., Any]:
     """The function of that name among the tapped ones, as it is."""
-    (dotted,) = [dotted for dotted in functions if _found(dotted)[1] == name]
+    (dotted,) = [dotted for dotted in functions if holder(dotted)[1] == name]
     return load(dotted)
+
+
+@contextmanager
+def replaced(functions: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """While open, functions and methods, named as for a Recorder, are others, called with the original in front."""
+    originals: list[tuple[Any, str, Any]] = []
+    try:
+        for dotted, function in functions.items():
+            owner, name = holder(dotted)
+            own = vars(owner).get(name)
+            originals.append((owner, name, own))
+            instead: Any = _before(getattr(owner, name), function)
+            setattr(owner, name, staticmethod(instead) if isinstance(own, staticmethod) else instead)
+        yield
+    finally:
+        _put_back(originals)
+
+
+def _before(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return function(original, *args, **kwargs)
+
+    return called
+
+
+def _put_back(originals: list[tuple[Any, str, Any]]) -> None:
+    for owner, name, own in reversed(originals):
+        if own is None:  # a method that the class inherits
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
 
 
 class Calling(torch.nn.Module):
@@ -79,24 +110,20 @@ class Recorder:
         `functions` are written `module:name`, or `module:Class.name` for a method.
         """
         handles = []
-        patched: list[tuple[Any, str, Callable[..., Any] | None]] = []
+        patched: list[tuple[Any, str, Any]] = []
         try:
             for path, module in modules.items():
                 handles.append(module.register_forward_pre_hook(self._before(path), with_kwargs=True))
                 handles.append(module.register_forward_hook(self._after, with_kwargs=True, always_call=False))
             for dotted in functions:
-                owner, name = _found(dotted)
+                owner, name = holder(dotted)
                 patched.append((owner, name, vars(owner).get(name)))
                 setattr(owner, name, self._tapped(name, getattr(owner, name)))
             yield self
         finally:
             for handle in handles:
                 handle.remove()
-            for owner, name, own in reversed(patched):
-                if own is None:  # a method that the class inherits
-                    delattr(owner, name)
-                else:
-                    setattr(owner, name, own)
+            _put_back(patched)
             self._open.clear()
 
     def _before(self, path: str) -> Callable[..., None]:

@@ -41,6 +41,7 @@ class Bench:
 
     `again` are the values of further passes, where the candidate does not give the same bits each time: how much they
     differ from a measured one is its noise.
+    `kept` is given every value of the candidate's before it is compared, in the golden's layout.
     """
 
     family: Family
@@ -50,6 +51,7 @@ class Bench:
     policy: DtypePolicy
     store: GoldenStore
     again: tuple[Values, ...] = ()
+    kept: Callable[[GoldenPort, Mode, np.ndarray], None] = lambda golden, mode, array: None
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -119,6 +121,7 @@ class Bench:
             array = self._laid_out(port, array, real)
         except ValueError as reason:
             return self._drift(golden, mode, shape, dtype, problem="mismatch", detail=str(reason))
+        self.kept(golden, mode, array)
         found = measure(
             self.store.tensor(golden.tensor),
             array,

@@ -53,6 +53,7 @@ class Job:
     """The work of one worker, everything spelled out, so that it reads no catalog.
 
     It is all `cells` of all `cases`, of the candidate as it is, and then whatever is in `plantings`.
+    `keep` is the folder in which every value that is compared is kept; empty for none.
     """
 
     environment: Environment
@@ -65,6 +66,7 @@ class Job:
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
     plantings: tuple[Planting, ...] = ()
+    keep: str = ""
 
 
 def sources_hash(path: Path) -> str:

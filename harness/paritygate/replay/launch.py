@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from paritygate.catalog.select import families, meshes, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
@@ -20,7 +20,7 @@ from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import GoldenError, NothingComparedError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Repeat, Run, RunInfo
+from paritygate.core.run import Repeat, Run, RunInfo, write_atomic
 from paritygate.core.site import address
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
@@ -42,12 +42,14 @@ def replay(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    keep: Literal["drifts", "values"] = "drifts",
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
     `known` are the families by name, by default those of the catalog. Raises GoldenError before any worker starts where
     a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's `problems`;
-    its rows will be missing.
+    its rows will be missing. To keep `values` too puts the candidate's own into the run folder: `values.jsonl`, and
+    tensors in `values/`.
     """
     if not cases or not cells or not modes:
         raise NothingComparedError(
@@ -74,9 +76,13 @@ def replay(
     # Until the end is written, the run says that it did not reach it: a killed run is no result.
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
     jobs = plan(suite, cases, cells, modes, store, extensions, known)
+    if keep == "values":
+        jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
     with _Results(folder, total, progress) as gathered:
         run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    if keep == "values":
+        write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
     info = replace(
         info,
         workers=tuple(gathered.records),
@@ -172,7 +178,7 @@ def plan(
 
 
 class _Results(Gathered):
-    """Drifts and inspections as they come: they go to their files line by line."""
+    """Drifts and inspections as they come: they go to their files line by line. And the values that are kept."""
 
     def __init__(self, folder: Path, total: int, progress: Callable[[int, int, str], None]):
         super().__init__()
@@ -180,10 +186,14 @@ class _Results(Gathered):
         self.total, self.progress = total, progress
         self.done = 0
         self.repeats: list[Repeat] = []
+        self.values: list[dict[str, Any]] = []
 
     def found(self, message: dict[str, Any]) -> None:
         if "repeat" in message:
             self.repeats.append(from_json(Repeat, message["repeat"]))
+            return
+        if "value" in message:
+            self.values.append(message["value"])
             return
         for kind, value in message.items():
             self._files[kind].write(canonical(value) + "\n")

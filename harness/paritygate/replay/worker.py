@@ -15,8 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paritygate.core.cell import Cell
+    import numpy as np
+
+    from paritygate.core.cell import Cell, Mode
     from paritygate.core.family import Case
+    from paritygate.core.golden import GoldenPort
     from paritygate.replay.bench import Bench
     from paritygate.replay.job import Job
     from paritygate.store.golden import GoldenStore
@@ -39,7 +42,8 @@ def adopt_package() -> None:
 def work(job: "Job", emit: "Emit") -> None:
     """Replays the job; `emit(kind, value)` is called with each result as it is there.
 
-    With a fault planted, drifts are emitted as `faulty`, and `replayed` when its last one is.
+    With a fault planted, what is emitted is part of a `faulty`, and `replayed` comes when all of it did. Where the job
+    says so, each value that is compared is kept, and emitted as `value`.
     """
     import jax
 
@@ -69,10 +73,7 @@ def work(job: "Job", emit: "Emit") -> None:
             emit("inspection", to_json(inspect(bench, model)))
 
     for cell in job.cells:
-        sources |= _replay(
-            job, store, job.suite, job.cases, cell,
-            lambda drift: emit("drift", drift), look, lambda repeat: emit("repeat", repeat),
-        )  # fmt: skip
+        sources |= _replay(job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat))
     _plant_all(job, store, emit)
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
 
@@ -92,7 +93,7 @@ def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
                 name = planting.fault
                 _replay(
                     job, store, planting.suite, (planting.case,), cell,
-                    lambda drift, name=name: emit("faulty", {"fault": name, "drift": drift}),
+                    lambda kind, value, name=name: emit("faulty", {"fault": name, kind: value}),
                 )  # fmt: skip
                 emit("replayed", {"fault": name, "cell": str(cell)})
 
@@ -103,7 +104,7 @@ def _replay(
     suite: str,
     cases: "Sequence[Case]",
     cell: "Cell",
-    emit: "Callable[[Any], None]",
+    emit: "Emit",
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
 ) -> dict[str, str]:
@@ -131,6 +132,8 @@ def _replay(
     for case in cases:
         family = job.families[case.family]
         bench = Bench(family, case, store.read(suite, case.id), cell, policy, store)
+        if job.keep:
+            bench = replace(bench, kept=_keeper(Path(job.keep), case, cell, emit))
         build, weights = load(family.candidate.build), bench.weights()
         key = canonical([case.family, bench.manifest.config, bench.manifest.weights])
         try:
@@ -140,7 +143,7 @@ def _replay(
         except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
             for mode in job.modes:
                 for golden in bench.expected(mode):
-                    emit(to_json(bench.failed(golden, mode, reason)))
+                    emit("drift", to_json(bench.failed(golden, mode, reason)))
             continue
         look(bench, model)
         if first or noisy:
@@ -152,8 +155,23 @@ def _replay(
             bench = replace(bench, again=again if noisy else ())
         for mode in job.modes:
             for drift in replays[mode](bench, model):
-                emit(to_json(drift))
+                emit("drift", to_json(drift))
     return sources
+
+
+def _keeper(folder: Path, case: "Case", cell: "Cell", emit: "Emit") -> "Callable[[GoldenPort, Mode, np.ndarray], None]":
+    """Stores a value in the folder and says of which port it is."""
+    from paritygate.core.codec import to_json
+    from paritygate.core.drift import Kept
+    from paritygate.store.objects import ObjectStore
+
+    objects = ObjectStore(folder)
+
+    def keep(golden: "GoldenPort", mode: "Mode", array: "np.ndarray") -> None:
+        tensor = objects.put(array)
+        emit("value", to_json(Kept(case.id, str(cell), str(mode), golden.site, golden.port, golden.call, tensor)))
+
+    return keep
 
 
 def _sources(package: str) -> dict[str, str]:

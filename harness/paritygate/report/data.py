@@ -11,6 +11,7 @@ from functools import cached_property
 from paritygate.core.cell import Mode
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
 from paritygate.report.words import nearness
@@ -52,17 +53,22 @@ def severity(row: Row) -> tuple[bool, bool, float]:
 
 @dataclass(frozen=True)
 class ReportData:
-    """A judged run as plain data. `golden_provenance` is text about the goldens' origin, shown as it is."""
+    """A judged run as plain data.
+
+    `golden_provenance` is text about the goldens' origin, shown as it is; `counterfactuals` what explains divergences.
+    """
 
     info: RunInfo
     rows: tuple[Row, ...]
     golden_provenance: str = ""
     coverage: Coverage = field(default_factory=Coverage)
+    counterfactuals: tuple[Counterfactual, ...] = ()
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
-        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage())
+        explained = tuple(run.counterfactuals())
+        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained)
 
     @cached_property
     def failures(self) -> tuple[Row, ...]:

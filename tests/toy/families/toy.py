@@ -1,6 +1,7 @@
 """A two-layer family that is no transformer: everything paritygate needs to know of an architecture, in one file."""
 
 from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.hypothesis import Hypothesis
 from paritygate.core.site import Glue, Kind, Port, Site
 
 FAMILY = Family(
@@ -60,6 +61,15 @@ FAMILY = Family(
         WeightRule("*.norm.weight", "gain", scale=0.3),
         WeightRule("embed.weight", "normal", fan_in_axis=None),
         WeightRule("*", "normal"),
+    ),
+    hypotheses=(
+        Hypothesis("gains missing", "leaves out the gains", ("layers.*.norm",), weights={"*.norm.weight": "one"}),
+        Hypothesis(
+            "head doubled",
+            "doubles the logits",
+            ("head",),
+            functions={"toy_torch:Toy.forward": "toy_torch:head_doubled"},
+        ),
     ),
     suites={"toy": ("toy-2.plain",)},
     glue=(Glue("model", "", "", ("head:out",), doc="the blocks one after another"),),

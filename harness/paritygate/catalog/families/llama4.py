@@ -1,6 +1,7 @@
 """Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
 
 from paritygate.catalog.families.llama4_sites import GLUE, SITES
+from paritygate.catalog.families.llama4_text_hypotheses import TEXT_HYPOTHESES
 from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
 from paritygate.core.where import Block
 
@@ -238,5 +239,6 @@ FAMILY = Family(
     blocks=(Block("T", "chunk", "attention_chunk_size"), Block("T", "temperature step", "floor_scale")),
     glue=GLUE,
     branches=BRANCHES,
+    hypotheses=TEXT_HYPOTHESES,
     doc="Llama 4 text decoder",
 )

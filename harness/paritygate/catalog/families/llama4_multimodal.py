@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from paritygate.catalog.families import llama4
 from paritygate.catalog.families.llama4_sites import SITES
+from paritygate.catalog.families.llama4_vision_hypotheses import MULTIMODAL_HYPOTHESES
 from paritygate.catalog.families.llama4_vision_sites import FUNCTIONS, VISION_GLUE, VISION_SITES
 from paritygate.core.family import (
     PIXELS,
@@ -226,5 +227,6 @@ FAMILY = Family(
         branch if branch.key == "layer" else replace(branch, key=f"text_config.{branch.key}")
         for branch in llama4.BRANCHES
     ),
+    hypotheses=MULTIMODAL_HYPOTHESES,
     doc="Llama 4 with pictures",
 )

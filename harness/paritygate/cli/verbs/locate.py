@@ -5,6 +5,7 @@ from paritygate.core.errors import ExitCode
 
 
 def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
+    from paritygate.cli.explaining import said
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.runs import find_run
     from paritygate.cli.stages import gate_run
@@ -13,12 +14,15 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
     found = find_run(settings_of(context), run)
     rows = list(found.judged())
     divergences, gaps, code = first_divergence(rows), found.coverage().gaps, gate_run(found, rows)
+    explained = found.counterfactuals()
     if as_json:
-        said = {"run": found.info.id, "exit_code": int(code), "first_divergences": divergences, "gaps": gaps}
-        say_json(said)
+        data = {"run": found.info.id, "exit_code": int(code), "first_divergences": divergences, "gaps": gaps}
+        say_json(data | {"counterfactuals": explained})
         return code
     for divergence in divergences:
         say(divergence.text, *(f"    {line}" for line in divergence.finding))
+    if explained:
+        say("", "Explanation", *said(explained), "")
     say(*(f"not covered: {gap.text}" for gap in gaps))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")

@@ -1,8 +1,14 @@
-"""`run`: replay, judge, report and gate in one go."""
+"""`run`: replay, judge, explain, report and gate in one go."""
+
+from typing import Annotated
+
+import typer
 
 from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
+
+NoExplain = Annotated[bool, typer.Option("--no-explain", help="Try no hypotheses on what differs in float64.")]
 
 
 def run(
@@ -14,8 +20,10 @@ def run(
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
+    no_explain: NoExplain = False,
     as_json: Json = False,
 ) -> ExitCode:
+    from paritygate.cli.explaining import explained_or_why
     from paritygate.cli.gating import say_gate
     from paritygate.cli.stages import judge_run, read_budgets, replay_run, report_run
 
@@ -24,8 +32,9 @@ def run(
     cache = None if no_compile_cache else settings.cache
     made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache)
     made, rows = judge_run(settings, made)
+    not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)
-    return say_gate(settings, made, rows, path, as_json=as_json)
+    return say_gate(settings, made, rows, path, as_json=as_json, not_explained=not_explained)
 
 
-VERB = Verb("run", run, "Replay, judge, report and gate: the main job.")
+VERB = Verb("run", run, "Replay, judge, explain, report and gate: the main job.")

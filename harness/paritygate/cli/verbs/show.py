@@ -20,7 +20,7 @@ RowGlob = Annotated[
 def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.runs import find_run
-    from paritygate.report.data import ReportData, worst
+    from paritygate.report.data import ReportData, root, worst
     from paritygate.report.row_parts import row_parts
     from paritygate.report.text import render_parts, render_text
     from paritygate.report.words import row_words, verdict_words
@@ -40,10 +40,12 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
         say("", f"next    paritygate show {found.folder.name} SITE:PORT")
         return ExitCode.PASS
     if len(chosen) <= ROWS_IN_FULL:
+        explained = {each.address: each.text for each in found.counterfactuals()}
         for each in chosen:
             say(
                 row_id(each),
                 *(f"  {line}" for line in render_parts(row_parts(each), settings.width - 2, settings.color)),
+                *([f"  {explained[each.drift.address]}"] if root(each) and each.drift.address in explained else []),
                 "",
             )
     else:

@@ -32,6 +32,8 @@ def build(data: ReportData) -> list[Part]:
         by_address.setdefault(row.drift.address, row)
     shown = list(by_address.values())[:SHOWN_IN_FULL]
     parts += [Text(f"{row.drift.address} in {row.drift.case}: {row.evidence}.") for row in shown if row.evidence]
+    explained = [each for each in data.counterfactuals if each.address in by_address]
+    parts += [Text(f"{each.address} in {each.case}: {each.text}.") for each in explained]
     for row in shown:
         drift = row.drift
         parts.append(

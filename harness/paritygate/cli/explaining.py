@@ -1,0 +1,192 @@
+"""The counterfactual pass: for each value to blame, which hypothesis makes the difference vanish."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paritygate.cli.verb import Settings
+from paritygate.core.cell import Cell, Mode
+from paritygate.core.drift import Diagnosis, Row
+from paritygate.core.errors import GoldenError, InfrastructureError, UsageError
+from paritygate.core.family import Case, Family
+from paritygate.core.hypothesis import Counterfactual
+from paritygate.core.run import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from paritygate.judge.explain import Values
+    from paritygate.store.golden import GoldenStore
+
+
+def to_explain(run: Run, rows: Sequence[Row], case: str = "") -> list[Row]:
+    """The first divergence of each case in float64 that is semantic; of those that blame one site only the first.
+
+    With `case` that case's alone.
+    """
+    from paritygate.catalog.select import policies
+    from paritygate.judge.locate import first_divergence
+
+    oracles = {name for name, policy in policies().items() if not policy.peer}
+    found: dict[str, Row] = {}
+    for divergence in first_divergence(rows):
+        row = divergence.row
+        in_float64 = Cell.parse(divergence.cell).dtype in oracles
+        if in_float64 and row.diagnosis is Diagnosis.SEMANTIC and case in ("", divergence.case):
+            found.setdefault(row.drift.site, row)
+    return list(found.values())
+
+
+def missing_for(run: Run) -> str:
+    """What is not installed that the references of a run's cases need; empty where all is there."""
+    modules = {"torch"} | {family.reference.build.partition(":")[0] for _, family in _cases(run).values()}
+    return ", ".join(sorted(name for name in modules if find_spec(name) is None))
+
+
+def explained_or_why(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: Path | None) -> str:
+    """Explains what there is to explain, and returns why that could not be done; nothing where it was."""
+    if not to_explain(run, rows):
+        return ""
+    if missing := missing_for(run):
+        return f"no {missing} here"
+    try:
+        explain_run(settings, run, rows, compile_cache=compile_cache)
+    except Exception as reason:  # the run is whole without it, and its verdict must not hang on it
+        return f"{type(reason).__name__}: {reason}".replace("\n", "; ")
+    return ""
+
+
+def said(found: Sequence[Counterfactual]) -> list[str]:
+    return [f"{each.case}  {each.address}  {each.text}" for each in found]
+
+
+def explain_run(
+    settings: Settings, run: Run, rows: Sequence[Row], case: str = "", compile_cache: Path | None = None
+) -> list[Counterfactual]:
+    """Tries the hypotheses on what `to_explain` says, and writes `explanations.jsonl`: a case's line is replaced.
+
+    Raises UsageError where the candidate, and GoldenError where a golden, is not the one of the run.
+    """
+    found = [_explained(settings, run, row, rows, compile_cache) for row in to_explain(run, rows, case)]
+    kept = [each for each in run.counterfactuals() if case and each.case != case]
+    run.save_counterfactuals([*kept, *found])
+    return found
+
+
+def _explained(
+    settings: Settings, run: Run, row: Row, rows: Sequence[Row], compile_cache: Path | None
+) -> Counterfactual:
+    from paritygate.store.golden import GoldenStore
+
+    case, family = _cases(run)[row.drift.case]
+    if reason := _untried(row, family):
+        return _without(row, reason)
+    mode, store = _mode(row, rows), GoldenStore(settings.golden)
+    values = dict(_values(settings, run, case, row.drift.cell, mode, store, compile_cache))
+    return explain_values(settings, run.info.suite, case, family, row, mode, values)
+
+
+def _untried(row: Row, family: Family) -> str:
+    if row.drift.mode == Mode.GRADIENT:
+        return "only gradients differ, and no hypothesis is tried on them"
+    return "" if family.hypotheses else f"the family {family.name} lists no hypotheses"
+
+
+def _without(row: Row, reason: str) -> Counterfactual:
+    drift = row.drift
+    return Counterfactual(drift.case, drift.cell, drift.mode, drift.address, reason=reason)
+
+
+def _mode(row: Row, rows: Sequence[Row]) -> Mode:
+    """Chained, where anything of the case and cell differs there: then everything that follows is evidence too."""
+    from paritygate.judge.diagnose import diverged
+
+    place = (row.drift.case, row.drift.cell, Mode.CHAINED)
+    chained = (o for o in rows if (o.drift.case, o.drift.cell, o.drift.mode) == place)
+    return Mode.CHAINED if any(diverged(other) or other.diagnosis for other in chained) else Mode.ISOLATED
+
+
+def explain_values(
+    settings: Settings, suite: str, case: Case, family: Family, row: Row, mode: Mode, values: "Values"
+) -> Counterfactual:
+    """Tries the family's hypotheses on the values that the candidate shows of a case in a mode."""
+    from paritygate.cli.stages import read_budgets
+    from paritygate.judge.explain import Shown, explain
+    from paritygate.reference.counterfactual import Counterfactuals
+    from paritygate.store.golden import GoldenStore
+
+    store, drift = GoldenStore(settings.golden), row.drift
+    golden = store.read(suite, case.id)
+    of_golden = {(p.site, p.port, p.call): store.tensor(p.tensor) for p in golden.ports}
+    blamed = next(port for port in golden.ports if port.address == drift.address)
+    inputs, weights = (
+        {name: store.tensor(ref) for name, ref in refs.items()} for refs in (golden.inputs, golden.weights)
+    )
+    if mode is Mode.ISOLATED:
+        values = {key: value for key, value in values.items() if key[0] == drift.site}
+    preset, prompt = family.preset(case.preset), family.prompt(case.prompt)
+    changed = Counterfactuals(family, preset, prompt, inputs, weights)
+    shown = Shown(golden, family, drift.cell, mode, read_budgets(settings), inputs["attention_mask"], values)
+    return explain(shown, of_golden, blamed, changed.hypotheses(), lambda each: changed.values(each, mode, drift.site))
+
+
+def _cases(run: Run) -> dict[str, tuple[Case, Family]]:
+    from paritygate.catalog.select import families, select_cases
+
+    known = families()
+    cases = (case for name in run.info.cases for case in select_cases(name, run.info.suite))
+    return {case.id: (case, known[case.family]) for case in cases}
+
+
+def _values(
+    settings: Settings, run: Run, case: Case, cell: str, mode: Mode, store: "GoldenStore", compile_cache: Path | None
+) -> Iterator[tuple[tuple[str, str, int], "np.ndarray"]]:
+    """What the candidate of the run shows of one case: it is replayed once more, and its values are kept meanwhile."""
+    import numpy as np
+
+    from paritygate.replay.launch import replay
+    from paritygate.store.objects import ObjectStore
+
+    with tempfile.TemporaryDirectory(prefix=".explain-", dir=run.folder) as folder:
+        again = replay(
+            run.info.suite,
+            [case],
+            [Cell.parse(cell)],
+            [mode],
+            store,
+            Path(folder),
+            settings.command,
+            extensions=settings.extensions,
+            compile_cache=compile_cache,
+            keep="values",
+        )
+        if again.info.problems:
+            raise InfrastructureError("values cannot be kept", where=case.id, got="; ".join(again.info.problems))
+        _refuse_others(run, again, case)
+        objects = ObjectStore(again.folder / "values")
+        for kept in again.values():
+            yield (kept.site, kept.port, kept.call), np.array(objects.get(kept.tensor))
+
+
+def _refuse_others(run: Run, again: Run, case: Case) -> None:
+    """Raises where the golden or the candidate is not the one that the run is about."""
+    if again.info.goldens[case.id] != run.info.goldens[case.id]:
+        raise GoldenError(
+            "golden has changed since the run",
+            where=f"{run.info.suite}/{case.id}",
+            expected=run.info.goldens[case.id][:12],
+            got=again.info.goldens[case.id][:12],
+            try_=f"paritygate run {run.info.suite}",
+        )
+    judged = {source: digest for worker in run.info.workers for source, digest in worker["candidate"].items()}
+    for source, digest in again.info.workers[0]["candidate"].items():
+        if judged.get(source) != digest:
+            raise UsageError(
+                "candidate has changed since the run",
+                where=source,
+                expected=judged.get(source, "none")[:12],
+                got=digest[:12],
+                try_=f"paritygate run {run.info.suite}",
+            )
