@@ -25,6 +25,7 @@ GROUP = FaultGroup(
             (Patch(_TEMPERATURE, "astype(numerics.temperature) + 1.0", "astype(numerics.temperature)"),),
             _SCOUT,
             _AT_QUERY,
+            hypothesis="temperature off by one",
         ),
         Fault(
             "temperature-left-out",
@@ -33,6 +34,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_QUERY,
             doc="at real sizes nothing before token 8191 shows it",
+            hypothesis="temperature missing",
         ),
         Fault(
             "temperature-with-rope-too",
@@ -40,6 +42,7 @@ GROUP = FaultGroup(
             (Patch(_INIT, "config.attn_temperature_tuning and not self.use_rope", "config.attn_temperature_tuning"),),
             _SCOUT,
             ("layers.0.attn:inner.query",),
+            hypothesis="temperature on every layer",
         ),
         Fault(
             "temperature-on-keys-too",
@@ -67,6 +70,7 @@ GROUP = FaultGroup(
             _FAR,
             _AT_QUERY,
             doc="the temperature follows the slot; the attention is right and is told the position",
+            hypothesis="temperature by position",
         ),
         Fault(
             "scores-unscaled",
@@ -74,6 +78,7 @@ GROUP = FaultGroup(
             (Patch(_WEIGHTS, "(scores.astype(softmax) * scaling)", "scores.astype(softmax)"),),
             _SCOUT,
             _AT_PROBS,
+            hypothesis="score scale missing",
         ),
         Fault(
             "scores-scaled-by-model-width",
@@ -110,6 +115,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_PROBS,
             doc="query head n reads key head n mod K, not n // G",
+            hypothesis="key heads tiled",
         ),
         Fault(
             "value-heads-tiled",
@@ -124,6 +130,7 @@ GROUP = FaultGroup(
             ),
             _SCOUT,
             _AT_OUT,
+            hypothesis="value heads tiled",
         ),
         Fault(
             "heads-split-innermost",
@@ -145,6 +152,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.0.attn:inner.q*",),
             doc="in `no_rope_layers` a 1 means the layer uses rope",
+            hypothesis="rope on the other layers",
         ),
         Fault(
             "every-layer-chunked",
@@ -152,6 +160,7 @@ GROUP = FaultGroup(
             (Patch(_INIT, "self.layer_type = config.layer_types[layer_idx]", "self.layer_type = CHUNKED"),),
             _SCOUT,
             ("layers.3.attn:inner.probs",),
+            hypothesis="chunks on every layer",
         ),
         Fault(
             "layer-pattern-off-by-one",

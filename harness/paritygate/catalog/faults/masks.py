@@ -17,6 +17,7 @@ GROUP = FaultGroup(
             (Patch(_VISIBLE, "key_slots[:, None, :] <= query_slots", "key_slots[:, None, :] < query_slots"),),
             _LONG,
             (_FULL,),
+            hypothesis="masks hide the token itself",
         ),
         Fault(
             "mask-not-causal",
@@ -37,6 +38,7 @@ GROUP = FaultGroup(
             (Patch(_VISIBLE, " & real_keys[:, None, :]", " & jnp.ones_like(real_keys)[:, None, :]"),),
             _PADDED,
             (_FULL,),
+            hypothesis="masks show padding",
         ),
         Fault(
             "mask-drops-padding-on-the-way",
@@ -74,6 +76,7 @@ GROUP = FaultGroup(
             ),
             _LONG,
             (_CHUNKED,),
+            hypothesis="chunks missing",
         ),
         Fault(
             "chunk-edge-off-by-one",
@@ -87,6 +90,7 @@ GROUP = FaultGroup(
             ),
             _LONG,
             (_CHUNKED,),
+            hypothesis="chunk of the query off by one",
         ),
         Fault(
             "chunk-as-sliding-window",
@@ -100,6 +104,7 @@ GROUP = FaultGroup(
             ),
             _LONG,
             (_CHUNKED,),
+            hypothesis="window for chunk",
         ),
         Fault(
             "chunk-counted-from-slot-0",
@@ -111,6 +116,7 @@ GROUP = FaultGroup(
             _LEFTPAD,
             (_CHUNKED,),
             doc="only padding on the left shows it",
+            hypothesis="chunks from slot 0",
         ),
         Fault(
             "chunk-start-counts-holes",

@@ -23,6 +23,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_RMS,
             doc="1e-6, the default of many a norm, where the model has 1e-5",
+            hypothesis="norm eps ÷ 10",
         ),
         Fault(
             "rms-norm-eps-outside-root",
@@ -38,6 +39,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_RMS,
             doc="as Gemma stores its weights",
+            hypothesis="norm gain from one",
         ),
         Fault(
             "qk-norm-sum-of-squares",
@@ -54,6 +56,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_QK,
             doc="what the name L2 norm says, and the reference does not do",
+            hypothesis="qk norm by the sum",
         ),
         Fault(
             "qk-norm-default-eps",
@@ -61,6 +64,7 @@ GROUP = FaultGroup(
             (Patch(f"{_ATTENTION}.__init__", "Llama4TextL2Norm(config.rms_norm_eps, ", "Llama4TextL2Norm("),),
             _SCOUT,
             _AT_QK,
+            hypothesis="qk norm eps ÷ 10",
         ),
         Fault(
             "qk-norm-before-rope",
@@ -87,6 +91,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.*.attn:inner.q_rope", *_AT_QK),
             doc="a rotation keeps the norm, so only the value between the two differs",
+            hypothesis="qk norm before rope",
         ),
         Fault(
             "qk-norm-without-rope-too",
@@ -94,6 +99,7 @@ GROUP = FaultGroup(
             (Patch(f"{_ATTENTION}.__init__", "self.use_rope and config.use_qk_norm", "config.use_qk_norm"),),
             _SCOUT,
             ("layers.3.attn:inner.query",),
+            hypothesis="qk norm on every layer",
         ),
         Fault(
             "layer-norm-default-eps",
@@ -102,6 +108,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT_LAYER,
             doc="Flax has 1e-6, torch 1e-5",
+            hypothesis="layer norm eps 1e-6",
         ),
         Fault(
             "rms-norm-rounded-once",

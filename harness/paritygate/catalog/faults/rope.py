@@ -35,6 +35,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_ROTATED,
             doc="the rotation of Llama 2 in HF, whose checkpoints are permuted for it; these are not",
+            hypothesis="rope by halves",
         ),
         Fault(
             "rope-turned-backwards",
@@ -48,6 +49,7 @@ GROUP = FaultGroup(
             ),
             _SCOUT,
             _AT_ROTATED,
+            hypothesis="rope backwards",
         ),
         Fault(
             "rope-on-queries-only",
@@ -61,6 +63,7 @@ GROUP = FaultGroup(
             ),
             _SCOUT,
             ("layers.*.attn:inner.k_rope",),
+            hypothesis="rope on queries only",
         ),
         Fault(
             "rope-theta-fixed",
@@ -69,6 +72,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_TABLE,
             doc="the base of Llama 2 in place of the one in the configuration",
+            hypothesis="rope theta 10,000",
         ),
         Fault(
             "rope-exponents-halved",
@@ -76,6 +80,7 @@ GROUP = FaultGroup(
             (Patch(_FREQUENCIES, "np.arange(0, head_dim, 2)", "np.arange(head_dim // 2)"),),
             _SCOUT,
             _AT_TABLE,
+            hypothesis="rope frequencies by pair",
         ),
         Fault(
             "rope-positions-from-one",
@@ -84,6 +89,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_TABLE,
             doc="attention depends on differences of positions only, so no output of the model shows it",
+            hypothesis="positions + 1",
         ),
         Fault(
             "rope-scaling-ignored",
@@ -91,6 +97,7 @@ GROUP = FaultGroup(
             (Patch(_FREQUENCIES, 'rope.rope_type == "llama3"', 'rope.rope_type == "yarn"'),),
             _MAVERICK,
             _AT_TABLE,
+            hypothesis="rope scaling missing",
         ),
         Fault(
             "rope-scaling-band-reversed",
