@@ -88,3 +88,16 @@ def test_bmm_takes_vectors_matrices_and_batches(left, right, out):
     assert found.shape == out
     norms = np.linalg.norm(a) * np.linalg.norm(b)
     np.testing.assert_allclose(found, a @ b, rtol=0, atol=limit("dot", "f64", 3) * norms)
+
+
+def test_of_equal_logits_the_lowest_expert_is_chosen():
+    router = Llama4Router(config(top_k=2), numerics=FLOAT64, rngs=nnx.Rngs(0))
+    kernel = np.array(router.kernel[...])
+    kernel[:, 2] = kernel[:, 1] = kernel[:, 3]  # all but expert 0 are exactly tied
+    router.kernel[...] = jnp.asarray(kernel)
+    x = np.random.default_rng(0).standard_normal((16, 6))
+    scores, logits = router(jnp.asarray(x))
+    first = np.asarray(logits)[:, 0] > np.asarray(logits)[:, 1]
+    assert {True, False} == set(first.tolist())
+    expected = np.where(first[:, None], [True, True, False, False], [False, True, True, False])
+    assert (np.asarray(scores != 0) == expected).all()

@@ -15,6 +15,9 @@ Cells = Annotated[
     str, typer.Option("--cells", metavar="EXPR", help="dtypes x meshes x platforms, commas between names.")
 ]
 ModeName = Annotated[str, typer.Option("--mode", help="isolated, chained, both, gradient or all.")]
+RoutingName = Annotated[
+    str, typer.Option("--routing", help="Whose choices are gone by: own (the candidate's) or golden, forced.")
+]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes at a time; one a core if left out.")
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from paritygate.cli.verb import Settings
 from paritygate.core.budget import Budgets
@@ -10,7 +11,7 @@ from paritygate.core.cell import Cell, Mode
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, GoldenError, UsageError
 from paritygate.core.family import Case
-from paritygate.core.run import Run
+from paritygate.core.run import Routing, Run
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
 
@@ -19,6 +20,13 @@ def select_modes(text: str) -> list[Mode]:
     if text not in MODES:
         raise UsageError("unknown mode", where=text, expected=" or ".join(MODES))
     return MODES[text]
+
+
+def select_routing(text: str) -> Routing:
+    for known in get_args(Routing):
+        if text == known:
+            return known
+    raise UsageError("unknown routing", where=text, expected=" or ".join(get_args(Routing)))
 
 
 def select(text: str, suite: str = "", captured: Collection[str] = ()) -> tuple[str, list[Case]]:
@@ -60,9 +68,14 @@ def replay_run(
     workers: int | None,
     timeout_s: float,
     compile_cache: Path | None,
+    routing: str,
 ) -> Run:
     """Replays what was asked for, with a progress bar where somebody watches."""
-    modes = select_modes(mode)
+    modes, whose = select_modes(mode), select_routing(routing)
+    if whose == "golden":
+        modes = [mode for mode in modes if mode is not Mode.GRADIENT]  # it runs the model as its family says
+        if not modes:
+            raise UsageError("gradients go by the candidate's own choices", where="--routing golden --mode gradient")
     from paritygate.catalog.select import select_cells
     from paritygate.cli.output import progress
     from paritygate.replay.launch import replay
@@ -84,6 +97,7 @@ def replay_run(
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            routing=whose,
             progress=tell,
         )
 

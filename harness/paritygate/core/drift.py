@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from paritygate.core.decision import Agreeing, Decided, Excuse
 from paritygate.core.golden import TensorRef
 from paritygate.core.histogram import Histogram
 from paritygate.core.site import address
@@ -49,11 +50,13 @@ class Drift:
     """What one replay measured at one port and call. Written to `drifts.jsonl` as it comes.
 
     `metrics` is empty where nothing could be measured; `problem` then says why: one of the verdicts `nonfinite`,
-    `mismatch`, `error`, with `detail` for a person. `where` are the parts of its axes that hold the difference, or
-    what is not finite, the most telling first; none where it is everywhere, or too small to say.
+    `mismatch`, `missing`, `error`, or `forced` or `behind` (a flip at every token), with `detail` for a person. `where`
+    are the parts of its axes that hold the difference, or what is not finite, the most telling first; none where it is
+    everywhere, or too small to say.
     `histogram` counts the elements of a float by how much they differ; None where none does. `noise` is the
     candidate's drift from itself in another pass, where it does not give the same bits each time, by metric of which
-    less is better.
+    less is better. `decided` compares a choice token by token; `agreeing` says over which tokens a value behind a flip
+    was compared, None being all.
     """
 
     case: str
@@ -74,6 +77,8 @@ class Drift:
     where: tuple[Where, ...] = ()
     histogram: Histogram | None = None
     noise: Mapping[str, float] = field(default_factory=dict)
+    decided: Decided | None = None
+    agreeing: Agreeing | None = None
     problem: str = ""
     detail: str = ""
 
@@ -131,7 +136,7 @@ class Row:
 
     `origin` is the address of the value to blame where the diagnosis is `propagated`. `accepted` is the reason of the
     baseline that lets an over-budget row pass. `evidence` says in one sentence how a row differs, and where in its
-    value.
+    value. `excuse` is what becomes of a choice's flips; None where there are none.
     """
 
     drift: Drift
@@ -142,6 +147,7 @@ class Row:
     reason: str = ""
     accepted: str = ""
     evidence: str = ""
+    excuse: Excuse | None = None
 
     @property
     def worst_judgement(self) -> Judgement | None:

@@ -56,15 +56,18 @@ class Preset:
     """One size of a family. `layers` lists each layer's traits; `seed` draws the weights.
 
     `layers` is the stack of the sites whose name holds `{layer}`; `stacks` are further ones, by placeholder.
+    `near_ties` are prompts on which a choice is so nearly tied that low precision may flip it: capture refuses them, or
+    keeps what the peers have, so that what lies behind a flip can be compared without it.
     """
 
     name: str
     config: Mapping[str, Any]
     layers: tuple[tuple[str, ...], ...] = ()
     seed: int = 0
-    directions: int = 0  # unit vectors of the `steered` weight rules: the number of experts
+    directions: int = 0  # unit vectors of the `steered` weight rules: the number of experts; none: not steered
     mechanisms: tuple[Mechanism, ...] = ()
     stacks: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    near_ties: Literal["refused", "kept"] = "refused"
     doc: str = ""
 
     def stack(self, name: str) -> tuple[tuple[str, ...], ...]:

@@ -69,6 +69,8 @@ class Golden:
 
     `computation` is what the reference consists of on the case's inputs: the paths of the modules that run, and
     `PATH:FUNCTION` for each tapped function that one calls. A manifest without it says nothing of its coverage.
+    `peer_values` are, where choices may be nearly tied, the peers' values: by mode, dtype policy and address, so that
+    floors can be taken over the tokens that agree. `SITE/ADDRESS` is a choice made within a site that is run alone.
     """
 
     case: Case
@@ -81,6 +83,7 @@ class Golden:
     spec: str
     peers: Mapping[str, str] = field(default_factory=dict)
     computation: tuple[str, ...] = ()
+    peer_values: Mapping[str, Mapping[str, Mapping[str, TensorRef]]] = field(default_factory=dict)
     format: int = GOLDEN_FORMAT
     digest: str = ""
 
@@ -88,4 +91,6 @@ class Golden:
         content = to_json(replace(self, digest=""))
         if not self.computation:
             del content["computation"]  # it may be filled in later, in a manifest whose digest knows no such field
+        if not self.peer_values:
+            del content["peer_values"]
         return hashlib.sha256(canonical(content).encode()).hexdigest()

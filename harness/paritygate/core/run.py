@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from paritygate.core.codec import canonical, from_json, readable
 from paritygate.core.coverage import Coverage, Inspection
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import pandas
 
 RUN_FORMAT = 1
+
+# Whose choices a replay goes by: the candidate's, or in their place the golden's.
+Routing = Literal["own", "golden"]
 _DRIFT_COLUMNS = tuple("case cell mode site port call order kind layout shape dtype nonfinite".split())
 _ROW_COLUMNS = tuple("verdict diagnosis origin reason accepted".split())
 
@@ -67,6 +70,7 @@ class RunInfo:
     rows: int = 0
     budgets: str = ""
     baseline: str = ""
+    routing: Routing = "own"
     format: int = RUN_FORMAT
 
     @property

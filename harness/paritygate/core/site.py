@@ -1,5 +1,6 @@
 """Named places in the dataflow and the values seen there, the same in every framework."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
@@ -120,6 +121,20 @@ class Glue:
     candidate: str
     ports: tuple[str, ...]
     doc: str = ""
+
+
+def chosen(site: Site) -> list[Port]:
+    """The ports of the choices that a site makes."""
+    return [port for port in site.ports if port.name in {decision.choice for decision in site.decisions}]
+
+
+def inner_sites(site: Site, sites: Iterable[Site]) -> list[Site]:
+    """Those of `sites` whose module lies within the module of `site` on both sides, itself left out."""
+    return [
+        other
+        for other in sites
+        if other.reference.startswith(f"{site.reference}.") and other.candidate.startswith(f"{site.candidate}.")
+    ]
 
 
 def placeholder(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from paritygate.core.budget import Accepted, Budget, Budgets
 from paritygate.core.cell import Cell, DtypePolicy, Mode
+from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import Family
@@ -16,6 +17,7 @@ from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.histogram import TAIL, Histogram
 from paritygate.core.registry import discover
 from paritygate.core.site import Kind
+from paritygate.judge.decisions import CHOICES, SCORED_BY, SKIPS, excused, refusal, refuse_what_follows
 from paritygate.judge.diagnose import diagnose
 from paritygate.judge.evidence import with_evidence
 from paritygate.metrics.base import LARGEST, Metric, metrics, quotient, unit_roundoff
@@ -53,7 +55,7 @@ def judge(
     for drift in drifts:
         measured.setdefault(drift.key, []).append(drift)
 
-    decider = _Decider(budgets, accepted)
+    decider = _Decider(budgets, accepted, goldens)
     rows: list[Row] = []
     for case, golden in goldens.items():
         for port in (port for port in golden.ports if not port.is_input):
@@ -71,6 +73,7 @@ def judge(
         _error(found[0], "measured, but no golden of this run asks for it in this cell and mode")
         for found in measured.values()
     ]
+    rows = refuse_what_follows(rows)
     rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
     rows = diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
     return with_evidence(rows, goldens, discover("paritygate.catalog.families", "FAMILY", Family))
@@ -106,8 +109,11 @@ class _Bound:
 class _Decider:
     """Budgets and baseline, applied to one drift at a time."""
 
-    def __init__(self, budgets: Budgets, accepted: Mapping[Key, Accepted]):
+    def __init__(self, budgets: Budgets, accepted: Mapping[Key, Accepted], goldens: Mapping[str, Golden]):
         self.budgets, self.accepted, self.metrics = budgets, accepted, metrics()
+        self.ports = {
+            (case, port.site, port.port, port.call): port for case, golden in goldens.items() for port in golden.ports
+        }
         self.ordered, self.rules = budgets.ordered, dict[tuple[str | int, ...], Budget | None]()
 
     def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
@@ -123,6 +129,8 @@ class _Decider:
         if drift.problem:
             if drift.problem in _PROBLEMS:
                 return Row(drift, Verdict(drift.problem), reason=drift.detail or "the replay gave no reason")
+            if drift.problem in SKIPS:
+                return Row(drift, Verdict.SKIPPED, reason=drift.detail)
             return _error(drift, f"unknown problem {drift.problem!r}: {drift.detail}")
         if drift.nonfinite:
             return Row(drift, Verdict.NONFINITE, reason=f"{drift.nonfinite} values are not finite")
@@ -135,6 +143,7 @@ class _Decider:
             return Row(drift, Verdict.MISMATCH, reason=reason)
 
         line = self.accepted.get(drift.key)
+        excuse = self.excuse(drift, policy)
         bounds: list[_Bound] = []
         for name, metric in self.metrics.items():
             rule = self.rule(name, drift, policy) if metric.applies(port.kind, port.role) else None
@@ -142,7 +151,10 @@ class _Decider:
                 continue
             if name not in drift.metrics:
                 return _error(drift, f"{name} was not measured, and rule {rule.name!r} judges it")
-            floor = port.floors.get(drift.mode, {}).get(policy.name, {}).get(name)
+            if name in CHOICES and drift.decided is not None:
+                bounds.append(_choice(name, drift.decided, excuse, rule, line))
+                continue
+            floor = self.floors(drift, port, policy).get(name)
             if rule.limit is None and floor is None:
                 return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
             bounds.append(_bound(drift, metric, rule, floor, expected or policy.compute, line))
@@ -152,21 +164,45 @@ class _Decider:
             bounds.append(_tail(drift.histogram, rule, line))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
-        return self.verdict(drift, bounds, line)
+        return self.verdict(drift, bounds, line, excuse)
 
-    def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None) -> Row:
+    def floors(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Mapping[str, float]:
+        """The peer's drifts at a port; behind a flip, those over the tokens that the value was compared over."""
+        own = drift.agreeing.floors if drift.agreeing is not None else {}
+        return own or port.floors.get(drift.mode, {}).get(policy.name, {})
+
+    def excuse(self, drift: Drift, policy: DtypePolicy) -> Excuse | None:
+        """What becomes of a choice's flips, by what the budgets allow the scores that it is made by."""
+        if drift.decided is None or not drift.decided.flips:
+            return None
+        name = drift.decided.scores
+        scores = self.ports.get((drift.case, drift.site, name, drift.call))
+        rule = self.rule(SCORED_BY, replace(drift, port=name), policy)
+        if scores is None or rule is None:
+            return excused(drift.decided, 0.0)
+        dtype = (scores.dtypes.get(policy.name, "") if policy.peer else "") or policy.compute
+        floor = scores.floors.get(drift.mode, {}).get(policy.name, {}).get(SCORED_BY, 0.0)
+        least = rule.minimum_eps_x * unit_roundoff(dtype)
+        return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
+
+    def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
         factor, judgements = self.budgets.baseline.factor, tuple(bound.judgement for bound in bounds)
         over = [bound for bound in bounds if not bound.judgement.ok]
         if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
             run = line.run if line else ""
             reason = "; ".join(_regression(self.metrics, bound, factor, run) for bound in worse)
-            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason)
+            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse)
         if not over:
-            return Row(drift, Verdict.PASS, judgements=judgements)
-        reason = "; ".join(_excess(self.metrics, bound.judgement) for bound in over)
+            return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse)
+        reason = "; ".join(
+            refusal(drift.decided, excuse)
+            if drift.decided and excuse and bound.judgement.metric in CHOICES
+            else _excess(self.metrics, bound.judgement)
+            for bound in over
+        )
         if line is not None and all(bound.is_accepted(factor) for bound in over):
-            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason)
-        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason)
+            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse)
+        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
 def _bound(
@@ -188,6 +224,14 @@ def _bound(
     return _Bound(
         Judgement(metric.name, value, floor, minimum, ratio, rule.factor, rule.name, ok, noise), accepted, least=minimum
     )
+
+
+def _choice(metric: str, decided: Decided, excuse: Excuse | None, rule: Budget, line: Accepted | None) -> _Bound:
+    """The fraction of the tokens that chose otherwise without an excuse."""
+    assert rule.limit is not None, "a choice has no floor"
+    value = excuse.refused / decided.tokens if excuse is not None else 0.0
+    judgement = Judgement(metric, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
+    return _Bound(judgement, 1.0 - line.metrics[metric] if line and metric in line.metrics else None, least=rule.limit)
 
 
 def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> _Bound:

@@ -149,7 +149,9 @@ def _own(row: Row, twins: Blame, oracles: Collection[str]) -> tuple[Diagnosis, s
     if twin is None or twin.verdict in NOT_COMPARED:
         return Diagnosis.NONE, "run the f64 cell to tell a fault from rounding"
     # A difference that a baseline accepts is a difference nevertheless.
-    return (Diagnosis.SEMANTIC if diverged(twin) or twin.accepted else Diagnosis.PRECISION), ""
+    if diverged(twin) or twin.accepted:
+        return Diagnosis.SEMANTIC, ""
+    return (Diagnosis.DECISION if row.excuse is not None and row.excuse.refused else Diagnosis.PRECISION), ""
 
 
 def _twin_key(row: Row) -> tuple[str | int, ...]:

@@ -12,13 +12,15 @@ from paritygate.judge.diagnose import diverged
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts of a run's rows. `verdicts` and `diagnoses` hold only what occurs; `accepted` are passes by baseline."""
+    """Counts of a run's rows. `verdicts` and `diagnoses` hold only what occurs; `accepted` are passes by baseline;
+    `flips_excused` choices that are not the golden's and pass."""
 
     rows: int
     passed: int
     failed: int
     skipped: int
     accepted: int
+    flips_excused: int
     verdicts: dict[str, int]
     diagnoses: dict[str, int]
     cells: dict[str, dict[str, int]]
@@ -65,6 +67,7 @@ def summary(rows: Iterable[Row]) -> Summary:
         failed=len(rows) - passed - skipped,
         skipped=skipped,
         accepted=sum(bool(row.accepted) for row in rows),
+        flips_excused=sum(row.excuse.excused + row.excuse.cascaded for row in rows if row.excuse),
         verdicts=dict(Counter(str(row.verdict) for row in rows)),
         diagnoses=dict(Counter(str(row.diagnosis) for row in rows if row.diagnosis)),
         cells={name: dict(counts) for name, counts in by["cell"].items()},

@@ -86,6 +86,7 @@ def caught_again(mutant: Mutant, golden: Golden, budgets: Budgets) -> bool:
     """Whether the drifts that a mutant keeps are caught under `budgets`, or ones that were not caught now are."""
     keys = {drift.key for drift in mutant.drifts}
     values = {(drift.site, drift.port, drift.call) for drift in mutant.drifts}
+    values |= {(drift.site, drift.decided.scores, drift.call) for drift in mutant.drifts if drift.decided is not None}
     ports = tuple(port for port in golden.ports if (port.site, port.port, port.call) in values)
     case = mutant.case.partition("/")[2]
     rows = judge(mutant.drifts, {case: replace(golden, ports=ports)}, [mutant.cell], tuple(Mode), budgets, {})

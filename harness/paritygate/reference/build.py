@@ -1,6 +1,6 @@
 """The reference of one preset: built in float64 and in each peer's dtype, run whole or one module at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -128,16 +128,22 @@ class Reference:
             raise UsageError("weights have no gradient", where=prompt.name, got=", ".join(sorted(missing)))
         return found
 
-    def isolated(self, model: torch.nn.Module, site: Site, calls: list[Call], dtype: torch.dtype) -> list[Call]:
-        """The site's module of a peer, or its function, run on the oracle's arguments rounded to the peer's dtype."""
+    def isolated(
+        self, model: torch.nn.Module, site: Site, calls: list[Call], dtype: torch.dtype, inside: Iterable[Site] = ()
+    ) -> Recorder:
+        """The site's module of a peer, or its function, run on the oracle's arguments rounded to the peer's dtype.
+
+        The sites `inside` it are recorded too.
+        """
         module: Any = model.get_submodule(site.reference)
         recorder, rounded, functions = Recorder(), cast(dtype), self.family.reference.functions
         if site.function:
             module, functions = Calling(tapped(site.function, functions)), ()
-        with torch.no_grad(), recorder.on({site.reference: module}, functions):
+        modules = {other.reference: model.get_submodule(other.reference) for other in inside}
+        with torch.no_grad(), recorder.on({site.reference: module} | modules, functions):
             for call in calls:
                 module(*map_tensors(rounded, call.args), **map_tensors(rounded, call.kwargs))
-        return recorder.calls[site.reference]
+        return recorder
 
 
 def calls_of(site: Site, recorder: Recorder) -> list[Call]:

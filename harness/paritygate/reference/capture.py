@@ -21,10 +21,11 @@ from paritygate.core.errors import HarnessError, UnclearRoutingError, UsageError
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.layout import real_rows
-from paritygate.core.site import Kind, Port, Site, address
+from paritygate.core.site import Kind, Port, Site, address, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import measure
 from paritygate.reference.build import CaseInputs, Reference, Traced, Values, calls_of
+from paritygate.reference.decisions import INSIDE, PeerChoices
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
 from paritygate.reference.select import value
@@ -75,6 +76,12 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     }
     floors = {Mode.ISOLATED: isolated, Mode.CHAINED: first.chained}
     ranked = sorted(oracle.items(), key=lambda item: item[1][3])  # stable: ports of one event in the spec's order
+    orders = {key: order for order, (key, _) in enumerate(ranked)}
+    choices = {
+        mode: {name: PeerChoices(mode, values, oracle, orders, real.mask) for name, values in sides.items()}
+        for mode, sides in floors.items()
+        if reference.preset.near_ties == "kept"
+    }
     ports = tuple(
         GoldenPort(
             site=site.name,
@@ -89,7 +96,13 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             dtypes={} if port.is_input else {name: values[key].dtype.name for name, values in first.chained.items()},
             floors={
                 mode: {
-                    name: _floor(port, array, values.get(key), real.of(site, key[2])) for name, values in sides.items()
+                    name: _floor(
+                        port,
+                        array,
+                        values.get(key),
+                        choices[mode][name].agreeing(key) if choices else real.of(site, key[2]),
+                    )
+                    for name, values in sides.items()
                 }
                 for mode, sides in floors.items()
                 if mode in site.modes and port.kind is Kind.FLOAT and not port.is_input
@@ -113,6 +126,13 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
         peers={name: policy.peer for name, (policy, _) in reference.peers.items()},
         spec=spec_hash(case, family),
         computation=reference.computation(prompt, case_inputs),
+        peer_values={
+            mode: {
+                name: {address(*key): store.put(of_peer.values[key]) for key in of_peer.kept()}
+                for name, of_peer in sides.items()
+            }
+            for mode, sides in choices.items()
+        },
     )
 
 
@@ -150,14 +170,14 @@ def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) 
             recorder = reference.run(reference.oracle, prompt, case_inputs)
         oracle = reference.values(recorder, prompt, case_inputs)
         real = _Real(prompt, case_inputs["attention_mask"])
-        margins = _margins(oracle, real)
-        if problem := _near_tie(margins, family.min_margin_x):
+        margins, refused = _margins(oracle, real), reference.preset.near_ties == "refused"
+        if refused and (problem := _near_tie(margins, family.min_margin_x)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
         chained = {
             name: _chained(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
         }
-        if problem := _flips(chained, oracle, real):
+        if refused and (problem := _flips(chained, oracle, real)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
         yield _Pass(seed, case_inputs, recorder, oracle, chained, margins, real)
@@ -251,11 +271,24 @@ def _isolated(
         outputs = [port for port in site.ports if not port.is_input]
         if Mode.ISOLATED not in site.modes or not any(port.kind is Kind.FLOAT for port in outputs):
             continue  # masks and choices have no noise floor
-        calls = reference.isolated(model, site, calls_of(site, oracle), getattr(torch, policy.peer))
-        for ordinal, call in enumerate(calls):
+        inside = _choosing_inside(reference, site)
+        recorder = reference.isolated(model, site, calls_of(site, oracle), getattr(torch, policy.peer), inside)
+        for ordinal, call in enumerate(recorder.calls[site.reference]):
             for port in outputs:
                 values[site.name, port.name, ordinal] = value(port, site.name, call, case_inputs)[0]
+        for inner in inside:
+            for ordinal, call in enumerate(recorder.calls[inner.reference]):
+                for port in (port for port in inner.ports if port.kind is Kind.INDEX and not port.is_input):
+                    key = (f"{site.name}{INSIDE}{inner.name}", port.name, ordinal)
+                    values[key] = value(port, inner.name, call, case_inputs)[0]
     return values
+
+
+def _choosing_inside(reference: Reference, site: Site) -> list[Site]:
+    """The sites inside `site` whose choices may flip when it is run alone."""
+    if reference.preset.near_ties == "refused":
+        return []
+    return [inner for inner in inner_sites(site, reference.sites) if inner.decisions]
 
 
 def _floor(port: Port, golden: np.ndarray, peer: np.ndarray | None, real: np.ndarray | None) -> dict[str, float]:

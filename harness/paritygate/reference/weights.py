@@ -43,7 +43,7 @@ def _draw(rule: WeightRule, name: str, shape: tuple[int, ...], preset: Preset) -
         return 1.0 + rule.scale * normal
     fan_in = 1 if rule.fan_in_axis is None else shape[rule.fan_in_axis]
     values = rule.scale * normal / np.sqrt(fan_in)
-    if rule.init == "steered":
+    if rule.init == "steered" and preset.directions:
         values += rule.steer * _steering(shape, preset)
     return values
 

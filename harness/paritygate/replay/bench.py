@@ -3,24 +3,32 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
+from paritygate.core.decision import Agreeing
 from paritygate.core.drift import Drift
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import PIXELS, Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.layout import convert
-from paritygate.core.site import Port, Site
+from paritygate.core.run import Routing
+from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.observe import NoSuchModule
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
+
+if TYPE_CHECKING:
+    from paritygate.replay.decisions import Choices
+
+
+FORCE = "--routing golden"  # how to ask for a replay in which no choice can differ
 
 
 def in_order(array: np.ndarray) -> np.ndarray:
@@ -52,6 +60,7 @@ class Bench:
     store: GoldenStore
     again: tuple[Values, ...] = ()
     kept: Callable[[GoldenPort, Mode, np.ndarray], None] = lambda golden, mode, array: None
+    routing: Routing = "own"
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -76,6 +85,9 @@ class Bench:
         start, end = self.prompt.span(site, golden.call)
         return np.arange(start, end) - self.input("attention_mask").argmax(axis=1)[:, None]
 
+    def site(self, name: str) -> Site:
+        return next(site for site in self.sites if site.name == name)
+
     def input(self, name: str) -> np.ndarray:
         return self.store.tensor(self.manifest.inputs[name])
 
@@ -90,6 +102,16 @@ class Bench:
     def expected(self, mode: Mode) -> list[GoldenPort]:
         """Every golden value that a replay in `mode` is compared with."""
         return [port for port in self.manifest.ports if mode in port.modes]
+
+    def choices_inside(self, site: Site, call: int) -> list[tuple[GoldenPort, Site, Port]]:
+        """The choices that sites inside `site` make while it is run alone, where they may be nearly tied."""
+        if not self.manifest.peer_values:
+            return []
+        return [
+            (self.golden(inner.name, port.name, call), inner, port)
+            for inner in inner_sites(site, self.sites)
+            for port in chosen(inner)
+        ]
 
     def argument(self, port: Port, golden: GoldenPort) -> jax.Array:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
@@ -108,20 +130,53 @@ class Bench:
     def weights(self) -> dict[str, np.ndarray]:
         return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
 
+    def peer(self, mode: Mode, address: str) -> np.ndarray | None:
+        """What the peer of the cell's dtype has at an address; None where the golden does not keep it."""
+        ref = self.manifest.peer_values.get(mode, {}).get(self.policy.name, {}).get(address)
+        return None if ref is None else self.store.tensor(ref)
+
+    def laid_out(self, port: Port, value: jax.Array | np.ndarray, real: np.ndarray | None) -> np.ndarray:
+        """A value of the candidate as the golden has it; raises ValueError where it does not fit its layout."""
+        array = np.asarray(value)
+        if transform := port.candidate.partition("|")[2].strip():
+            if transform not in TRANSFORMS:
+                raise unknown_name("transform", transform, list(TRANSFORMS))
+            array = TRANSFORMS[transform](array)
+        sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
+        return convert(array, self._candidate_layout(port), port.layout, sizes)
+
     def measured(
-        self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | np.ndarray | None, real: np.ndarray | None
+        self,
+        golden: GoldenPort,
+        port: Port,
+        mode: Mode,
+        value: jax.Array | np.ndarray | None,
+        real: np.ndarray | None,
+        choices: "Choices | None" = None,
     ) -> Drift:
-        """The drift of one value over its real tokens; one that is absent or of another shape is a problem instead."""
+        """The drift of one value over its real tokens; one that is absent or of another shape is a problem instead.
+
+        Behind flips among `choices` it is over those tokens that no flip can have reached.
+        """
         if value is None:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
-        array = np.asarray(value)
-        shape, dtype = array.shape, array.dtype.name
+        shape, dtype = value.shape, value.dtype.name
         try:
-            array = self._laid_out(port, array, real)
+            array = self.laid_out(port, value, real)
         except ValueError as reason:
             return self._drift(golden, mode, shape, dtype, problem="mismatch", detail=str(reason))
         self.kept(golden, mode, array)
+        if self.routing == "golden" and golden.port in {port.name for port in chosen(self.site(golden.site))}:
+            detail = "the golden's choice was forced"
+            return self._drift(golden, mode, shape, dtype, problem="forced", detail=detail)
+        agreeing = None
+        if real is not None and choices is not None and (left := choices.unreached(golden, real)) is not None:
+            if not left.any():
+                detail = f"every token is behind a flip; {FORCE} compares them"
+                return self._drift(golden, mode, shape, dtype, problem="behind", detail=detail)
+            floors = choices.floors(golden, left)
+            agreeing, real = Agreeing(int(left.sum()), int(real.sum()), floors), left
         found = measure(
             self.store.tensor(golden.tensor),
             array,
@@ -143,18 +198,11 @@ class Bench:
             where=found.where,
             histogram=found.histogram,
             noise=self._noise(golden, port, mode, array, real),
+            decided=choices.decided.get(golden.address) if choices is not None else None,
+            agreeing=agreeing,
             problem=found.problem,
             detail=found.detail,
         )
-
-    def _laid_out(self, port: Port, array: np.ndarray, real: np.ndarray | None) -> np.ndarray:
-        """A value of the candidate as the golden is laid out; raises ValueError where its shape does not fit."""
-        if transform := port.candidate.partition("|")[2].strip():
-            if transform not in TRANSFORMS:
-                raise unknown_name("transform", transform, list(TRANSFORMS))
-            array = TRANSFORMS[transform](array)
-        sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
-        return convert(array, self._candidate_layout(port), port.layout, sizes)
 
     def _noise(
         self, golden: GoldenPort, port: Port, mode: Mode, array: np.ndarray, real: np.ndarray | None
@@ -165,7 +213,7 @@ class Bench:
             other = values.get((mode, golden.address))
             if other is None or other.shape != array.shape:
                 continue
-            one = self._laid_out(port, other, real)
+            one = self.laid_out(port, other, real)
             found = measure(one, array, kind=golden.kind, role=golden.role, layout=golden.layout, real=real)
             for name, value in found.metrics.items():
                 if metrics()[name].better == "lower":

@@ -12,7 +12,9 @@ from paritygate.core.golden import GoldenPort
 from paritygate.core.registry import load
 from paritygate.core.site import Port, Site
 from paritygate.replay.bench import Bench
+from paritygate.replay.decisions import Choices
 from paritygate.replay.observe import Place, observe, place
+from paritygate.replay.routing import forced
 
 Read = tuple[GoldenPort, Site, Port]
 
@@ -21,6 +23,7 @@ def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
     """One drift for each output and inner port of each site, from one pass of the model, or from one a piece."""
     pieces = [_reads(bench, number) for number in range(len(bench.prompt.spans))]
     feed: Any = None
+    choices = Choices(bench, Mode.CHAINED)
     for number, ((start, end), reads) in enumerate(zip(bench.prompt.spans, pieces, strict=True)):
         arguments = bench.model_arguments(start, end)
         try:
@@ -31,8 +34,9 @@ def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
             for golden, _, _ in (read for later in pieces[number:] for read in later):
                 yield bench.failed(golden, Mode.CHAINED, reason)
             return
+        choices.add([(*read, value) for read, value in zip(reads, values, strict=True)])
         for (golden, site, port), value in zip(reads, values, strict=True):
-            yield bench.measured(golden, port, Mode.CHAINED, value, bench.real(site, golden.call))
+            yield bench.measured(golden, port, Mode.CHAINED, value, bench.real(site, golden.call), choices)
 
 
 def _reads(bench: Bench, piece: int) -> list[Read]:
@@ -59,10 +63,11 @@ def _pass(
     places = [
         place(port, site, golden.call - bench.prompt.calls(site, piece).start, "") for golden, site, port in reads
     ]
+    choices = forced(bench, piece)
     if feed is None:
-        return observe(model, places, arguments)
+        return observe(model, places, arguments, choices)
     name = bench.family.candidate.cache_name
-    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments))
+    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments), choices)
     if cache is None:
         raise ValueError(f"the candidate's result has no {name!r}")
     feed.keep(cache)

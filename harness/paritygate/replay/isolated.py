@@ -7,7 +7,9 @@ from flax import nnx
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Drift
 from paritygate.replay.bench import Bench
+from paritygate.replay.decisions import Choices
 from paritygate.replay.observe import observe, place, submodule
+from paritygate.replay.routing import forced_alone
 
 
 def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
@@ -18,16 +20,20 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
         for call in range(site.calls):
             ports = bench.outputs(site, call, Mode.ISOLATED)
             specs = {port.name: port for port in site.ports}
-            places = [place(specs[golden.port], site, 0, site.candidate) for golden in ports]
+            reads = [(golden, site, specs[golden.port]) for golden in ports]
+            inside = bench.choices_inside(site, call)
+            places = [place(port, owner, 0, site.candidate) for _, owner, port in [*reads, *inside]]
             arguments = {
                 port.candidate: bench.argument(port, bench.golden(site.name, port.name, call))
                 for port in site.ports
                 if port.is_input
             }
             try:
-                values = observe(submodule(model, site.candidate), places, arguments)
+                values = observe(submodule(model, site.candidate), places, arguments, forced_alone(bench, site, call))
             except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
                 yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden in ports)
                 continue
-            for golden, value in zip(ports, values, strict=True):
-                yield bench.measured(golden, specs[golden.port], Mode.ISOLATED, value, bench.real(site, call))
+            choices = Choices(bench, Mode.ISOLATED, site)
+            choices.add([(*read, value) for read, value in zip([*reads, *inside], values, strict=True)])
+            for (golden, _, port), value in zip(reads, values, strict=False):
+                yield bench.measured(golden, port, Mode.ISOLATED, value, bench.real(site, call), choices)

@@ -8,6 +8,7 @@ from pathlib import Path
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Patch
+from paritygate.core.run import Routing
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Job:
     extensions: tuple[str, ...] = ()
     plantings: tuple[Planting, ...] = ()
     keep: str = ""
+    routing: Routing = "own"
 
 
 def sources_hash(path: Path) -> str:

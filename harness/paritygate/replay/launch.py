@@ -17,11 +17,11 @@ from typing import Any, Literal
 from paritygate.catalog.select import families, meshes, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical, from_json
-from paritygate.core.errors import GoldenError, NothingComparedError
+from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Repeat, Run, RunInfo, write_atomic
-from paritygate.core.site import address
+from paritygate.core.run import Repeat, Routing, Run, RunInfo, write_atomic
+from paritygate.core.site import address, chosen
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
@@ -41,12 +41,14 @@ def replay(
     workers: int | None = None,
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
+    routing: Routing = "own",
     progress: Callable[[int, int, str], None] = lambda done, total, what: None,
     keep: Literal["drifts", "values"] = "drifts",
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
-    `known` are the families by name, by default those of the catalog. Raises GoldenError before any worker starts where
+    `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by. Raises
+    UsageError where there is none to force, and GoldenError before any worker starts where
     a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's `problems`;
     its rows will be missing. To keep `values` too puts the candidate's own into the run folder: `values.jsonl`, and
     tensors in `values/`.
@@ -55,6 +57,8 @@ def replay(
         raise NothingComparedError(
             "nothing to replay", got=f"{len(cases)} cases, {len(cells)} cells, {len(modes)} modes"
         )
+    if routing == "golden":
+        check_routing(cases, families() if known is None else known)
     total = check_goldens(suite, cases, cells, modes, store, known) * len(cells)
     prepare_cache(compile_cache)
     started = time.time()
@@ -70,12 +74,13 @@ def replay(
         command=command,
         goldens={case.id: store.manifest_hash(suite, case.id) for case in cases},
         versions={"paritygate": version("paritygate"), "python": sys.version.split()[0]},
+        routing=routing,
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)
     # Until the end is written, the run says that it did not reach it: a killed run is no result.
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
-    jobs = plan(suite, cases, cells, modes, store, extensions, known)
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing)
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
@@ -130,6 +135,33 @@ def check_goldens(
     return total
 
 
+def check_routing(cases: list[Case], families: Mapping[str, Family]) -> None:
+    """Raises UsageError unless every case has choices, each of which goes through a tap of the candidate."""
+    for case in cases:
+        family = families[case.family]
+        choices = [
+            (site, port)
+            for site in family.sites_for(family.preset(case.preset), family.prompt(case.prompt))
+            for port in chosen(site)
+        ]
+        if not choices:
+            raise UsageError(
+                "nothing to force",
+                where=case.id,
+                expected="sites that choose, for --routing golden",
+                got=f"no decision in the sites of {case.preset}",
+                try_="leave out --routing",
+            )
+        for site, port in choices:
+            if ":" in port.candidate or port.candidate.startswith("result"):
+                raise UsageError(
+                    "choice cannot be forced",
+                    where=f"{site.name}:{port.name}",
+                    expected="a tap, through which the candidate's choice goes",
+                    got=repr(port.candidate),
+                )
+
+
 def _asked(case: Case, family: Family) -> list[str]:
     """The values that the family wants of a case, but for gradients, whose names only the reference knows."""
     sites = family.sites_for(family.preset(case.preset), family.prompt(case.prompt))
@@ -150,6 +182,7 @@ def plan(
     store: GoldenStore,
     extensions: tuple[Path, ...] = (),
     known: Mapping[str, Family] | None = None,
+    routing: Routing = "own",
 ) -> list[Job]:
     """One job per environment, its cells in the order asked for."""
     known, rows, grids = families() if known is None else known, policies(), meshes()
@@ -172,6 +205,7 @@ def plan(
             {case.family: known[case.family] for case in of_case},
             {cell.dtype: rows[cell.dtype] for cell in of_cell},
             tuple(str(Path(directory).resolve()) for directory in extensions),
+            routing=routing,
         )
         for environment, (of_case, of_cell) in groups.items()
     ]

@@ -4,7 +4,8 @@ One program serves every module with an equal graph definition and equal shapes,
 of site once.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -56,24 +57,44 @@ def submodule(module: nnx.Module, path: str) -> nnx.Module:
     return found
 
 
-@partial(jax.jit, static_argnames=("graphdef", "places"))
+@partial(jax.jit, static_argnames=("graphdef", "places", "forced"))
 def _observe(
-    graphdef: nnx.GraphDef[nnx.Module], places: tuple[Place, ...], state: Any, arguments: dict[str, jax.Array]
+    graphdef: nnx.GraphDef[nnx.Module],
+    places: tuple[Place, ...],
+    forced: tuple[Place, ...],
+    state: Any,
+    arguments: dict[str, jax.Array],
+    results: list[jax.Array],
 ) -> list[jax.Array | None]:
     module = nnx.merge(graphdef, state)
-    with _results_kept(module):
+    with _results_kept(module, dict(zip(forced, results, strict=True))):
         _, seen = nnx.capture(module, nnx.Intermediate)(**arguments)
     values = nnx.to_pure_dict(seen)
     return [_pick(values, place) for place in places]
 
 
 @contextmanager
-def _results_kept(module: nnx.Module) -> Iterator[None]:
+def _results_kept(module: nnx.Module, forced: Mapping[Place, jax.Array]) -> Iterator[None]:
     """While open, every submodule sows what its `__call__` returns, once for each call from outside.
 
-    Flax's own `method_outputs` misses a `__call__` that a class inherits, and counts one that calls its parent's twice.
+    At a place of `forced` it returns that value instead. Flax's own `method_outputs` misses a `__call__` that a class
+    inherits, and counts one that calls its parent's twice.
     """
     running: list[nnx.Module] = []
+    paths: dict[int, Any] = {id(part): path for path, part in nnx.iter_modules(module)}
+    calls: Counter[Any] = Counter()
+    left = dict(forced)
+
+    def forcing(part: nnx.Module, result: Any) -> Any:
+        path = paths.get(id(part), ())
+        at = Place(path, calls[path], ())
+        calls[path] += 1
+        if at not in left:
+            return result
+        value = left.pop(at)
+        if value.shape != result.shape:
+            raise ValueError(f"{at.path} gives shape {result.shape}, where {value.shape} was to be forced")
+        return value.astype(result.dtype)
 
     def keeping(call: Callable[..., Any]) -> Callable[..., Any]:
         def kept(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
@@ -84,6 +105,8 @@ def _results_kept(module: nnx.Module) -> Iterator[None]:
                 result = call(self, *args, **kwargs)
             finally:
                 running.pop()
+            if forced:
+                result = forcing(self, result)
             self.sow(nnx.Intermediate, _RESULT, result)
             return result
 
@@ -97,6 +120,8 @@ def _results_kept(module: nnx.Module) -> Iterator[None]:
                 originals[cls] = vars(cls).get("__call__")
                 cls.__call__ = keeping(call)
         yield
+        if left:
+            raise ValueError(f"the candidate never reaches {', '.join(str(at.path) for at in left)}, to be forced")
     finally:
         for cls, own in originals.items():
             if own is None:
@@ -114,7 +139,12 @@ def _pick(values: Any, place: Place) -> jax.Array | None:
     return values
 
 
-def observe(module: nnx.Module, places: list[Place], arguments: dict[str, jax.Array]) -> list[jax.Array | None]:
-    """One forward pass of `module`; a place that the pass does not reach gives None."""
+def observe(
+    module: nnx.Module, places: list[Place], arguments: dict[str, jax.Array], forced: Mapping[Place, jax.Array]
+) -> list[jax.Array | None]:
+    """One forward pass of `module`; a place that the pass does not reach gives None.
+
+    The modules at the places of `forced` return those values, whatever they compute.
+    """
     graphdef, state = nnx.split(module)
-    return _observe(graphdef, tuple(places), state, arguments)
+    return _observe(graphdef, tuple(places), tuple(forced), state, arguments, list(forced.values()))

@@ -18,6 +18,7 @@ from paritygate.core.golden import GoldenPort
 from paritygate.core.run import Repeat
 from paritygate.core.site import Port
 from paritygate.replay.bench import Bench, Values
+from paritygate.replay.decisions import Choices
 
 PASSES = 2  # before the one that is measured
 
@@ -31,7 +32,13 @@ class _Recorder(Bench):
     values: Values = field(default_factory=dict)
 
     def measured(
-        self, golden: GoldenPort, port: Port, mode: Mode, value: jax.Array | np.ndarray | None, real: np.ndarray | None
+        self,
+        golden: GoldenPort,
+        port: Port,
+        mode: Mode,
+        value: jax.Array | np.ndarray | None,
+        real: np.ndarray | None,
+        choices: Choices | None = None,
     ) -> Drift:
         if value is not None:
             self.values[mode, golden.address] = np.asarray(value)
@@ -41,7 +48,7 @@ class _Recorder(Bench):
 def passes(bench: Bench, model: nnx.Module, modes: Sequence[Mode], replays: Mapping[str, Replay]) -> tuple[Values, ...]:
     """The values of a case, by mode and address, in passes that are not measured."""
     given = (bench.family, bench.case, bench.manifest, bench.cell, bench.policy, bench.store)
-    recorders = [_Recorder(*given) for _ in range(PASSES)]
+    recorders = [_Recorder(*given, routing=bench.routing) for _ in range(PASSES)]
     for recorder in recorders:
         for mode in modes:
             for _ in replays[mode](recorder, model):

@@ -131,7 +131,7 @@ def _replay(
     first, noisy = emit_repeat is not None, False
     for case in cases:
         family = job.families[case.family]
-        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store)
+        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing)
         if job.keep:
             bench = replace(bench, kept=_keeper(Path(job.keep), case, cell, emit))
         build, weights = load(family.candidate.build), bench.weights()

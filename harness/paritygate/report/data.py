@@ -95,6 +95,11 @@ class ReportData:
         return tuple(row for row in self.rows if row.accepted)
 
     @cached_property
+    def flips_excused(self) -> int:
+        """Choices that are not the golden's and pass: nearly tied, or following from such a one."""
+        return sum(row.excuse.excused + row.excuse.cascaded for row in self.rows if row.excuse)
+
+    @cached_property
     def not_covered(self) -> tuple[str, ...]:
         """What a pass of this run does not speak for, a sentence each."""
         compared = [row.drift for row in self.rows if row.drift.metrics]
@@ -107,6 +112,8 @@ class ReportData:
             said.append("No float64 cell was run: a semantic fault below the noise is not excluded.")
         if {drift.mode for drift in compared} == {Mode.ISOLATED}:
             said.append("Not chained: the glue between modules is not covered.")
+        if self.info.routing == "golden":
+            said.append("The golden's choices were forced: the candidate's own are not covered.")
         return tuple(said)
 
     @cached_property

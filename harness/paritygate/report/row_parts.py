@@ -17,6 +17,8 @@ def row_parts(row: Row) -> list[Part]:
         ("reason", Item(row.reason)),
         ("accepted", Item(row.accepted)),
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
+        ("flips", Item(_flips(row), Tone.WARN)),
+        ("compared over", Item(_agreeing(row))),
         ("largest golden", Item(number(drift.scale) if drift.scale else "")),
         ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
         ("own noise", Item(", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items())))),
@@ -35,6 +37,25 @@ def _roundoffs(histogram: Histogram) -> str:
     """`50 % within 0.5, 99 % within 4, all within 8`"""
     parts = ((0.5, "50 %"), (0.99, "99 %"), (1.0, "all"))
     return ", ".join(f"{words} within {number(2.0 ** histogram.within(part))}" for part, words in parts)
+
+
+def _flips(row: Row) -> str:
+    if row.excuse is None or row.drift.decided is None:
+        return ""
+    excuse = row.excuse
+    shown = [
+        f"token {flip.token[1]} of row {flip.token[0]} {', '.join(map(str, flip.golden))} → "
+        f"{', '.join(map(str, flip.got))}, margin {number(flip.ratio)}"
+        + (f", depth {flip.depth}" if flip.depth else "")
+        for flip in row.drift.decided.flips
+    ]
+    counts = f"{excuse.excused} excused, {excuse.refused} refused, {excuse.cascaded} that follow"
+    return f"{counts}; allowed margin {number(excuse.bound_x)}: {'; '.join(shown)}"
+
+
+def _agreeing(row: Row) -> str:
+    agreeing = row.drift.agreeing
+    return f"{count(agreeing.tokens)} of {count(agreeing.of)} tokens: the others are behind a flip" if agreeing else ""
 
 
 def metrics_table(row: Row) -> Table:

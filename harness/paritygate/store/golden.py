@@ -173,3 +173,6 @@ def uses(golden: Golden) -> Iterator[tuple[str, TensorRef]]:
     yield from ((port.address, port.tensor) for port in golden.ports)
     yield from ((f"case:{name}", ref) for name, ref in golden.inputs.items())
     yield from ((f"weight {name}", ref) for name, ref in golden.weights.items())
+    for mode, policies in golden.peer_values.items():
+        for policy, values in policies.items():
+            yield from ((f"{address} of the peer in {policy}, {mode}", ref) for address, ref in values.items())

@@ -8,7 +8,15 @@ from paritygate.core.site import Decision, Port, Site
 HASHED = (Picture, Preset, Prompt, PromptRow, Side, WeightRule, Decision, Port, Site)
 DEFAULTS = {
     "Picture": {"rows": 1, "columns": 1, "zoom": 4},
-    "Preset": {"layers": (), "seed": 0, "directions": 0, "mechanisms": (), "doc": "", "stacks": {}},
+    "Preset": {
+        "layers": (),
+        "seed": 0,
+        "directions": 0,
+        "mechanisms": (),
+        "doc": "",
+        "stacks": {},
+        "near_ties": "refused",
+    },
     "Prompt": {"text": "prose", "seed": 0, "pieces": (), "cache": "", "backward": "", "doc": ""},
     "PromptRow": {"pad_left": 0, "pad_right": 0, "holes": (), "start": 0, "pictures": ()},
     "Side": {

@@ -199,7 +199,7 @@ def test_the_committed_budgets_are_the_design():
     for dtype in ("f32", "bf16", "f16"):
         assert (decides("rel_l2", dtype).factor, decides("max_abs", dtype).factor) == (2.0, 4.0)
         assert decides("kl", dtype).factor == 4.0
-        assert decides("top1", dtype) is None
+        assert decides("top1", dtype).limit == 0.0
     for dtype in ("f64", "f32", "bf16", "f16"):
         assert decides("agreement", dtype).limit == 0.0
         assert all(decides(metric, dtype) is None for metric in ("cosine", "sqnr", "max_ulp"))

@@ -2,9 +2,11 @@
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexercised
+from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.run import Run, RunInfo
 
@@ -148,7 +150,18 @@ def _spoil(made: list[Row]) -> list[Row]:
                 }.get(verdict, "")
                 kept = row.judgements if verdict is Verdict.REGRESSED else ()
                 made[i] = Row(bad, verdict, Diagnosis.NONE, kept, reason=reason)
-    return made
+    return [_flipped(row) for row in made]
+
+
+def _flipped(row: Row) -> Row:
+    """The first router of the first case in bf16, chained, with an excused flip and one that follows from another."""
+    drift = row.drift
+    wanted = (CASES[0], CELLS[-1], "chained", "layers.0.moe", "inner.choice")
+    if (drift.case, drift.cell, drift.mode, drift.site, drift.port) != wanted:
+        return row
+    flips = (Flip((0, 5), (1,), (3,), 0.004, 2.0, 0.01), Flip((0, 9), (2,), (0,), 0.5, 2.0, 0.25, 2))
+    decided = Decided("inner.router_logits", 74, 1, 1, flips)
+    return replace(row, drift=replace(drift, decided=decided), excuse=Excuse(0.02, 1, 0, 1))
 
 
 def coverage(gap: str = "layers.3.attn") -> Coverage:

@@ -6,10 +6,12 @@ from types import ModuleType
 
 import pytest
 
+from paritygate.core.decision import Agreeing
 from paritygate.core.errors import UsageError
 from paritygate.report.assemble import sections
 from paritygate.report.data import ReportData
-from paritygate.report.text import render_text
+from paritygate.report.row_parts import row_parts
+from paritygate.report.text import render_parts, render_text
 
 ESCAPE = "\x1b["
 
@@ -52,12 +54,33 @@ def test_heat_map_marks_with_letters(failing: ReportData) -> None:
     assert " N " in lines["embed"] + " "
 
 
+def test_flips_are_shown_with_margin_bound_and_depth(failing: ReportData, synthetic: ModuleType) -> None:
+    (line,) = [line.split() for line in render_text(failing, ["decisions"], 160).splitlines() if "inner.choice" in line]
+    shown = "layers.0.moe:inner.choice tiny-scout.long bf16 chained 74 1 0 1 2 0.002 0.02 pass"
+    assert line == shown.split()
+    assert "2 flips excused" in render_text(failing, ["verdict"], 160)
+    (row,) = [row for row in failing.rows if row.excuse]
+    said = " ".join(" ".join(render_parts(row_parts(row), 160)).split())
+    assert "1 excused, 0 refused, 1 that follow; allowed margin 0.02: token 5 of row 0 1 → 3, margin 0.002;" in said
+    assert "token 9 of row 0 2 → 0, margin 0.25, depth 2" in said
+
+
+def test_forced_choices_and_left_out_tokens_are_said(passing: ReportData) -> None:
+    assert render_text(passing, ["decisions"]) == "\n", "nothing to say"
+    rows = tuple(replace(row, drift=replace(row.drift, agreeing=Agreeing(33, 76))) for row in passing.rows[:2])
+    forced = replace(passing, info=replace(passing.info, routing="golden"), rows=rows)
+    said = " ".join(render_text(forced, ["decisions"]).split())
+    assert "Every choice was forced to the golden's" in said
+    assert "2 values behind a flip were compared" in said and "at least 33 of 76" in said
+    assert "the candidate's own are not covered" in forced.not_covered[-1]
+
+
 def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
     with pytest.raises(UsageError) as caught:
         render_text(passing, ["verdit"])
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
-        "  expected  one of coverage, depth, divergence, heatmap, provenance, sites, verdict",
+        "  expected  one of coverage, decisions, depth, divergence, heatmap, provenance, sites, verdict",
         "  try       did you mean verdict?",
     ]
 

@@ -212,6 +212,14 @@ FAMILY = Family(
             directions=4,
             doc="tiny-scout, three times as deep",
         ),
+        Preset(
+            "tiny-scout-ties",
+            _SCOUT,
+            _SCOUT_LAYERS,
+            seed=1,
+            near_ties="kept",
+            doc="tiny-scout with a router that no weight steers, whose choices are often nearly tied",
+        ),
     ),
     prompts=(*PROMPTS, *CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS),
     weights=(
@@ -234,6 +242,7 @@ FAMILY = Family(
             for p in (*CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS)
         ),
         "depth": ("tiny-scout-12.long",),
+        "ties": ("tiny-scout-ties.long",),
     },
     min_margin_x=16.0,
     blocks=(Block("T", "chunk", "attention_chunk_size"), Block("T", "temperature step", "floor_scale")),

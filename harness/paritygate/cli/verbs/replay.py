@@ -1,6 +1,6 @@
 """`replay`: the candidate on the goldens; measures, and judges nothing."""
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Within, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, RoutingName, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -11,6 +11,7 @@ def replay(
     suite: Within = "",
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
+    routing: RoutingName = "own",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
@@ -21,7 +22,7 @@ def replay(
 
     settings = settings_of(context)
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache)
+    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

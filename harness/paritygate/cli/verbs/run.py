@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Suite, Timeout, Within, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, RoutingName, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -17,6 +17,7 @@ def run(
     suite: Within = "",
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
+    routing: RoutingName = "own",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
@@ -30,7 +31,7 @@ def run(
     settings = settings_of(context)
     read_budgets(settings)  # a mistake in the budgets is found before minutes are spent
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache)
+    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
     made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)

@@ -32,6 +32,7 @@ def build(data: ReportData) -> list[Part]:
                 ("not a pass", count(len(data.failures))),
                 *([("accepted in the baseline", count(len(data.accepted)))] if data.accepted else []),
                 ("gaps in coverage", count(len(data.coverage.gaps))),
+                *([("flips excused", count(data.flips_excused))] if data.flips_excused else []),
                 ("cases", count(len(data.cases))),
                 ("cells", count(len({cell for cell, _ in data.places}))),
                 ("wall time", seconds(info.wall_s)),
