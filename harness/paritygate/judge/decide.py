@@ -17,7 +17,7 @@ from paritygate.core.golden import Golden, GoldenPort
 from paritygate.core.histogram import TAIL, Histogram
 from paritygate.core.registry import discover
 from paritygate.core.site import Kind
-from paritygate.judge.decisions import CHOICES, SCORED_BY, SKIPS, excused, refusal, refuse_what_follows
+from paritygate.judge.decisions import CHOICES, SCORED_BY, SKIPS, TOP_TOKEN, excused, refusal, refuse_what_follows
 from paritygate.judge.diagnose import diagnose
 from paritygate.judge.evidence import with_evidence
 from paritygate.metrics.base import LARGEST, Metric, metrics, quotient, unit_roundoff
@@ -151,6 +151,8 @@ class _Decider:
                 continue
             if name not in drift.metrics:
                 return _error(drift, f"{name} was not measured, and rule {rule.name!r} judges it")
+            if name == TOP_TOKEN and drift.decided is None and policy.peer:
+                return _error(drift, f"its run kept no choices, and rule {rule.name!r} judges them: replay it again")
             if name in CHOICES and drift.decided is not None:
                 bounds.append(_choice(name, drift.decided, excuse, rule, line))
                 continue

@@ -7,7 +7,8 @@ from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Row, Verdict
 
 # The metrics of choices, and the metric of their scores whose budget bounds what may flip.
-CHOICES = ("agreement", "top1")
+TOP_TOKEN = "top1"
+CHOICES = ("agreement", TOP_TOKEN)
 SCORED_BY = "rel_l2"
 
 # Problems that leave nothing to compare: a choice was forced, or every token is behind a flip.

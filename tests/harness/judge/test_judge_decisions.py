@@ -118,6 +118,11 @@ def test_the_top_token_is_a_choice_in_every_dtype():
     at = drift("r:out.logits", BF16, "chained", dtype="bfloat16", metrics=metrics, decided=decided)
     row = rows(at, ports=(logits,), budgets=budgets)["r:out.logits"]
     assert row.verdict == "over_budget"
+    old = rows(replace(at, decided=None), ports=(logits,), budgets=budgets)["r:out.logits"]
+    assert (old.verdict, old.reason) == (
+        "error",
+        "its run kept no choices, and rule 'top' judges them: replay it again",
+    )
     near = replace(decided, flips=(flip(FLOOR),))
     assert rows(replace(at, decided=near), ports=(logits,), budgets=budgets)["r:out.logits"].verdict == "pass"
 
