@@ -179,8 +179,10 @@ class _Decider:
             return None
         name = drift.decided.scores
         scores = self.ports.get((drift.case, drift.site, name, drift.call))
-        rule = self.rule(SCORED_BY, replace(drift, port=name), policy)
-        if scores is None or rule is None:
+        if scores is None:
+            return excused(drift.decided, 0.0)
+        rule = self.rule(SCORED_BY, replace(drift, port=name, shape=scores.tensor.shape), policy)
+        if rule is None:
             return excused(drift.decided, 0.0)
         dtype = (scores.dtypes.get(policy.name, "") if policy.peer else "") or policy.compute
         floor = scores.floors.get(drift.mode, {}).get(policy.name, {}).get(SCORED_BY, 0.0)
