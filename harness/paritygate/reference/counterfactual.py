@@ -63,7 +63,7 @@ class Counterfactuals:
                 changed.sites = [each for each in self._golden.sites if each.reference in paths]
                 if mode is Mode.ISOLATED:
                     found = {
-                        each: changed.isolated(changed.oracle, each, calls, torch.float64)
+                        each: changed.isolated(changed.oracle, each, calls, torch.float64).calls[each.reference]
                         for each in changed.sites
                         if each.name == site
                     }
