@@ -2,6 +2,8 @@
 
 import os
 
+from hypothesis import settings
+
 # Reaching a model hub is never right here: a test that tries must fail at once, not wait for a time-out.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
@@ -11,3 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+
+# No test is timed: on a busy machine an example may take a hundred times as long.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -4,7 +4,7 @@ import itertools
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paritygate.catalog import select
@@ -38,7 +38,6 @@ def test_expressions(expression: str, expected: list[str]) -> None:
     assert cells(expression) == expected
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(DTYPES), min_size=1, unique=True),
     st.lists(st.sampled_from(select.PLATFORMS), min_size=1, unique=True),

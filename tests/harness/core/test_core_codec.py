@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
@@ -118,7 +118,6 @@ NOUNS = {
 
 
 @pytest.mark.parametrize("noun", NOUNS, ids=lambda noun: noun.__name__)
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_noun_survives_json(noun: type, data: st.DataObject) -> None:
     value = data.draw(NOUNS[noun])
@@ -128,7 +127,6 @@ def test_a_noun_survives_json(noun: type, data: st.DataObject) -> None:
         assert canonical(read) == canonical(value)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), JSON), st.randoms())
 def test_canonical_text_does_not_depend_on_the_order_of_keys(value: dict[str, Any], random: Any) -> None:
     keys = list(value)

@@ -6,7 +6,7 @@ import string
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from paritygate.core.errors import UsageError
@@ -54,7 +54,6 @@ def places(groups: Groups, sizes: dict[str, int], index: dict[str, int]) -> tupl
     return tuple(found)
 
 
-@settings(deadline=None)
 @given(two_layouts())
 def test_each_element_lands_where_its_letters_say_and_comes_back(drawn: tuple[Groups, Groups, dict[str, int]]) -> None:
     source, target, sizes = drawn
@@ -82,7 +81,6 @@ def values_with_padding(draw: st.DrawFn) -> tuple[Groups, dict[str, int], np.nda
     return groups, sizes, np.array(rows, bool), time_axis
 
 
-@settings(deadline=None)
 @given(values_with_padding())
 def test_real_rows_are_those_of_a_plain_loop(drawn: tuple[Groups, dict[str, int], np.ndarray, str]) -> None:
     groups, sizes, real, time = drawn
