@@ -1,6 +1,22 @@
-"""The hypothesis that a fault of the catalog names is a row of its family."""
+"""The hypothesis that a fault of the catalog names is a row of its family, and is found where the fault is planted."""
+
+import json
+from pathlib import Path
 
 from paritygate.catalog.select import case_of, families, fault_groups
+from paritygate.cli.main import main
+from paritygate.core.errors import ExitCode
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+# One of a group, all shown by one case.
+PLANTED = (
+    "kv-heads-tiled",
+    "mask-without-the-diagonal",
+    "rope-by-halves",
+    "rms-norm-eps",
+    "score-left-out",
+    "labels-not-shifted",
+)
 
 
 def test_every_named_hypothesis_is_a_row():
@@ -13,3 +29,14 @@ def test_every_named_hypothesis_is_a_row():
     ]
     assert len(named) > 20
     assert [(fault, name) for fault, name, rows in named if name not in rows] == []
+
+
+def test_the_named_hypothesis_is_found_first(tmp_path, capfd):
+    named = {fault.name: fault.hypothesis for group in fault_groups().values() for fault in group.faults}
+    environ = {"PARITYGATE_GOLDEN": str(GOLDEN), "PARITYGATE_RUNS": str(tmp_path / "runs"), "HOME": str(tmp_path)}
+    code = main(("mutate", *PLANTED, "--explain", "--workers", "1", "--json"), environ)
+    found = json.loads(capfd.readouterr().out)["faults"]
+    first = {each["fault"]: each["counterfactual"]["explanations"][0]["hypothesis"] for each in found}
+    assert first == {name: named[name] for name in PLANTED}
+    assert code == ExitCode.PASS
+    assert list((tmp_path / "runs").iterdir()) == [], "what was kept to explain is gone"

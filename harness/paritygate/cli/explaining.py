@@ -1,23 +1,26 @@
 """The counterfactual pass: for each value to blame, which hypothesis makes the difference vanish."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import Cell, Mode
-from paritygate.core.drift import Diagnosis, Row
+from paritygate.core.drift import Diagnosis, Drift, Kept, Row
 from paritygate.core.errors import GoldenError, InfrastructureError, UsageError
 from paritygate.core.family import Case, Family
+from paritygate.core.fault import Fault
 from paritygate.core.hypothesis import Counterfactual
+from paritygate.core.mutant import ExplainedFault
 from paritygate.core.run import Run
 
 if TYPE_CHECKING:
     import numpy as np
 
     from paritygate.judge.explain import Values
+    from paritygate.replay.job import Planting
     from paritygate.store.golden import GoldenStore
 
 
@@ -190,3 +193,76 @@ def _refuse_others(run: Run, again: Run, case: Case) -> None:
                 got=digest[:12],
                 try_=f"paritygate run {run.info.suite}",
             )
+
+
+def explain_faults(
+    settings: Settings, faults: Sequence[Fault], workers: int | None, timeout_s: float, compile_cache: Path | None
+) -> list[ExplainedFault]:
+    """Plants each fault in float64 and tries the hypotheses on what the candidate then shows, in the faults' order.
+
+    Raises InfrastructureError where a worker failed.
+    """
+    from paritygate.catalog.select import case_of, select_cells
+    from paritygate.cli.output import progress
+    from paritygate.replay.job import Planting
+    from paritygate.replay.mutants import replay_mutants
+    from paritygate.store.golden import GoldenStore
+    from paritygate.store.objects import ObjectStore
+
+    (cell,) = select_cells("f64")
+    plantings = [Planting(fault.name, fault.patches, *case_of(fault), (cell,)) for fault in faults]
+    store, drifts = GoldenStore(settings.golden), dict[str, list[Drift]]()
+    kept: dict[str, list[Kept]] = {fault.name: [] for fault in faults}
+    settings.runs.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".explain-", dir=settings.runs) as folder,
+        progress(settings) as tell,
+    ):
+        problems = replay_mutants(
+            plantings,
+            store,
+            Path(folder),
+            drifts.__setitem__,
+            extensions=settings.extensions,
+            workers=workers,
+            timeout_s=timeout_s,
+            compile_cache=compile_cache,
+            keep=lambda name, value: kept[name].append(value),
+        )
+        if problems:
+            raise InfrastructureError("faults were not all replayed", got="\n".join(problems))
+        objects, found = ObjectStore(Path(folder) / "values"), list[ExplainedFault]()
+        for fault, planting in zip(faults, plantings, strict=True):
+
+            def values(mode: Mode, name: str = fault.name) -> "Values":
+                return {(k.site, k.port, k.call): objects.get(k.tensor) for k in kept[name] if k.mode == mode}
+
+            counterfactual = _of_planted(settings, store, planting, drifts[fault.name], values)
+            found.append(ExplainedFault(fault.name, fault.hypothesis, counterfactual))
+            tell(len(found), len(faults), fault.name)
+    return found
+
+
+def _of_planted(
+    settings: Settings,
+    store: "GoldenStore",
+    planting: "Planting",
+    drifts: Sequence[Drift],
+    values: "Callable[[Mode], Values]",
+) -> Counterfactual | None:
+    """What explains the first divergence under a fault; None where it is not semantic."""
+    from paritygate.catalog.select import families
+    from paritygate.cli.stages import read_budgets
+    from paritygate.judge.decide import judge
+    from paritygate.judge.locate import first_divergence
+
+    case, family = planting.case, families()[planting.case.family]
+    goldens, cells = {case.id: store.read(planting.suite, case.id)}, [str(cell) for cell in planting.cells]
+    rows = judge(drifts, goldens, cells, tuple(Mode), read_budgets(settings), {})
+    row = next((each.row for each in first_divergence(rows) if each.row.diagnosis is Diagnosis.SEMANTIC), None)
+    if row is None:
+        return None
+    if reason := _untried(row, family):
+        return _without(row, reason)
+    mode = _mode(row, rows)
+    return explain_values(settings, planting.suite, case, family, row, mode, values(mode))

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from paritygate.core.drift import Diagnosis, Drift
 from paritygate.core.fault import FaultKind
+from paritygate.core.hypothesis import Counterfactual
 
 BLAMED_RIGHT = 0.95  # the least part of what is caught that must be put down to the right site, with its diagnosis
 
@@ -89,3 +90,25 @@ class KillMatrix:
 
     def _those(self, chosen: Callable[[Mutant], bool]) -> list[Mutant]:
         return [mutant for mutant in self.mutants if chosen(mutant)]
+
+
+@dataclass(frozen=True)
+class ExplainedFault:
+    """What the hypotheses make of one planted fault in float64, beside the one that its entry names, if any.
+
+    `counterfactual` is None where the first divergence is not semantic: then there is nothing to explain.
+    """
+
+    fault: str
+    named: str
+    counterfactual: Counterfactual | None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.counterfactual is not None and self.counterfactual.whole
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the named hypothesis explains everything, so that none is better; true where none is named."""
+        found = self.counterfactual.explanations if self.counterfactual and self.is_whole else ()
+        return not self.named or self.named in {each.hypothesis for each in found}

@@ -115,12 +115,15 @@ def _attend(
     tuned: Callable[[Any], bool] = lambda self: self.attn_temperature_tuning and not self.use_rope,
     scale: Callable[[Any, Tensor], Tensor] | None = None,
     counted: str = "in the row",
-    on: str = "queries",
+    on: tuple[str, ...] = ("queries",),
+    heads: str = "outermost",
     **kwargs: Any,
 ) -> tuple[Tensor, Any]:
     """HF's forward of the attention with one of its steps another."""
-    shape = (*hidden_states.shape[:-1], -1, self.head_dim)
+    shape = (*hidden_states.shape[:-1], *((-1, self.head_dim) if heads == "outermost" else (self.head_dim, -1)))
     query, key, value = (project(hidden_states).view(shape) for project in (self.q_proj, self.k_proj, self.v_proj))
+    if heads == "innermost":
+        query, key, value = (each.transpose(2, 3).contiguous() for each in (query, key, value))
     normed = hasattr(self, "qk_norm")
     if normed and norm == "before rope":
         query, key = self.qk_norm(query), self.qk_norm(key)
@@ -138,7 +141,8 @@ def _attend(
         if counted == "by position":
             slots = self.position_ids
         factors = (scale or _temperature)(self, slots.float())[:, :, None, None]
-        query, key = (query * factors, key) if on == "queries" else (query, key * factors)
+        query = query * factors if "queries" in on else query
+        key = key * factors if "keys" in on else key
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if past_key_values is not None:
         key, value = past_key_values.update(key, value, self.layer_idx)
@@ -173,7 +177,9 @@ temperature_on_every_layer = partial(_attend, tuned=_always)
 temperature_on_rope_layers = partial(_attend, tuned=lambda self: self.attn_temperature_tuning and self.use_rope)
 temperature_within_a_piece = partial(_attend, counted="in the piece")
 temperature_by_position = partial(_attend, counted="by position")
-temperature_on_keys = partial(_attend, on="keys")
+temperature_on_keys = partial(_attend, on=("keys",))
+temperature_on_keys_too = partial(_attend, on=("queries", "keys"))
+heads_innermost = partial(_attend, heads="innermost")
 
 
 def with_positions(original: Original, self: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -196,6 +202,15 @@ def heads_and_width_exchanged(original: Original, *args: Any, **kwargs: Any) -> 
     """The heads' results are laid out with their width outermost."""
     mixed, weights = original(*args, **kwargs)
     return mixed.transpose(2, 3).reshape(mixed.shape), weights
+
+
+def softmax_over_queries(
+    original: Original, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, **kwargs: Any
+) -> Any:
+    groups = module.num_key_value_groups
+    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    weights = torch.softmax(query @ key.transpose(2, 3) * kwargs["scaling"] + mask, dim=-2)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
 def _attended(
@@ -224,14 +239,14 @@ def kv_heads_tiled(original: Original, hidden_states: Tensor, n_rep: int) -> Ten
 _See = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
-def _mask(original: Original, see: _See, real: bool = True, **kwargs: Any) -> Tensor:
+def _mask(original: Original, see: _See, real: bool = True, padded: str = "before the first", **kwargs: Any) -> Tensor:
     """A mask by a rule on query slots, key slots, the row's first real slot, and the size of a chunk."""
     made = original(**kwargs)
     filled = kwargs["attention_mask"].bool()
     length, (*_, queries, keys) = filled.shape[1], made.shape
     query = (length - queries + torch.arange(queries))[None, :, None]
     key = (length - keys + torch.arange(keys))[None, None, :]
-    first = (filled.cumsum(1) == 0).sum(1)[:, None, None]
+    first = ((filled.cumsum(1) == 0) if padded == "before the first" else ~filled).sum(1)[:, None, None]
     seen = see(query, key, first, kwargs["config"].attention_chunk_size)
     if real:
         seen = seen & filled[:, None, length - keys :]
@@ -278,6 +293,28 @@ window_within_chunk = partial(
     _mask,
     see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk) & (q - k < chunk - 1),
 )
+full_by_slots = partial(_mask, see=lambda q, k, first, chunk: k <= q + 0 * first, real=False)
+chunk_by_slots = partial(
+    _mask, see=lambda q, k, first, chunk: (k <= q + 0 * first) & _same_chunk(q, k, chunk), real=False
+)
+chunk_after_all_padding = partial(
+    _mask,
+    see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk),
+    padded="anywhere",
+)
+full_within_a_piece = partial(_mask, see=lambda q, k, first, chunk: k <= q - q.min())
+chunk_within_a_piece = partial(
+    _mask,
+    see=lambda q, k, first, chunk: (k <= q - q.min()) & _same_chunk(q - q.min() - first, k - first, chunk),
+)
+full_of_the_last = partial(_mask, see=lambda q, k, first, chunk: k <= q.max() + 0 * q)
+chunk_of_the_last = partial(
+    _mask, see=lambda q, k, first, chunk: (k <= q.max() + 0 * q) & _same_chunk(q.max() - first, k - first, chunk)
+)
+chunk_not_of_one_token = partial(
+    _mask,
+    see=lambda q, k, first, chunk: (k <= q) & ((q.shape[1] == 1) | _same_chunk(q - first, k - first, chunk)),
+)
 
 
 def _layer_types(original: Original, self: Any, config: Any, other: Callable[[list[str]], list[str]]) -> None:
@@ -287,5 +324,7 @@ def _layer_types(original: Original, self: Any, config: Any, other: Callable[[li
 
 _OTHER_TYPE = {"full_attention": "chunked_attention", "chunked_attention": "full_attention"}
 chunks_on_the_other_layers = partial(_layer_types, other=lambda types: [_OTHER_TYPE[kind] for kind in types])
+chunks_one_layer_late = partial(_layer_types, other=lambda types: [types[-1], *types[:-1]])
+chunks_one_layer_early = partial(_layer_types, other=lambda types: [*types[1:], types[0]])
 chunks_on_every_layer = partial(_layer_types, other=lambda types: ["chunked_attention"] * len(types))
 chunks_on_no_layer = partial(_layer_types, other=lambda types: ["full_attention"] * len(types))

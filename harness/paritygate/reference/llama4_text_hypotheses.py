@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.modeling_outputs import SequenceClassifierOutputWithPast
 
 Original = Callable[..., Any]
 
@@ -74,6 +75,7 @@ router_softmax_of_chosen = partial(_routed, score=_softmax_of_chosen)
 router_normalised = partial(_routed, score=_normalised)
 router_without_score = partial(_routed, score=lambda logits, chosen: chosen.to(logits.dtype))
 router_with_logits = partial(_routed, score=lambda logits, chosen: logits * chosen)
+router_others_at_one_half = partial(_routed, score=lambda logits, chosen: logits.masked_fill(~chosen, 0.0).sigmoid())
 router_of_all = partial(_routed, score=lambda logits, chosen: logits.sigmoid())
 
 
@@ -112,6 +114,18 @@ def _chosen(scores: Tensor) -> Tensor:
     return (scores != 0).to(scores.dtype)
 
 
+def _within_capacity(scores: Tensor) -> Tensor:
+    """Tokens beyond 1.25 of an expert's share are dropped."""
+    room = -(-5 * scores.shape[0] // (4 * scores.shape[1]))
+    return scores * ((scores != 0).cumsum(0) <= room)
+
+
+def _share(scores: Tensor) -> Tensor:
+    return torch.ones_like(scores) / (scores != 0).sum(1, keepdim=True)
+
+
+experts_at_capacity = partial(_moe, before=_within_capacity)
+routed_averaged = partial(_moe, after=_share)
 score_after_expert = partial(_moe, before=torch.ones_like, after=lambda scores: scores)
 score_nowhere = partial(_moe, before=_chosen)
 score_before_and_after = partial(_moe, after=lambda scores: scores)
@@ -140,6 +154,7 @@ def activated(original: Original, self: Any, x: Tensor, by: Callable[[Tensor], T
 
 gelu_for_silu = partial(activated, by=functional.gelu)
 gelu_by_tanh_for_silu = partial(activated, by=partial(functional.gelu, approximate="tanh"))
+gelu_by_sigmoid_for_silu = partial(activated, by=lambda x: x * torch.sigmoid(1.702 * x))
 relu_for_silu = partial(activated, by=functional.relu)
 sigmoid_for_silu = partial(activated, by=torch.sigmoid)
 
@@ -154,6 +169,7 @@ def _layer(
     attention_residual: Callable[[Tensor, Tensor], Any] = lambda x, normed: x,
     mlp_residual: Callable[[Tensor, Tensor], Any] = lambda x, normed: x,
     mlp_input: Callable[[Tensor, Tensor], Tensor] = lambda first, x: x,
+    mlp_norm: str = "post_attention_layernorm",
     position_ids: Any = None,
     **kwargs: Any,
 ) -> Tensor:
@@ -161,7 +177,7 @@ def _layer(
     normed = self.input_layernorm(hidden_states)
     attended, _ = self.self_attn(hidden_states=normed, **kwargs)
     x = attention_residual(hidden_states, normed) + attended
-    normed = self.post_attention_layernorm(mlp_input(hidden_states, x))
+    normed = getattr(self, mlp_norm)(mlp_input(hidden_states, x))
     out = self.feed_forward(normed)
     out = out[0] if self.is_moe_layer else out
     return mlp_residual(x, normed) + out.view(x.shape)
@@ -179,11 +195,18 @@ attention_residual_missing = partial(_layer, attention_residual=_nothing)
 attention_residual_of_normed = partial(_layer, attention_residual=_of_normed)
 mlp_residual_missing = partial(_layer, mlp_residual=_nothing)
 mlp_residual_of_normed = partial(_layer, mlp_residual=_of_normed)
+one_norm_for_both = partial(_layer, mlp_norm="input_layernorm")
 mlp_beside_attention = partial(_layer, mlp_input=lambda first, x: first)
 
 
 def embeddings_scaled(original: Original, self: Any, tokens: Tensor) -> Tensor:
     return original(self, tokens) * self.embedding_dim**0.5
+
+
+def stream_scaled(original: Original, self: Any, input_ids: Tensor | None = None, **kwargs: Any) -> Any:
+    """The embeddings are scaled, and so are the features of pictures in their place."""
+    embeds = self.embed_tokens(input_ids) if input_ids is not None else kwargs["inputs_embeds"]
+    return original(self, **kwargs | {"inputs_embeds": embeds * self.config.hidden_size**0.5})
 
 
 def final_norm_missing(original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -197,10 +220,13 @@ def _labelled(original: Original, self: Any, *args: Any, last: str, **kwargs: An
         labels = labels.clone()
         if last == "left out":
             labels[:, -1] = -100
+        if last == "shifted twice":
+            labels = functional.pad(labels[:, 2:], (0, 2), value=-100)
         kwargs["shift_labels"] = labels
     return original(self, *args, **kwargs)
 
 
+labels_shifted_twice = partial(_labelled, last="shifted twice")
 labels_not_shifted = partial(_labelled, last="counted")
 labels_not_shifted_but_last = partial(_labelled, last="left out")
 
@@ -212,3 +238,41 @@ def loss_summed(original: Original, source: Tensor, target: Tensor, *args: Any, 
 def loss_over_all_labels(original: Original, source: Tensor, target: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Summed over the labels that count, divided by the number of all."""
     return functional.cross_entropy(source, target, reduction="sum") / target.numel()
+
+
+def _with_loss(
+    original: Original, self: Any, *args: Any, loss: Callable[[Tensor, Tensor, Tensor], Tensor], **kwargs: Any
+) -> Any:
+    """Another loss, made of HF's, the logits and the labels of the next tokens."""
+    found, labels = original(self, *args, **kwargs), kwargs.get("labels")
+    if labels is not None:
+        found.loss = loss(found.loss, found.logits[:, :-1], labels[:, 1:])
+    return found
+
+
+loss_over_all_places = partial(_with_loss, loss=lambda loss, logits, labels: loss * (labels != -100).double().mean())
+
+
+def loss_of_capped_logits(original: Original, source: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return original(torch.tanh(source / 30) * 30, *args, **kwargs)
+
+
+# The score of a sequence
+
+
+def _scored(
+    original: Original, self: Any, input_ids: Tensor, *, at: Callable[[Tensor, Tensor], Tensor], **kwargs: Any
+) -> SequenceClassifierOutputWithPast:
+    """HF's generic classifier with another of its tokens scored."""
+    scores = self.score(self.model(input_ids, **kwargs).last_hidden_state)
+    return SequenceClassifierOutputWithPast(logits=at(scores, input_ids != self.config.pad_token_id))
+
+
+def _picked(scores: Tensor, place: Tensor) -> Tensor:
+    return scores[torch.arange(len(scores)), place]
+
+
+scored_at_the_last_place = partial(_scored, at=lambda scores, real: scores[:, -1])
+scored_by_number_of_tokens = partial(_scored, at=lambda scores, real: _picked(scores, real.sum(1) - 1))
+scored_before_padding = partial(_scored, at=lambda scores, real: _picked(scores, (~real).int().argmax(1) - 1))
+scored_on_the_mean = partial(_scored, at=lambda scores, real: scores.mean(1))

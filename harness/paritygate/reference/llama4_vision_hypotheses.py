@@ -74,6 +74,7 @@ def _angles(
     first: int = 1,
     order: str = "column row",
     class_turns: str = "no",
+    class_place: str = "last",
     pairs: str = "apart",
     width_x: float = 1.0,
 ) -> Tensor:
@@ -85,7 +86,7 @@ def _angles(
     x, y = (axes[name][:, None] * frequencies for name in order.split())
     angles = torch.cat([x, y], dim=-1) if pairs == "apart" else torch.stack([x, y], dim=-1).flatten(1)
     of_class = angles[:1] if class_turns == "as the first patch" else torch.zeros_like(angles[:1])
-    angles = torch.cat([angles, of_class])[:, None]
+    angles = torch.cat([of_class, angles] if class_place == "first" else [angles, of_class])[:, None]
     return torch.polar(torch.ones_like(angles), angles)
 
 
@@ -93,6 +94,7 @@ rope_axes_swapped = partial(_angles, order="row column")
 rope_of_columns_only = partial(_angles, order="column column")
 rope_from_0 = partial(_angles, first=0)
 rope_from_2 = partial(_angles, first=2)
+rope_class_first = partial(_angles, class_place="first")
 rope_turns_class = partial(_angles, class_turns="as the first patch")
 rope_axes_alternate = partial(_angles, pairs="alternating")
 rope_by_whole_head = partial(_angles, width_x=2.0)
@@ -204,6 +206,10 @@ def projector_activated(original: Original, self: Any, x: Tensor) -> Tensor:
     return functional.gelu(original(self, x))
 
 
+def projector_through_relu(original: Original, self: Any, x: Tensor) -> Tensor:
+    return functional.relu(original(self, x))
+
+
 def features_scattered_by_column(original: Original, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """Tokens are counted down the batch before along the sequence."""
     columns = original(self.transpose(0, 1), mask.transpose(0, 1), source)
@@ -220,6 +226,16 @@ def features_added(original: Original, self: Tensor, mask: Tensor, source: Tenso
 
 def features_one_token_late(original: Original, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return original(self, mask.roll(1, dims=1), source)
+
+
+def features_from_the_first(original: Original, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """Each row of the batch takes the features from the first on."""
+    return torch.cat([original(*row, source) for row in zip(self.split(1), mask.split(1), strict=True)])
+
+
+def features_from_the_second(original: Original, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """The last image token has the last feature again."""
+    return original(self, mask, torch.cat([source[1:], source[-1:]]))
 
 
 def features_left_out(original: Original, self: Tensor, mask: Tensor, source: Tensor) -> Tensor:

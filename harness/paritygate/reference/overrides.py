@@ -106,6 +106,7 @@ OPERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "one": np.ones_like,
     "negate": np.negative,
     "reverse": lambda array: np.flip(array, 0),
+    "last first": lambda array: np.roll(array, 1, 0),
     "transpose": _transposed,
     "reshape": _reshaped,
     "swap halves": _halves_swapped,

@@ -7,13 +7,14 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paritygate.catalog.select import families, meshes, policies
 from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
-from paritygate.core.drift import Drift
+from paritygate.core.drift import Drift, Kept
 from paritygate.core.errors import NothingComparedError
 from paritygate.replay.job import Environment, Job, Planting
 from paritygate.replay.launch import check_goldens
@@ -21,6 +22,7 @@ from paritygate.replay.processes import Gathered, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
 Finished = Callable[[str, list[Drift]], None]
+Keep = Callable[[str, Kept], None]
 
 
 def replay_mutants(
@@ -33,11 +35,13 @@ def replay_mutants(
     workers: int | None = None,
     timeout_s: float = 3600.0,
     compile_cache: Path | None = None,
+    keep: Keep | None = None,
 ) -> list[str]:
     """Plants each fault and replays its case in its cells and every mode; returns the problems of the infrastructure.
 
-    `finished(fault, drifts)` is called once for each fault, when it was replayed in all of its cells. Raises
-    GoldenError before any worker starts where a golden is missing, stale or corrupt.
+    `finished(fault, drifts)` is called once for each fault, when it was replayed in all of its cells; `keep`, where
+    given, with each value under a fault, whose tensor is then in `values/` of the folder. Raises GoldenError before any
+    worker starts where a golden is missing, stale or corrupt.
     """
     if not plantings:
         raise NothingComparedError("no fault to plant")
@@ -47,7 +51,9 @@ def replay_mutants(
     (folder / "workers").mkdir(parents=True)
     limit = workers or os.cpu_count() or 1
     jobs = [job for share in range(limit) for job in _plan(plantings[share::limit], store, extensions)]
-    gathered = _Mutants(plantings, finished)
+    if keep:
+        jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
+    gathered = _Mutants(plantings, finished, keep)
     run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     return gathered.problems
 
@@ -86,8 +92,9 @@ def _plan(plantings: Sequence[Planting], store: GoldenStore, extensions: tuple[P
 class _Mutants(Gathered):
     """The drifts of each fault, until all of its cells are there."""
 
-    def __init__(self, plantings: Sequence[Planting], finished: Finished):
+    def __init__(self, plantings: Sequence[Planting], finished: Finished, keep: Keep | None):
         super().__init__()
+        self._keep = keep
         self._finished = finished
         self._left = {planting.fault: {str(cell) for cell in planting.cells} for planting in plantings}
         self._drifts: dict[str, list[Drift]] = defaultdict(list)
@@ -95,6 +102,9 @@ class _Mutants(Gathered):
     def found(self, message: dict[str, Any]) -> None:
         if "faulty" in message:
             faulty = message["faulty"]
+            if self._keep and "value" in faulty:
+                self._keep(faulty["fault"], from_json(Kept, faulty["value"]))
+                return
             self._drifts[faulty["fault"]].append(from_json(Drift, faulty["drift"]))
             return
         fault, cell = message["replayed"]["fault"], message["replayed"]["cell"]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from paritygate.catalog import select
 from paritygate.core.errors import ExitCode
 from paritygate.core.fault import Fault, FaultGroup, Patch
+from paritygate.core.hypothesis import Counterfactual, Explanation
+from paritygate.core.mutant import ExplainedFault
 
 CASE = "tiny/tiny-scout.long"
 PATCHES = (Patch("jax_llama4.norms:f", "a", "b"),)
@@ -109,9 +112,39 @@ def test_a_worker_that_fails_is_code_4_and_nothing_is_written(
     assert not (Path(environ["PARITYGATE_GOLDEN"]) / "mutations.jsonl").exists()
 
 
+def test_what_is_to_be_explained_is_each_fault_in_f64_and_code_1_where_not_as_named(
+    paritygate: Callable, asked: dict[str, Any]
+) -> None:
+    # Nothing was measured, so nothing differs, and nothing explains it.
+    said = paritygate("mutate", "--explain")
+    assert asked["plantings"] == {"eps": CELLS[:1], "gain": CELLS[:1]}
+    assert said.code == ExitCode.PASS
+    assert said.out.startswith("eps  no semantic divergence in float64\n")
+    assert "2 faults, 0 explained wholly; 0 name a hypothesis, 0 rightly\n" in said.out
+
+    named = replace(NORM, faults=(replace(NORM.faults[0], hypothesis="norm eps ÷ 10"), *NORM.faults[1:]))
+    asked["groups"] = {"norm": named}
+    said = paritygate("mutate", "--explain")
+    assert said.code == ExitCode.DRIFT
+    assert said.out.startswith("eps  no semantic divergence in float64; the catalog names 'norm eps ÷ 10'\n")
+    assert json.loads(paritygate("mutate", "--explain", "--json").out)["ok"] is False
+
+    asked["problems"] = ["worker for f64/single/cpu was killed by signal 9"]
+    assert paritygate("mutate", "--explain").code == ExitCode.INFRASTRUCTURE
+
+
+def test_an_explanation_is_right_where_the_named_hypothesis_explains_everything() -> None:
+    best = (Explanation("a", "is a", 5), Explanation("b", "is b", 5))
+    whole = Counterfactual("c", CELLS[0], "chained", "x:out", 5, 1, 2, best)
+    assert [ExplainedFault("f", name, whole).is_right for name in ("", "a", "b", "d")] == [True, True, True, False]
+    assert not ExplainedFault("f", "a", replace(whole, values=6)).is_right
+    assert not ExplainedFault("f", "a", None).is_right
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--explain", "--write"], "explanations are not written: --explain"),
         (["rope*"], "unknown fault, group or kind: rope*"),
         (["--cells", "bf16"], "no diagnosis without float64: --cells"),
     ],

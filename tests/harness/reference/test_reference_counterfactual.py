@@ -20,11 +20,13 @@ GOLDEN = Path(__file__).parents[3] / "golden"
 # Cases that together show every row of a family: a row is looked for in the later ones only while none has shown it.
 CASES = {
     "llama4": ("tiny/tiny-scout.long", "tiny/tiny-maverick.padded", "tiny/tiny-scout.far", "text/tiny-scout.decode"),
+    "llama4-classifier": ("classify/classify-scout.padded", "classify/classify-scout.leftpad"),
     "llama4-multimodal": ("vision/tiny-multimodal.mixed", "vision/tiny-vision.frames", "vision/tiny-multimodal.decode"),
 }
 # The text model of the small family with pictures has no rope scaling, one expert a token and this rope base.
 NEVER_NEEDED = {
     "llama4": set(),
+    "llama4-classifier": {row.name for row in families()["llama4"].hypotheses},
     "llama4-multimodal": {
         row.name
         for row in families()["llama4"].hypotheses

@@ -102,6 +102,18 @@ _LAYERS = (
         ("chunks on every layer", "chunks every layer", _OURS + "chunks_on_every_layer"),
         ("chunks on no layer", "takes every layer for a full one", _OURS + "chunks_on_no_layer"),
     ),
+    *(
+        Hypothesis(
+            f"layer pattern one layer {words}",
+            f"has its NoPE layers, which are its full ones, one layer {words}",
+            ("layers.*",),
+            functions={
+                HF + "Llama4TextAttention.__init__": f"{_OURS}rope_one_layer_{words}",
+                HF + "Llama4TextModel.__init__": f"{_OURS}chunks_one_layer_{words}",
+            },
+        )
+        for words in ("late", "early")
+    ),
 )
 
 _HEADS = (
@@ -132,7 +144,13 @@ _HEADS = (
         ("score scale by heads", "scales scores by the number of heads, not their width", _OURS + "scale_by_heads"),
         ("key heads tiled", "tiles key heads, where each has to be repeated", _OURS + "keys_tiled"),
         ("value heads tiled", "tiles value heads, where each has to be repeated", _OURS + "values_tiled"),
+        ("softmax over queries", "takes the softmax over queries, not over keys", _OURS + "softmax_over_queries"),
         ("heads and width exchanged", "joins the heads' results heads innermost", _OURS + "heads_and_width_exchanged"),
+    ),
+    *rows(
+        HF + "Llama4TextAttention.forward",
+        _ATTENTION,
+        ("heads innermost", "splits queries, keys and values with the heads innermost", _OURS + "heads_innermost"),
     ),
     *rows(
         HF + "repeat_kv",
@@ -191,6 +209,7 @@ _TEMPERATURE = (
             _OURS + "temperature_within_a_piece",
         ),
         ("temperature on keys", "scales the keys, not the queries", _OURS + "temperature_on_keys"),
+        ("temperature on keys too", "scales keys as well as queries", _OURS + "temperature_on_keys_too"),
         needs=_TUNED,
     ),
     Hypothesis(
@@ -222,7 +241,19 @@ _MASKING = (
             ("hide the token itself", "does not let a token see itself", "not_itself"),
             ("not causal", "lets tokens see what comes after them", "sees_all"),
             ("show padding", "lets padding be seen", "sees_padding"),
+            ("by slots alone", "makes masks that know of no padding", "by_slots"),
+            ("within a piece", "counts queries from slot 0 in each piece that it is fed", "within_a_piece"),
+            ("of a piece's last token", "lets a piece's tokens see what its last one does", "of_the_last"),
         )
+    ),
+    Hypothesis(
+        "masks exchanged",
+        "has the masks of full and of chunked layers in each other's place",
+        _MASKS,
+        functions={
+            HF + "create_causal_mask": _OURS + "full_chunked",
+            HF + "create_chunked_causal_mask": _OURS + "chunk_missing",
+        },
     ),
     *rows(
         HF + "create_causal_mask",
@@ -250,6 +281,12 @@ _MASKING = (
             "counts chunks from slot 0, not from the first real token",
             _OURS + "chunks_from_slot_0",
         ),
+        (
+            "chunks after all padding",
+            "counts chunks from the number of padded slots, wherever they are",
+            _OURS + "chunk_after_all_padding",
+        ),
+        ("single tokens without chunks", "does not chunk a piece of one token", _OURS + "chunk_not_of_one_token"),
         ("window for chunk", "shows a token the last chunk's worth, not its own chunk", _OURS + "window_for_chunk"),
         ("window within a chunk", "keeps one key too few of a chunk", _OURS + "window_within_chunk"),
     ),

@@ -46,6 +46,12 @@ _NORMS = (
         ("qk norm without eps", "has no eps in the qk norm", _OURS + "eps_missing"),
         needs={"use_qk_norm": True},
     ),
+    Hypothesis(
+        "eps outside the root in every norm",
+        "adds the eps to the root, not under it, in every norm",
+        _NORM,
+        functions={HF + f"Llama4Text{norm}._norm": _OURS + "eps_outside_the_root" for norm in ("RMSNorm", "L2Norm")},
+    ),
     Hypothesis("eps × 10 in every norm", "has ten times the eps in every norm", _NORM, scaled={"rms_norm_eps": 10.0}),
     Hypothesis("eps ÷ 10 in every norm", "has a tenth of the eps in every norm", _NORM, scaled={"rms_norm_eps": 0.1}),
     *rows(
@@ -71,6 +77,7 @@ _ROUTING = (
         ("scores missing", "gives every chosen expert a score of one", _OURS + "router_without_score"),
         ("logits for scores", "takes the logits for the scores", _OURS + "router_with_logits"),
         ("every expert scored", "gives experts a score that are not chosen", _OURS + "router_of_all"),
+        ("others scored one half", "scores what is not chosen one half, not zero", _OURS + "router_others_at_one_half"),
         ("least experts chosen", "chooses the experts of the smallest logits", _OURS + "router_of_the_least"),
     ),
     Hypothesis("one expert more", "chooses one expert more", _ROUTER, shifted={"num_experts_per_tok": 1}),
@@ -100,13 +107,21 @@ _EXPERT = (
         ("shared expert twice", "adds the shared expert twice", _OURS + "shared_twice"),
         ("routed experts missing", "leaves out the routed experts", _OURS + "routed_missing"),
         ("routed experts twice", "adds the routed experts twice", _OURS + "routed_twice"),
+        ("experts at capacity", "drops tokens beyond 1.25 of an expert's share", _OURS + "experts_at_capacity"),
         ("experts by token", "gives the experts rows by token, not by expert", _OURS + "experts_by_token"),
+    ),
+    *rows(
+        HF + "Llama4TextMoe.forward",
+        _MIXTURE,
+        ("routed experts averaged", "averages the chosen experts, where they are added", _OURS + "routed_averaged"),
+        needs={"num_experts_per_tok": 2},
     ),
     *(
         Hypothesis(name, says, _EXPERTS, weights={f"*.experts.{weight}": change})
         for name, says, weight, change in (
             ("expert gate and up swapped", "takes the experts' up for their gate", "gate_up_proj", "swap halves"),
             ("expert gate and up interleaved", "takes columns of gate_up in turn", "gate_up_proj", "halves from pairs"),
+            ("expert down in reverse", "has the experts' down in the reverse order", "down_proj", "reverse"),
             ("experts in reverse", "has the experts in the reverse order", "*_proj", "reverse"),
             ("expert gate and up reshaped", "reshapes gate_up, not transposes it", "gate_up_proj", "reshape"),
             ("expert down reshaped", "reshapes the experts' down, not transposes it", "down_proj", "reshape"),
@@ -126,6 +141,7 @@ _EXPERT = (
         (*_MLP, *_EXPERTS),
         ("gelu for silu", "activates by gelu", _OURS + "gelu_for_silu"),
         ("gelu by tanh for silu", "activates by gelu approximated by tanh", _OURS + "gelu_by_tanh_for_silu"),
+        ("gelu by sigmoid for silu", "activates by gelu approximated by a sigmoid", _OURS + "gelu_by_sigmoid_for_silu"),
         ("relu for silu", "activates by relu", _OURS + "relu_for_silu"),
         ("sigmoid for silu", "activates by a sigmoid alone", _OURS + "sigmoid_for_silu"),
     ),
@@ -139,12 +155,18 @@ _STREAM = (
         ("attention residual normed", "adds attention to what is normed", _OURS + "attention_residual_of_normed"),
         ("feed-forward residual missing", "leaves out the feed-forward's residual", _OURS + "mlp_residual_missing"),
         ("feed-forward residual normed", "adds the feed-forward to what is normed", _OURS + "mlp_residual_of_normed"),
+        ("one norm for both", "norms what it feeds forward as what it attends to", _OURS + "one_norm_for_both"),
         ("feed-forward beside attention", "feeds it what went into attention", _OURS + "mlp_beside_attention"),
     ),
     *rows(
         "torch.nn:Embedding.forward",
         ("embed",),
         ("embeddings scaled", "multiplies embeddings by the root of their width", _OURS + "embeddings_scaled"),
+    ),
+    *rows(
+        HF + "Llama4TextModel.forward",
+        ("layers.0", "layers.0.input_norm"),
+        ("stream scaled", "multiplies what enters the first layer by the root of its width", _OURS + "stream_scaled"),
     ),
     Hypothesis(
         "head tied",
@@ -156,14 +178,33 @@ _STREAM = (
         HF + "Llama4ForCausalLM.forward",
         ("loss",),
         ("labels not shifted", "compares a token's logits with itself", _OURS + "labels_not_shifted"),
+        (
+            "labels shifted twice",
+            "compares logits with the token after the next",
+            _OURS + "labels_shifted_twice",
+        ),
+        ("loss over all places", "divides the loss by all places, padding too", _OURS + "loss_over_all_places"),
         ("labels not shifted but last", "does so but for the last token", _OURS + "labels_not_shifted_but_last"),
     ),
     *rows(
         "transformers.loss.loss_utils:fixed_cross_entropy",
         ("loss",),
+        ("loss of capped logits", "caps logits at 30 for the loss", _OURS + "loss_of_capped_logits"),
         ("loss summed", "sums the loss over tokens", _OURS + "loss_summed"),
         ("loss over all tokens", "divides the loss by all tokens, ignored ones too", _OURS + "loss_over_all_labels"),
     ),
 )
 
 TEXT_HYPOTHESES = (*ATTENTION_HYPOTHESES, *_NORMS, *_ROUTING, *_EXPERT, *_STREAM)
+
+CLASSIFIER_HYPOTHESES = (
+    *TEXT_HYPOTHESES,
+    *rows(
+        "transformers.modeling_layers:GenericForSequenceClassification.forward",
+        ("scored",),
+        ("scored at the last place", "scores the last place, padding or not", _OURS + "scored_at_the_last_place"),
+        ("scored by number of tokens", "takes their number for the last's place", _OURS + "scored_by_number_of_tokens"),
+        ("scored before padding", "scores the token before the first padding", _OURS + "scored_before_padding"),
+        ("scored on the mean", "scores the mean of all tokens", _OURS + "scored_on_the_mean"),
+    ),
+)

@@ -82,6 +82,7 @@ _TABLE = (
         ("vision rope axes alternate", "turns pairs with column and row in turn", _OURS + "rope_axes_alternate"),
         ("vision rope from 0", "counts rows and columns from 0, not from 1", _OURS + "rope_from_0"),
         ("vision rope from 2", "counts rows and columns from 2, not from 1", _OURS + "rope_from_2"),
+        ("vision rope class first", "has the class token's angles first", _OURS + "rope_class_first"),
         ("vision rope turns the class token", "turns it as the first patch", _OURS + "rope_turns_class"),
         ("vision rope by the whole head", "spaces frequencies over a whole head", _OURS + "rope_by_whole_head"),
     ),
@@ -113,6 +114,12 @@ _HEADS = (
         ("vision attention causal", "lets a patch see no later one", _OURS + "causal"),
     ),
     Hypothesis(
+        "vision queries and keys exchanged",
+        "has the tower's weights of queries and keys in each other's place",
+        _ATTENTION,
+        exchanged=(("vision_model.*", ".q_proj.", ".k_proj."),),
+    ),
+    Hypothesis(
         "vision keys and values exchanged",
         "has the tower's weights of keys and values in each other's place",
         _ATTENTION,
@@ -135,6 +142,12 @@ _NORMS = (
         _NORM,
         ("pre norm missing", "does not norm before the encoder", _OURS + "pre_norm_missing"),
         ("post norm missing", "does not norm after the encoder", _OURS + "post_norm_missing"),
+    ),
+    Hypothesis(
+        "pre and post norm exchanged",
+        "has the weights of the tower's first and last norm in each other's place",
+        _NORM,
+        exchanged=(("vision_model.*", ".layernorm_pre.", ".layernorm_post."),),
     ),
     Hypothesis(
         "vision norms exchanged",
@@ -177,6 +190,7 @@ _BLOCKS = (
     *rows(
         HF + "Llama4MultiModalProjector.forward",
         ("projector",),
+        ("projector through relu", "activates after the projector by relu", _OURS + "projector_through_relu"),
         ("projector activated", "activates after the projector", _OURS + "projector_activated"),
     ),
     *rows(
@@ -186,6 +200,8 @@ _BLOCKS = (
         ("features in reverse", "fills image tokens from the last on", _OURS + "features_scattered_backwards"),
         ("features added", "adds features to the image tokens' embeddings", _OURS + "features_added"),
         ("features one token late", "fills the token after each image token", _OURS + "features_one_token_late"),
+        ("features from the first in every row", "begins anew in each row", _OURS + "features_from_the_first"),
+        ("features one feature early", "leaves out the first feature", _OURS + "features_from_the_second"),
         ("features left out", "leaves the image tokens' own embeddings", _OURS + "features_left_out"),
     ),
 )
@@ -196,6 +212,13 @@ _WEIGHTS = tuple(
     for name, says, sites, pattern, change in (
         ("class token missing", "has a class token of zeros", _TOKENS, "*.class_embedding", "zero"),
         ("patch positions missing", "adds no positions", _TOKENS, "*.positional_embedding_vlm", "zero"),
+        (
+            "patch positions last first",
+            "has the class token's first",
+            _TOKENS,
+            "*.positional_embedding_vlm",
+            "last first",
+        ),
         ("patch positions in reverse", "adds them in reverse", _TOKENS, "*.positional_embedding_vlm", "reverse"),
         ("vision attention biases missing", "leaves them out", _ATTENTION, "vision_model.*_proj.bias", "zero"),
         ("vision feed-forward biases missing", "leaves them out", _MLP, "vision_model.*.fc?.bias", "zero"),
@@ -224,5 +247,14 @@ _WEIGHTS = tuple(
     )
 )
 
-VISION_HYPOTHESES = (*_TILES, *_TABLE, *_HEADS, *_NORMS, *_BLOCKS, *_WEIGHTS)
+_BIASES = (
+    Hypothesis(
+        "vision biases missing",
+        "leaves out the tower's biases",
+        (*_ATTENTION, *_MLP),
+        weights={"vision_model.*_proj.bias": "zero", "vision_model.*.fc?.bias": "zero"},
+    ),
+)
+
+VISION_HYPOTHESES = (*_TILES, *_TABLE, *_HEADS, *_NORMS, *_BLOCKS, *_WEIGHTS, *_BIASES)
 MULTIMODAL_HYPOTHESES = (*VISION_HYPOTHESES, *map(_of_text, TEXT_HYPOTHESES))

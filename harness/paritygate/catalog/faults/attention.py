@@ -56,6 +56,7 @@ GROUP = FaultGroup(
             ),
             _SCOUT,
             ("layers.3.attn:inner.key",),
+            hypothesis="temperature on keys too",
         ),
         Fault(
             "temperature-by-rope-position",
@@ -100,6 +101,7 @@ GROUP = FaultGroup(
             (Patch(_WEIGHTS, _SOFTMAX, "jax.nn.softmax(scores.astype(softmax), axis=-2)"),),
             _SCOUT,
             _AT_PROBS,
+            hypothesis="softmax over queries",
         ),
         Fault(
             "kv-heads-tiled",
@@ -144,6 +146,7 @@ GROUP = FaultGroup(
             ),
             _SCOUT,
             ("layers.*.attn:inner.q_rope",),
+            hypothesis="heads innermost",
         ),
         Fault(
             "no-rope-layers-inverted",
@@ -169,6 +172,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.0.attn:inner.q*",),
             doc="layers counted from 0: the first of every four is without rope, not the last",
+            hypothesis="layer pattern one layer late",
         ),
         Fault(
             "temperature-by-log",

@@ -28,6 +28,7 @@ GROUP = FaultGroup(
             ),
             _DECODE,
             ("layers.3.attn:inner.query*",),
+            hypothesis="temperature within a piece",
         ),
         Fault(
             "ring-one-slot-short",
@@ -61,6 +62,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT,
             doc="padding on the left moves the chunks",
+            hypothesis="chunks from slot 0",
         ),
         Fault(
             "one-token-without-chunks",

@@ -34,6 +34,7 @@ GROUP = FaultGroup(
             (Patch(_LAYER, _ADD_ATTENTION, "hidden_states = attended.attention_output"),),
             _SCOUT,
             _AT,
+            hypothesis="attention residual missing",
         ),
         Fault(
             "feed-forward-residual-left-out",
@@ -41,6 +42,7 @@ GROUP = FaultGroup(
             (Patch(_LAYER, "shard(hidden_states + fed,", "shard(fed,"),),
             _SCOUT,
             _AT,
+            hypothesis="feed-forward residual missing",
         ),
         Fault(
             "attention-and-feed-forward-in-parallel",
@@ -55,6 +57,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT,
             doc="the feed-forward block does not see what the attention gave",
+            hypothesis="feed-forward beside attention",
         ),
         Fault(
             "one-norm-for-both",
@@ -62,6 +65,7 @@ GROUP = FaultGroup(
             (Patch(_LAYER, _NORMED, "normed = self.input_layernorm(hidden_states)"),),
             _SCOUT,
             (*_AT, "layers.*.post_norm:out"),
+            hypothesis="one norm for both",
         ),
         Fault(
             "final-norm-left-out",
@@ -69,6 +73,7 @@ GROUP = FaultGroup(
             (Patch(f"{_TEXT}.__call__", "last = self.norm(out.hidden_states)", "last = out.hidden_states"),),
             _SCOUT,
             ("norm:out",),
+            hypothesis="final norm missing",
         ),
         Fault(
             "bias-left-out",

@@ -20,6 +20,7 @@ GROUP = FaultGroup(
             (Patch(_MLP, _HIDDEN, "self.gate_proj(x) * self.activation_fn(self.up_proj(x))"),),
             _MAVERICK,
             _AT,
+            hypothesis="gate and up swapped",
         ),
         Fault(
             "activation-of-the-product",
@@ -27,6 +28,7 @@ GROUP = FaultGroup(
             (Patch(_MLP, _HIDDEN, "self.activation_fn(self.gate_proj(x) * self.up_proj(x))"),),
             _MAVERICK,
             _AT,
+            hypothesis="product activated",
         ),
         Fault(
             "gelu-for-silu",
@@ -34,6 +36,7 @@ GROUP = FaultGroup(
             (Patch(_SILU, "jax.nn.silu(", "jax.nn.gelu("),),
             _SCOUT,
             _AT_SILU,
+            hypothesis="gelu by tanh for silu",
         ),
         Fault(
             "silu-with-a-factor",
@@ -48,6 +51,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_SILU,
             doc="the activation of gpt-oss and of CLIP",
+            hypothesis="gelu by sigmoid for silu",
         ),
         Fault(
             "silu-by-definition",

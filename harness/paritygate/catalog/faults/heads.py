@@ -24,6 +24,7 @@ GROUP = FaultGroup(
             (Patch(_LOSS, "logits[:, :-1]", "logits"), Patch(_LOSS, "labels[:, 1:]", "labels")),
             _LONG,
             _AT,
+            hypothesis="labels not shifted",
         ),
         Fault(
             "labels-shifted-twice",

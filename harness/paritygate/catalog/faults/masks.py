@@ -31,6 +31,7 @@ GROUP = FaultGroup(
             ),
             _LONG,
             (_FULL,),
+            hypothesis="masks not causal",
         ),
         Fault(
             "mask-shows-padding",
@@ -63,6 +64,7 @@ GROUP = FaultGroup(
             ),
             _LONG,
             (_FULL,),
+            hypothesis="masks exchanged",
         ),
         Fault(
             "chunk-size-ignored",

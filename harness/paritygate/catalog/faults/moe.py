@@ -32,6 +32,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT,
             doc="where most mixtures have it; the block is not linear",
+            hypothesis="score after the expert",
         ),
         Fault(
             "score-left-out",
@@ -39,6 +40,7 @@ GROUP = FaultGroup(
             (Patch(_EVERY, "* scores.T[:, :, None]", "* (scores.T > 0)[:, :, None]"),),
             _SCOUT,
             _AT,
+            hypothesis="score used nowhere",
         ),
         Fault(
             "router-by-softmax",
@@ -46,6 +48,7 @@ GROUP = FaultGroup(
             (Patch(_ROUTER, _SIGMOID, "jax.nn.softmax(logits.astype(self.numerics.router), axis=-1)"),),
             _SCOUT,
             _AT_SCORES,
+            hypothesis="softmax for sigmoid",
         ),
         Fault(
             "router-by-softmax-of-chosen",
@@ -60,6 +63,7 @@ GROUP = FaultGroup(
             _MAVERICK,
             _AT_SCORES,
             doc="as in Mixtral",
+            hypothesis="softmax of the chosen",
         ),
         Fault(
             "router-scores-to-one",
@@ -74,6 +78,7 @@ GROUP = FaultGroup(
             _MAVERICK,
             _AT_SCORES,
             doc="sigmoids divided by their sum, as in DeepSeek",
+            hypothesis="scores normalised",
         ),
         Fault(
             "router-one-expert-always",
@@ -81,6 +86,7 @@ GROUP = FaultGroup(
             (Patch(_ROUTER, "jax.lax.top_k(logits, self.top_k)", "jax.lax.top_k(logits, 1)"),),
             _MAVERICK,
             _AT_CHOICE,
+            hypothesis="one expert fewer",
         ),
         Fault(
             "router-others-at-one-half",
@@ -112,6 +118,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT,
             doc="tokens beyond 1.25 of an expert's share are dropped, as in Switch",
+            hypothesis="experts at capacity",
         ),
         Fault(
             "shared-expert-left-out",
@@ -119,6 +126,7 @@ GROUP = FaultGroup(
             (Patch(f"{_MOE}.__call__", "(self.shared_expert(tokens) + routed)", "routed"),),
             _SCOUT,
             (*_AT, "layers.*.moe.shared:out"),
+            hypothesis="shared expert missing",
         ),
         Fault(
             "experts-averaged",
@@ -126,6 +134,7 @@ GROUP = FaultGroup(
             (Patch(_EVERY, "jnp.sum(routed_out, axis=0)", "jnp.sum(routed_out, axis=0) / self.router.top_k"),),
             _MAVERICK,
             _AT,
+            hypothesis="routed experts averaged",
         ),
         Fault(
             "experts-by-place-in-the-batch",
@@ -141,6 +150,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT,
             doc="rows lie token by token where the experts take them expert by expert",
+            hypothesis="experts by token",
         ),
         Fault(
             "experts-gate-and-up-exchanged",
@@ -148,6 +158,7 @@ GROUP = FaultGroup(
             (Patch(_EXPERTS, "gate, up = jnp.split", "up, gate = jnp.split"),),
             _SCOUT,
             _AT_EXPERTS,
+            hypothesis="expert gate and up swapped",
         ),
         Fault(
             "experts-gate-and-up-alternate",
@@ -163,6 +174,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_EXPERTS,
             doc="as in gpt-oss",
+            hypothesis="expert gate and up interleaved",
         ),
         Fault(
             "router-by-minus-infinity",

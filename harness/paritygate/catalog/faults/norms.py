@@ -31,6 +31,7 @@ GROUP = FaultGroup(
             (Patch(_DIVIDE, "x * jax.lax.rsqrt(mean_square + eps)", "x / (jnp.sqrt(mean_square) + eps)"),),
             _SCOUT,
             (*_AT_RMS, *_AT_QK),
+            hypothesis="eps outside the root in every norm",
         ),
         Fault(
             "rms-norm-weight-plus-one",

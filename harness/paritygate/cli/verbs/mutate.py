@@ -1,13 +1,16 @@
 """`mutate`: plants the catalogue of faults in the candidate, one by one, and prints what the gate catches."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
-from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
+from paritygate.core.fault import Fault
 from paritygate.core.mutant import KillMatrix
 
 Globs = Annotated[
@@ -22,6 +25,11 @@ Write = Annotated[
     bool, typer.Option("--write", help="Write what was found into golden/mutations.jsonl and golden/MUTATIONS.md.")
 ]
 
+Explain = Annotated[
+    bool,
+    typer.Option("--explain", help="Which hypothesis explains each fault in f64; exit code 1 where not the named one."),
+]
+
 
 def mutate(
     context: Context,
@@ -29,6 +37,7 @@ def mutate(
     cells: Cells = DEFAULT_CELLS,
     spread: Spread = False,
     write: Write = False,
+    explain: Explain = False,
     workers: Workers = None,
     timeout: Timeout = 7200.0,
     no_compile_cache: NoCache = False,
@@ -47,13 +56,19 @@ def mutate(
     chosen = select.select_faults(faults or ())
     if spread:
         chosen = select.spread(chosen)
+    cache = None if no_compile_cache else settings.cache
+    if explain:
+        if write:
+            raise UsageError("explanations are not written", where="--explain", expected="no --write")
+        faults_to_explain = [fault for _, fault in chosen if fault.kind in ("semantic", "decode", "mapping")]
+        return _explain(settings, faults_to_explain, workers, timeout, cache, as_json)
     mutants = plant(
         settings,
         chosen,
         lambda fault: narrowest(fault, selected) if spread else selected,
         workers,
         timeout,
-        None if no_compile_cache else settings.cache,
+        cache,
     )
     matrix = KillMatrix(tuple(mutants))
     written = write_mutants(settings, mutants) if write else None
@@ -64,6 +79,33 @@ def mutate(
         say(render_text(matrix, select.fault_groups().values()).rstrip())
         say(f"written {shown(written)}" if written else "next    paritygate mutate --write")
     return ExitCode.PASS if matrix.ok else ExitCode.DRIFT
+
+
+def _explain(
+    settings: Settings,
+    faults: Sequence[Fault],
+    workers: int | None,
+    timeout_s: float,
+    compile_cache: Path | None,
+    as_json: bool,
+) -> ExitCode:
+    from paritygate.cli.explaining import explain_faults
+    from paritygate.cli.output import say, say_json
+
+    found = explain_faults(settings, faults, workers, timeout_s, compile_cache)
+    ok = all(each.is_right for each in found)
+    if as_json:
+        say_json({"ok": ok, "faults": found})
+    else:
+        for each in found:
+            text = each.counterfactual.text if each.counterfactual else "no semantic divergence in float64"
+            say(f"{each.fault}  {text}" + ("" if each.is_right else f"; the catalog names {each.named!r}"))
+        named = [each for each in found if each.named]
+        right = sum(each.is_right for each in named)
+        whole = sum(each.is_whole for each in found)
+        say(f"{len(found)} faults, {whole} explained wholly; {len(named)} name a hypothesis, {right} rightly")
+        say("next    paritygate list faults")
+    return ExitCode.PASS if ok else ExitCode.DRIFT
 
 
 VERB = Verb("mutate", mutate, "Plant the catalogue of faults; exit code 1 where one is missed or misblamed.")
