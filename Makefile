@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo bench test lint format types contracts check nightly mutants seeds clean
+.PHONY: help demo bench test lint format types contracts check nightly mutants seeds limits clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -50,7 +50,7 @@ contracts: $(DEV) ## who may import whom (import-linter)
 
 check: lint types contracts test ## all that CI runs
 
-nightly: mutants seeds ## the long checks: `make -k nightly` goes on after one has failed
+nightly: mutants seeds limits ## the long checks: `make -k nightly` goes on after one has failed
 
 mutants: $(DEV) ## plant the whole catalogue of faults; fails where one is missed or misblamed
 	$(BIN)/paritygate mutate
@@ -59,6 +59,9 @@ mutants: $(DEV) ## plant the whole catalogue of faults; fails where one is misse
 seeds: $(DEV) ## twenty seeds of weights and text, unfaulted; fails on a false alarm
 	rm -rf reports/runs/seeds
 	$(BIN)/paritygate seeds --keep reports/runs/seeds
+
+limits: $(DEV) ## the limits that the reference's harmless variants give today, beside those in golden/budgets.toml
+	$(BIN)/paritygate budget fit
 
 clean: ## remove build outputs, caches and local runs; keeps .venv
 	rm -rf build dist reports/runs .pytest_cache .ruff_cache .import_linter_cache .hypothesis

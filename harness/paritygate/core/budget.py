@@ -55,6 +55,29 @@ class BaselineRule:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """How far one harmless variant of the reference is from the oracle at one value, beside that value's floor.
+
+    `seed` tells draws of weights and tokens apart, 0 being the goldens' own; `values` counts the elements; `unit` is
+    one unit roundoff of the dtype at the port, times the golden's largest magnitude for metrics in absolute units.
+    """
+
+    seed: int
+    case: str
+    variant: str
+    dtype: str
+    mode: str
+    site: str
+    port: str
+    call: int
+    values: int
+    metric: str
+    drift: float
+    floor: float
+    unit: float
+
+
+@dataclass(frozen=True)
 class Fitted:
     """The part of `budgets.toml` that `budget fit` writes: rules, and what they were estimated from.
 

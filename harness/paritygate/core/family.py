@@ -235,6 +235,9 @@ class Family:
     prompts: tuple[Prompt, ...]
     weights: tuple[WeightRule, ...]
     suites: Mapping[str, tuple[str, ...]]  # suite name → case ids
+    variants: Mapping[str, str] = field(
+        default_factory=dict
+    )  # name → function() → context in which a kernel is another
     min_margin_x: float = 0.0  # smallest routing margin a case may have, in units of bf16 eps · rms of the scores
     blocks: tuple[Block, ...] = ()
     glue: tuple[Glue, ...] = ()

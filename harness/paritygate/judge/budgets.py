@@ -14,7 +14,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import LEAST, MOST, TAIL
-from paritygate.judge.calibrate import FEWEST, factor_of
+from paritygate.judge.calibrate import FEWEST, factor_of, fitted_name
 from paritygate.metrics.base import metrics
 
 _PATTERNS = ("dtype", "mode", "site", "port", "case", "kind")
@@ -126,11 +126,6 @@ def _fitted(table: Any, known: list[str], kinds: Mapping[str, Any]) -> tuple[Fit
 
 def _named(line: Mapping[str, Any]) -> dict[str, Any]:
     return {key: line[key] for key in ("kind", "dtype", "mode", "metric", "values_below") if key in line}
-
-
-def fitted_name(kind: str, dtype: str, mode: str, metric: str, values_below: int = 0) -> str:
-    """`norm-bf16-isolated-rel_l2`, with `-below-128` where it is for small tensors."""
-    return f"{kind}-{dtype}-{mode}-{metric}" + (f"-below-{values_below}" if values_below else "")
 
 
 def _evidence(line: Mapping[str, Any]) -> str:

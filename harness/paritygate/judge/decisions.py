@@ -11,16 +11,22 @@ TOP_TOKEN = "top1"
 CHOICES = ("agreement", TOP_TOKEN)
 SCORED_BY = "rel_l2"
 
+# A single score may be off by this many times the rms that its budget allows: both together then reach 2.8 standard
+# deviations of their difference.
+SCORE_X = 2.0
+
 # Problems that leave nothing to compare: a choice was forced, or every token is behind a flip.
 SKIPS = ("forced", "behind")
 
 
-def excused(decided: Decided, bound_x: float) -> Excuse:
-    """What becomes of the flips, where the scores may have a rel_l2 of `bound_x`.
+def excused(decided: Decided, allowed: float) -> Excuse:
+    """What becomes of the flips, where the scores may have a rel_l2 of `allowed`.
 
-    Each of two scores may then be off by that part of its own magnitude or, where that is more, of the rms of its
-    token's: the one downwards, the other upwards. Flips that are not kept have narrower margins than those that are.
+    Each of two scores may then be off by SCORE_X times that part of its own magnitude or, where that is more, of the
+    rms of its token's: the one downwards, the other upwards. Flips that are not kept have narrower margins than those
+    that are.
     """
+    bound_x = SCORE_X * allowed
     refused = sum(flip.depth == 0 and not _may_flip(flip, bound_x) for flip in decided.flips)
     return Excuse(bound_x, decided.flipped - refused, refused, decided.cascaded)
 

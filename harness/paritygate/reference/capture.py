@@ -71,7 +71,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
     first = next(passes)
     case_inputs, oracle, real = first.case_inputs, first.oracle, first.real
     isolated = {
-        name: _isolated(reference, policy, model, prompt, first.recorder, case_inputs)
+        name: isolated_values(reference, policy, model, prompt, first.recorder, case_inputs)
         for name, (policy, model) in reference.peers.items()
     }
     floors = {Mode.ISOLATED: isolated, Mode.CHAINED: first.chained}
@@ -137,7 +137,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
 
 
 @dataclass(frozen=True)
-class _Real:
+class Real:
     """Which tokens are real: of the piece that a call belongs to, where the prompt is fed in pieces."""
 
     prompt: Prompt
@@ -158,7 +158,7 @@ class _Pass:
     oracle: Traced
     chained: dict[str, Values]
     margins: dict[str, float]
-    real: _Real
+    real: Real
 
 
 def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) -> Iterator[_Pass]:
@@ -169,13 +169,13 @@ def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) 
         with lifted():
             recorder = reference.run(reference.oracle, prompt, case_inputs)
         oracle = reference.values(recorder, prompt, case_inputs)
-        real = _Real(prompt, case_inputs["attention_mask"])
+        real = Real(prompt, case_inputs["attention_mask"])
         margins, refused = _margins(oracle, real), reference.preset.near_ties == "refused"
         if refused and (problem := _near_tie(margins, family.min_margin_x)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
         chained = {
-            name: _chained(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
+            name: chained_values(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
         }
         if refused and (problem := _flips(chained, oracle, real)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
@@ -253,12 +253,12 @@ def _gradients(
     return tuple(port for port in _steadied(tuple(ports)) if port.call == 0)
 
 
-def _chained(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:
+def chained_values(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:
     values = reference.values(reference.run(model, prompt, case_inputs), prompt, case_inputs)
     return {key: array for key, (_, _, array, _) in values.items()}
 
 
-def _isolated(
+def isolated_values(
     reference: Reference,
     policy: DtypePolicy,
     model: torch.nn.Module,
@@ -300,7 +300,7 @@ def _floor(port: Port, golden: np.ndarray, peer: np.ndarray | None, real: np.nda
     return {name: float(f"{drift:.6g}") for name, drift in measured.metrics.items()}
 
 
-def _margins(oracle: Traced, real: _Real) -> dict[str, float]:
+def _margins(oracle: Traced, real: Real) -> dict[str, float]:
     """The smallest margin of each decision over real tokens, in units of the scores' rms."""
     margins = {}
     for (name, port_name, call), (port, site, values, _) in oracle.items():
@@ -320,7 +320,7 @@ def _near_tie(margins: Mapping[str, float], min_margin_x: float) -> str:
     return ""
 
 
-def _flips(chained: Mapping[str, Values], oracle: Traced, real: _Real) -> str:
+def _flips(chained: Mapping[str, Values], oracle: Traced, real: Real) -> str:
     for key, (port, site, values, _) in oracle.items():
         if port.kind is not Kind.INDEX or port.is_input:
             continue

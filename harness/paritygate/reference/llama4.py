@@ -1,7 +1,8 @@
 """Builds HuggingFace's Llama 4 models from a config and weights."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_layers import GenericForSequenceClassification
+from transformers.models.llama4 import modeling_llama4
 
 from paritygate.core.errors import HarnessError
 from paritygate.reference.tensors import to_torch
 
 # Buffers that a cast would round, or of which it would drop the imaginary part.
 _ROTATIONS = ("inv_freq", "freqs_ci")
+_EAGER = ("eager_attention_forward", "vision_eager_attention_forward")
 _ROTATION_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
@@ -55,6 +58,30 @@ def build_multimodal(
 ) -> torch.nn.Module:
     """`Llama4ForConditionalGeneration`, as `build`: both halves eager."""
     return _build(Llama4ForConditionalGeneration, Llama4Config(**copy.deepcopy(dict(config))), weights, dtype)
+
+
+@contextmanager
+def sdpa() -> Iterator[None]:
+    """Inside, attention is torch's own kernel, which shows no probabilities: those are still the eager ones."""
+    eager = {name: getattr(modeling_llama4, name) for name in _EAGER}
+    try:
+        for name, function in eager.items():
+            setattr(modeling_llama4, name, _fused(function))
+        yield
+    finally:
+        for name, function in eager.items():
+            setattr(modeling_llama4, name, function)
+
+
+def _fused(eager: Callable[..., Any]) -> Callable[..., Any]:
+    def attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: Any, **rest: Any) -> Any:
+        _, probabilities = eager(module, query, key, value, attention_mask, scaling, **rest)
+        keys, values = (modeling_llama4.repeat_kv(x, module.num_key_value_groups) for x in (key, value))
+        fused = torch.nn.functional.scaled_dot_product_attention
+        result = fused(query, keys, values, attn_mask=attention_mask, scale=scaling)
+        return result.transpose(1, 2).contiguous(), probabilities
+
+    return attention
 
 
 def _build(

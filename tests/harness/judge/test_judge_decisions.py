@@ -10,6 +10,7 @@ from paritygate.core.decision import Agreeing, Decided, Flip
 from paritygate.core.drift import Diagnosis
 from paritygate.core.site import Kind
 from paritygate.judge.decide import judge
+from paritygate.judge.decisions import SCORE_X
 from paritygate.judge.gate import exit_code, summary
 
 FLOOR = 2.0**-6  # bf16, of the scores; the budget allows twice that
@@ -52,19 +53,19 @@ def choice(*flips: Flip, cell: str = BF16):
 
 
 def test_a_flip_within_the_local_bound_is_excused_and_counted():
-    row = choice(flip(2 * FLOOR), flip(FLOOR))
+    row = choice(flip(SCORE_X * 2 * FLOOR), flip(FLOOR))
     assert row.verdict == "pass"
-    assert (row.excuse.bound_x, row.excuse.excused, row.excuse.refused) == (2 * FLOOR, 2, 0)
+    assert (row.excuse.bound_x, row.excuse.excused, row.excuse.refused) == (SCORE_X * 2 * FLOOR, 2, 0)
     assert summary([row]).flips_excused == 2
 
 
 def test_a_wider_flip_is_refused_whatever_the_others_are():
-    row = choice(flip(2 * FLOOR * 1.01), flip(FLOOR))
+    row = choice(flip(SCORE_X * 2 * FLOOR * 1.01), flip(FLOOR))
     assert row.verdict == "over_budget"
     assert (row.excuse.excused, row.excuse.refused) == (1, 1)
     assert row.reason.startswith(
         "1 of 8 tokens choose otherwise without an excuse: token 3 of row 0 chose 2 for 1, "
-        "a margin of 0.032 of the two scores, allowed 0.031"
+        "a margin of 0.063 of the two scores, allowed 0.062"
     )
     assert exit_code([row], ()) == 1
 
@@ -81,7 +82,7 @@ def test_an_exact_tie_may_be_broken_either_way():
 
 def test_in_float64_the_bound_is_the_fixed_limit():
     assert choice(flip(2.0**-41), cell=F64).verdict == "pass"
-    row = choice(flip(2.0**-39), cell=F64)
+    row = choice(flip(2.0**-38), cell=F64)
     assert (row.verdict, row.diagnosis) == ("over_budget", Diagnosis.SEMANTIC)
 
 

@@ -126,7 +126,7 @@ def test_flips_are_found_between_peer_and_oracle(reference):
     subject = reference("tiny-scout")
     prompt = subject.family.prompt("long")
     inputs = subject.inputs(prompt, 0)
-    real = capturing._Real(prompt, inputs["attention_mask"])
+    real = capturing.Real(prompt, inputs["attention_mask"])
     with lifted():
         oracle = subject.values(subject.run(subject.oracle, prompt, inputs), prompt, inputs)
     peer = {key: array.copy() for key, (_, _, array, _) in oracle.items()}

@@ -244,6 +244,7 @@ FAMILY = Family(
         "depth": ("tiny-scout-12.long",),
         "ties": ("tiny-scout-ties.long",),
     },
+    variants={"sdpa": "paritygate.reference.llama4:sdpa"},
     min_margin_x=16.0,
     blocks=(Block("T", "chunk", "attention_chunk_size"), Block("T", "temperature step", "floor_scale")),
     glue=GLUE,

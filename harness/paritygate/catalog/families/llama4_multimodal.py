@@ -210,6 +210,7 @@ FAMILY = Family(
         ),
     ),
     prompts=(_TILES, _MIXED, _FRAMES, _DECODE, _PAGED, _TRAIN),
+    variants=llama4.FAMILY.variants,
     weights=(
         WeightRule("vision_model.*norm*.weight", "gain", scale=0.3),
         WeightRule("vision_model.*.bias", "normal", scale=0.3, fan_in_axis=None),
