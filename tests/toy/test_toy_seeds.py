@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from paritygate.judge.fitted import FIRST, LAST
+
 from toy.workplace import Workplace
 
 DTYPES = ("f64", "f32", "f16", "bf16")
@@ -34,9 +36,10 @@ def test_a_right_port_raises_no_alarm_and_is_judged_again(place: Workplace, tmp_
     strict = Workplace(place.root, place.extension, f"golden-{tmp_path.name}")
     shutil.copytree(place.root / "golden", place.root / strict.golden)
     budgets = place.root / strict.golden / "budgets.toml"
-    table, *rules = budgets.read_text().split("[[rule]]")
+    by_hand = re.sub(f"{FIRST}.*{LAST}", "", budgets.read_text(), flags=re.S)
+    head, *rules = by_hand.split("\n[[rule]]\n")
     lines = [re.sub(r"^factor = .*$", "factor = 1e-9", rule, flags=re.M) for rule in rules]
-    budgets.write_text("[[rule]]".join([table, *lines]))
+    budgets.write_text("\n[[rule]]\n".join([head, *lines]))
     again = strict.done(*arguments, "--json", code=1).json
     assert replays(tmp_path) == before
     for seed in again["seeds"]:

@@ -44,8 +44,10 @@ class Reference:
 
     def __post_init__(self):
         self.sites = self.sites or self.family.sites_of(self.preset)
+        # Imported here, before any pass: a module that is imported while float32 means float64 keeps that meaning.
+        self._build = load(self.family.reference.build)
         if not self.weights:
-            meta = load(self.family.reference.build)(self.preset.config, None, "float32")
+            meta = self._build(self.preset.config, None, "float32")
             shapes = {name: tuple(tensor.shape) for name, tensor in meta.state_dict().items()}
             self.weights = draw(self.family, self.preset, shapes)
 
@@ -59,7 +61,7 @@ class Reference:
         return {name: (policy, self.build(policy.peer)) for name, policy in policies().items() if policy.peer}
 
     def build(self, dtype: str) -> torch.nn.Module:
-        return load(self.family.reference.build)(self.preset.config, self.weights, dtype)
+        return self._build(self.preset.config, self.weights, dtype)
 
     def inputs(self, prompt: Prompt, seed: int) -> dict[str, np.ndarray]:
         """The case inputs of a prompt, its pictures as this preset's model is given them."""

@@ -1,0 +1,24 @@
+"""A process whose first act is the oracle of given weights, and then a peer."""
+
+import subprocess
+import sys
+
+SCRIPT = """
+from pathlib import Path
+
+from paritygate.catalog.select import families
+from paritygate.reference.build import Reference
+from paritygate.store.golden import GoldenStore
+
+store = GoldenStore(Path("golden"))
+golden, family = store.read("tiny", "tiny-scout.long"), families()["llama4"]
+weights = {name: store.tensor(ref) for name, ref in golden.weights.items()}
+reference = Reference(family, family.preset("tiny-scout"), weights)
+reference.oracle
+print(*sorted(reference.peers))
+"""
+
+
+def test_the_reference_is_imported_before_float32_is_lifted() -> None:
+    found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    assert (found.stdout.split(), found.returncode) == (["bf16", "f16", "f32"], 0), found.stderr
