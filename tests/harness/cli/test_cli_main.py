@@ -16,7 +16,9 @@ from paritygate.cli.options import DEFAULT_CELLS
 from paritygate.cli.verb import Verb
 from paritygate.core.registry import discover
 
-VERBS = "approve budget capture compare doctor explain gate golden judge list locate mutate replay report run seeds show".split()
+VERBS = """
+approve budget capture compare doctor explain gate golden judge list locate mutate replay report run seeds show
+""".split()
 
 EXTENSION = """
 from paritygate.cli.verb import Context, Json, Verb

@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
 from pathlib import Path
@@ -20,5 +23,5 @@ print(*sorted(reference.peers))
 
 
 def test_the_reference_is_imported_before_float32_is_lifted() -> None:
-    found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    found = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True)
     assert (found.stdout.split(), found.returncode) == (["bf16", "f16", "f32"], 0), found.stderr
