@@ -1,6 +1,5 @@
 """One file is one extension: of each kind one is written in a temporary directory, and then used from end to end."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -8,7 +7,6 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,8 @@ from paritygate.core.golden import Golden
 from paritygate.core.registry import EXTENSION_POINTS
 from paritygate.core.run import Run
 from paritygate.store.golden import GoldenStore
+
+from toy.workplace import Said
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "tests" / "toy"
@@ -109,17 +109,6 @@ EXTENSIONS = {
     "sections": ("signature.py", SECTION),
     "verbs": ("hello.py", VERB),
 }
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def _worst_title(data: ReportData) -> str:
 
 
 def _banner(data: ReportData) -> Banner:
-    total = f"{count(len(data.rows))} values of {count(len(data.cases))} cases"
+    total = f"{count(len(data.rows))} values of {count(len(data.cases))} case{'s' * (len(data.cases) != 1)}"
     if data.outcome is Outcome.NOTHING:
         return Banner("NOTHING", "No value was compared, which is a failure and not a pass.", Tone.BAD)
     if data.outcome is Outcome.INCOMPLETE:
