@@ -46,7 +46,7 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
         isolated = _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
         chained = [row for row in failing if row.drift.mode == Mode.CHAINED]
         blame |= isolated | _blame_chained(chained, isolated, replayed)
-        # Gradients have no order of their own here: each weight's stands for itself.
+        # What is upstream of a wrong gradient may be right, or wrong by itself: each weight's stands for itself.
         blame |= {row.drift.key: row for row in failing if row.drift.mode == Mode.GRADIENT}
     return [
         _finish(row, blame, twins, oracles) if diverged(row) else _left_out(row) if _not_run(row, alone) else row

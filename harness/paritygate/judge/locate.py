@@ -1,6 +1,5 @@
 """The first divergent value of each case and cell. Reads judged rows, writes nothing, imports no NumPy."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -54,8 +53,7 @@ def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
     The row earliest in production order, first among those to blame for themselves, a module that the model does not
     run among them, else among propagated ones (the origin then lies in another cell), else among those that were never
     compared. Of one value in both modes the isolated row counts.
-    Gradients come last, and have no order of their own: a fault takes most from the weight beside it, so the one
-    furthest over its budget is first.
+    Gradients come last, in the order in which the backward pass is done with them.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -71,15 +69,12 @@ def first_divergence(rows: Iterable[Row]) -> list[Divergence]:
     return found
 
 
-def _rank(row: Row) -> tuple[int, bool, float, bool]:
+def _rank(row: Row) -> tuple[int, int, bool]:
     if not diverged(row) and not row.diagnosis:
         group = 2
     else:
         group = 1 if row.diagnosis is Diagnosis.PROPAGATED else 0
-    if row.drift.mode == Mode.GRADIENT:
-        worst = row.worst_judgement
-        return (group, True, -worst.share if worst else -math.inf, True)
-    return (group, False, row.drift.order, row.drift.mode != Mode.ISOLATED)
+    return (group, row.drift.order, row.drift.mode != Mode.ISOLATED)
 
 
 def _hint(first: Row, isolated: Row | None, chained: Row | None) -> str:
@@ -90,7 +85,7 @@ def _hint(first: Row, isolated: Row | None, chained: Row | None) -> str:
     if first.diagnosis is Diagnosis.PROPAGATED:
         return f"the fault is at {first.origin}, too small to show there in this dtype"
     if first.drift.mode == Mode.GRADIENT:
-        return "only gradients: the forward pass is right, and this weight's gradient is furthest over its budget"
+        return "only gradients: the forward pass is right; going backwards, this weight's is the first that is not"
     site = first.drift.site
     if chained is None or not diverged(chained):
         return f"only isolated: {site} differs on golden inputs, but no chained value is over budget"

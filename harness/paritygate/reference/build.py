@@ -119,13 +119,28 @@ class Reference:
         return found
 
     def gradients(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> dict[str, np.ndarray]:
-        """The gradient of the prompt's `backward` output by each weight, in float64 where the model is."""
+        """The gradient of the prompt's `backward` output by each weight, in float64 where the model is.
+
+        The weights are in the order in which the backward pass is done with them: what is nearer to the output is first.
+        """
         given, dtype = prompt.given(self.family.reference).items(), _dtype(model)
         arguments = {name: to_torch(case_inputs[key], dtype) for name, key in given}
         model.zero_grad()
-        model(**arguments)[prompt.backward].backward()
-        found = {name: to_numpy(weight.grad) for name, weight in model.named_parameters() if weight.grad is not None}
-        model.zero_grad()
+        found: dict[str, np.ndarray] = {}
+
+        def finished(name: str, weight: torch.Tensor) -> None:
+            found[name] = to_numpy(weight.grad)
+
+        hooks = [
+            weight.register_post_accumulate_grad_hook(partial(finished, name))
+            for name, weight in model.named_parameters()
+        ]
+        try:
+            model(**arguments)[prompt.backward].backward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+            model.zero_grad()
         if missing := self.weights.keys() - found.keys():
             raise UsageError("weights have no gradient", where=prompt.name, got=", ".join(sorted(missing)))
         return found

@@ -225,7 +225,8 @@ def _gradients(
     Rounding that the whole pass shares moves all of a gradient alike, so that a peer's drift on one prompt is little
     more than one draw: the others steady the floors.
     """
-    ports: list[GoldenPort] = []
+    ports: dict[str, GoldenPort] = {}
+    drawn: list[GoldenPort] = []
     for draw, case_inputs in enumerate(draws):
         with lifted():
             oracle = reference.gradients(reference.oracle, prompt, case_inputs)
@@ -234,23 +235,21 @@ def _gradients(
             port = Port(f"out.{name}", Kind.FLOAT, "XYZ"[: gradient.ndim].replace("", " ").strip(), "", "")
             floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
             if draw:
-                ports.append(replace(ports[order - first], call=draw, floors={Mode.GRADIENT: floors}))
+                drawn.append(replace(ports[name], call=draw, floors={Mode.GRADIENT: floors}))
                 continue
-            ports.append(
-                GoldenPort(
-                    site=GRADIENTS,
-                    port=port.name,
-                    call=0,
-                    kind=port.kind,
-                    layout=port.layout,
-                    order=order,
-                    tensor=store.put(gradient),
-                    modes=(Mode.GRADIENT,),
-                    dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
-                    floors={Mode.GRADIENT: floors},
-                )
+            ports[name] = GoldenPort(
+                site=GRADIENTS,
+                port=port.name,
+                call=0,
+                kind=port.kind,
+                layout=port.layout,
+                order=order,
+                tensor=store.put(gradient),
+                modes=(Mode.GRADIENT,),
+                dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
+                floors={Mode.GRADIENT: floors},
             )
-    return tuple(port for port in _steadied(tuple(ports)) if port.call == 0)
+    return tuple(port for port in _steadied((*ports.values(), *drawn)) if port.call == 0)
 
 
 def chained_values(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:

@@ -1,4 +1,7 @@
-"""Writes into goldens that are there what their reference consists of; tensors and floors stay as they are."""
+"""Writes into goldens that are there what their reference consists of, and in which order it is done with gradients.
+
+Tensors and floors stay as they are.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,8 +9,9 @@ from dataclasses import replace
 from paritygate.catalog.select import families, spec_hash
 from paritygate.core.errors import GoldenError
 from paritygate.core.family import Case
-from paritygate.core.golden import Golden
+from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.reference.build import Reference
+from paritygate.reference.oracle import lifted
 from paritygate.store.golden import GoldenStore
 
 
@@ -32,8 +36,21 @@ def describe(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[s
             weights = {name: store.tensor(ref) for name, ref in golden.weights.items()}
             inputs = {name: store.tensor(ref) for name, ref in golden.inputs.items()}
             reference = Reference(family, family.preset(case.preset), weights)
-            described = replace(golden, computation=reference.computation(family.prompt(case.prompt), inputs))
+            prompt = family.prompt(case.prompt)
+            described = replace(golden, computation=reference.computation(prompt, inputs))
+            if prompt.backward:
+                with lifted():
+                    names = list(reference.gradients(reference.oracle, prompt, inputs))
+                described = replace(described, ports=_in_order(golden.ports, names))
             store.write(suite, described)
             goldens.append(described)
             say(f"{case.id}: {len(described.computation)} modules and functions")
     return goldens
+
+
+def _in_order(ports: tuple[GoldenPort, ...], names: list[str]) -> tuple[GoldenPort, ...]:
+    """The same ports, the gradients in the order of the weights' `names`."""
+    first = min(port.order for port in ports if port.site == GRADIENTS)
+    orders = {f"out.{name}": order for order, name in enumerate(names, first)}
+    moved = (replace(port, order=orders[port.port]) if port.site == GRADIENTS else port for port in ports)
+    return tuple(sorted(moved, key=lambda port: port.order))

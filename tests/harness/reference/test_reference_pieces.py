@@ -73,3 +73,15 @@ def test_the_floor_of_a_gradient_is_at_least_the_rms_over_the_draws(tmp_path, re
         floors = [one.floors["gradient"]["f32"]["rel_l2"] for one in each]
         expected = max(floors[0], sqrt(sum(floor**2 for floor in floors) / len(floors)))
         assert port.floors["gradient"]["f32"]["rel_l2"] == float(f"{expected:.6g}"), port.port
+
+
+def test_gradients_come_in_the_order_of_the_backward_pass(reference):
+    """So that the first wrong one is next to the fault."""
+    subject = reference("tiny-scout")
+    prompt = subject.family.prompt("train")
+    names = list(subject.gradients(subject.oracle, prompt, subject.inputs(prompt, 0)))
+    assert names[:2] == ["lm_head.weight", "model.norm.weight"]
+    assert names[-1] == "model.embed_tokens.weight"
+    last, first = (f"model.layers.{n}.feed_forward.router.weight" for n in (3, 0))
+    assert names.index(last) < names.index("model.layers.3.self_attn.o_proj.weight") < names.index(first)
+    assert set(names) == set(subject.weights)
