@@ -32,14 +32,16 @@ class Share:
 class Seed:
     """One seed of a family's weights and text, judged on budgets alone.
 
-    `alarms` are the rows that are not a pass; `refused` counts, by case, the prompts that capture passed over because
-    their routing was nearly tied; `unclear` are cases that were left out, for no prompt would do. `code` is what the
-    seed's run ends with, `folder` the run.
+    `alarms` are the rows that the gate does not pass; `skipped` are those that could not be compared, as behind a
+    choice between near ties that went the other way; `refused` counts, by case, the prompts that capture passed over
+    because their routing was nearly tied; `unclear` are cases that were left out, for no prompt would do. `code` is
+    what the seed's run ends with, `folder` the run.
     """
 
     number: int
     rows: int
     alarms: tuple[Row, ...]
+    skipped: tuple[Row, ...]
     shares: tuple[Share, ...]
     refused: Mapping[str, int]
     unclear: tuple[str, ...]

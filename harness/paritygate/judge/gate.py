@@ -47,7 +47,7 @@ def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap] 
         return ExitCode.INFRASTRUCTURE
     if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in rows):
         return ExitCode.NOTHING_COMPARED
-    if all(row.verdict is Verdict.PASS or _is_excused(row) for row in rows) and not list(gaps):
+    if all(row.verdict is Verdict.PASS or is_excused(row) for row in rows) and not list(gaps):
         return ExitCode.PASS
     return ExitCode.DRIFT
 
@@ -60,7 +60,7 @@ def summary(rows: Iterable[Row]) -> Summary:
         for name, groups in by.items():
             groups[getattr(row.drift, name)][str(row.verdict)] += 1
     passed = sum(row.verdict is Verdict.PASS for row in rows)
-    skipped = sum(_is_excused(row) for row in rows)
+    skipped = sum(is_excused(row) for row in rows)
     return Summary(
         rows=len(rows),
         passed=passed,
@@ -76,5 +76,6 @@ def summary(rows: Iterable[Row]) -> Summary:
     )
 
 
-def _is_excused(row: Row) -> bool:
+def is_excused(row: Row) -> bool:
+    """Whether the row could not be compared, and says why."""
     return row.verdict is Verdict.SKIPPED and bool(row.reason.strip())

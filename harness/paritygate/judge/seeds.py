@@ -6,7 +6,7 @@ from paritygate.core.drift import Row, Verdict
 from paritygate.core.errors import ExitCode
 from paritygate.core.golden import Golden
 from paritygate.core.seed import Seed, Share, nearest
-from paritygate.judge.gate import exit_code
+from paritygate.judge.gate import exit_code, is_excused
 
 
 def judge_seed(
@@ -17,13 +17,15 @@ def judge_seed(
     problems: Sequence[str],
     folder: str,
 ) -> Seed:
-    """What the gate made of one seed: whatever is no pass is an alarm, a value that was skipped too."""
-    alarms, code = tuple(row for row in rows if row.verdict is not Verdict.PASS), exit_code(rows, problems)
+    """What the gate made of one seed: whatever it does not pass is an alarm."""
+    alarms = tuple(row for row in rows if row.verdict is not Verdict.PASS and not is_excused(row))
+    code = exit_code(rows, problems)
     refused = {case: int(golden.provenance["prompt_seed"]) for case, golden in goldens.items()}
     return Seed(
         number=number,
         rows=len(rows),
         alarms=alarms,
+        skipped=tuple(row for row in rows if is_excused(row)),
         shares=tuple(nearest(share for row in rows for share in _shares(number, row))),
         refused={case: count for case, count in refused.items() if count},
         unclear=tuple(unclear),

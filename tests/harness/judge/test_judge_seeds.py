@@ -36,11 +36,22 @@ def test_passes_are_no_alarms_and_the_nearest_of_each_cell_and_mode_is_kept() ->
     ]
 
 
-@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict is not Verdict.PASS])
+@pytest.mark.parametrize("verdict", [verdict for verdict in Verdict if verdict not in (Verdict.PASS, Verdict.SKIPPED)])
 def test_whatever_is_no_pass_is_an_alarm(verdict: Verdict) -> None:
     seed = judged(row("a:out", Verdict.PASS), row("b:out", verdict, reason="stated"))
     assert [alarm.drift.site for alarm in seed.alarms] == ["b"]
     assert seed.code is ExitCode.DRIFT
+
+
+def test_what_a_flip_leaves_nothing_to_compare_of_is_skipped_and_no_alarm() -> None:
+    seed = judged(row("a:out", Verdict.PASS), row("b:out", Verdict.SKIPPED, reason="all tokens are behind a flip"))
+    assert (seed.alarms, [skipped.drift.site for skipped in seed.skipped]) == ((), ["b"])
+    assert seed.code is ExitCode.PASS
+
+
+def test_a_skip_without_a_reason_is_an_alarm() -> None:
+    seed = judged(row("a:out", Verdict.PASS), row("b:out", Verdict.SKIPPED))
+    assert (len(seed.alarms), seed.skipped, seed.code) == (1, (), ExitCode.DRIFT)
 
 
 def test_a_dead_worker_is_no_alarm_of_the_gate() -> None:

@@ -93,8 +93,10 @@ def _alarms(count: int) -> str:
 def _line(seed: Seed, how: str) -> str:
     near = f"; nearest {seed.shares[0].share:.3g} of {seed.shares[0].rule}" if seed.shares else ""
     unclear = f"; without {', '.join(seed.unclear)}, no prompt of which has clear routing" if seed.unclear else ""
+    skipped = f"; {len(seed.skipped):,} skipped" if seed.skipped else ""
     problems = "".join(f"; problem: {problem}" for problem in seed.problems)
-    return f"seed {seed.number}: {seed.rows:,} values, {_alarms(len(seed.alarms))}{near}{unclear}{problems}; {how}"
+    said = f"{_alarms(len(seed.alarms))}{skipped}{near}{unclear}{problems}"
+    return f"seed {seed.number}: {seed.rows:,} values, {said}; {how}"
 
 
 def _summary(judged: Sequence[Seed]) -> list[str]:
@@ -122,6 +124,8 @@ def _summary(judged: Sequence[Seed]) -> list[str]:
     if refused:
         of_each = ", ".join(f"{case} {count}" for case, count in refused.most_common())
         lines += ["", f"prompts refused for near ties: {refused.total():,} ({of_each})"]
+    if skipped := Counter((row.drift.address, row.reason) for seed in judged for row in seed.skipped):
+        lines += [f"skipped {count:,} times: {address}, {reason}" for (address, reason), count in skipped.items()]
     if unclear := Counter(case for seed in judged for case in seed.unclear):
         of_each = ", ".join(f"{case} in {count}" for case, count in unclear.most_common())
         lines.append(f"cases left out, in so many seeds, for want of a prompt with clear routing: {of_each}")
