@@ -121,7 +121,7 @@ class Reference:
     def gradients(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> dict[str, np.ndarray]:
         """The gradient of the prompt's `backward` output by each weight, in float64 where the model is.
 
-        The weights are in the order in which the backward pass is done with them: what is nearer to the output is first.
+        The weights are in the order in which the backward pass is done with them: nearest to the output first.
         """
         given, dtype = prompt.given(self.family.reference).items(), _dtype(model)
         arguments = {name: to_torch(case_inputs[key], dtype) for name, key in given}
