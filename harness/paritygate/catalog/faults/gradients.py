@@ -84,9 +84,15 @@ GROUP = FaultGroup(
         Fault(
             "gradient-recomputed",
             "harmless",
-            (Patch("jax_llama4.text:Llama4TextModel.__call__", "remat=self.remat_policy", 'remat="nothing_saveable"'),),
+            (
+                Patch(
+                    "jax_llama4.mlp:SiLUActivation.__call__",
+                    "jax.nn.silu(x.astype(self.numerics.activation))",
+                    "jax.checkpoint(jax.nn.silu)(x.astype(self.numerics.activation))",
+                ),
+            ),
             _TRAIN,
-            doc="layers computed again in the backward pass",
+            doc="activations computed again in the backward pass",
         ),
     ),
     doc="gradients of the loss",
