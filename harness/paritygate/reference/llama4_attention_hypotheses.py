@@ -64,7 +64,7 @@ def rotated_by_halves(x: Tensor, freqs: Tensor) -> Tensor:
 
 
 def positions_within_a_piece(original: Original, self: Any, x: Tensor, position_ids: Tensor) -> Tensor:
-    return original(self, x, torch.arange(position_ids.shape[1]).expand_as(position_ids))
+    return original(self, x, position_ids - position_ids[:, :1])
 
 
 def positions_by_slot(original: Original, self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -72,10 +72,22 @@ def positions_by_slot(original: Original, self: Any, *args: Any, **kwargs: Any) 
     return original(self, *args, **kwargs | {"position_ids": None})
 
 
+def _turning(position_ids: Tensor, frequencies: Tensor) -> Tensor:
+    angles = position_ids[..., None].float() * frequencies
+    return torch.polar(torch.ones_like(angles), angles)
+
+
 def frequencies_by_pair(original: Original, self: Any, x: Tensor, position_ids: Tensor) -> Tensor:
     """Pair i turns with theta^(-i/H), not with theta^(-2i/H)."""
-    angles = position_ids[..., None].float() * self.inv_freq.float() ** 0.5
-    return torch.polar(torch.ones_like(angles), angles)
+    return _turning(position_ids, self.inv_freq.float() ** 0.5)
+
+
+def frequencies_smoothed_backwards(original: Original, self: Any, x: Tensor, position_ids: Tensor) -> Tensor:
+    """A pair within the band has as much of the scaled frequency as it is to have of the plain one."""
+    plain, _ = self.compute_default_rope_parameters(self.config)
+    scaled = plain / self.config.rope_parameters["factor"]
+    within = (self.inv_freq != plain) & (self.inv_freq != scaled)
+    return _turning(position_ids, torch.where(within, plain + scaled - self.inv_freq, self.inv_freq))
 
 
 # Which layers use rope. HF decides when a layer is built.
@@ -93,6 +105,21 @@ rope_on_no_layer = partial(_layers_with_rope, chosen=lambda layers: [0] * len(la
 rope_on_the_other_layers = partial(_layers_with_rope, chosen=lambda layers: [1 - layer for layer in layers])
 rope_one_layer_late = partial(_layers_with_rope, chosen=lambda layers: [layers[-1], *layers[:-1]])
 rope_one_layer_early = partial(_layers_with_rope, chosen=lambda layers: [*layers[1:], layers[0]])
+
+# Which layers chunk. HF decides when the model is built.
+
+
+def _layer_types(original: Original, self: Any, config: Any, other: Callable[[list[str]], list[str]]) -> None:
+    config.layer_types = other(config.layer_types)
+    original(self, config)
+
+
+_OTHER_TYPE = {"full_attention": "chunked_attention", "chunked_attention": "full_attention"}
+chunks_on_the_other_layers = partial(_layer_types, other=lambda types: [_OTHER_TYPE[kind] for kind in types])
+chunks_one_layer_late = partial(_layer_types, other=lambda types: [types[-1], *types[:-1]])
+chunks_one_layer_early = partial(_layer_types, other=lambda types: [*types[1:], types[0]])
+chunks_on_every_layer = partial(_layer_types, other=lambda types: ["chunked_attention"] * len(types))
+chunks_on_no_layer = partial(_layer_types, other=lambda types: ["full_attention"] * len(types))
 
 # Attention
 
@@ -117,6 +144,8 @@ def _attend(
     counted: str = "in the row",
     on: tuple[str, ...] = ("queries",),
     heads: str = "outermost",
+    permuted: tuple[str, ...] = (),
+    kept: str = "after rope",
     **kwargs: Any,
 ) -> tuple[Tensor, Any]:
     """HF's forward of the attention with one of its steps another."""
@@ -124,6 +153,9 @@ def _attend(
     query, key, value = (project(hidden_states).view(shape) for project in (self.q_proj, self.k_proj, self.v_proj))
     if heads == "innermost":
         query, key, value = (each.transpose(2, 3).contiguous() for each in (query, key, value))
+    query = _joined(*_pairs(query, 2, -1)) if "queries" in permuted else query
+    key = _joined(*_pairs(key, 2, -1)) if "keys" in permuted else key
+    unrotated = key.transpose(1, 2)
     normed = hasattr(self, "qk_norm")
     if normed and norm == "before rope":
         query, key = self.qk_norm(query), self.qk_norm(key)
@@ -145,7 +177,9 @@ def _attend(
         key = key * factors if "keys" in on else key
     query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
     if past_key_values is not None:
-        key, value = past_key_values.update(key, value, self.layer_idx)
+        new = unrotated if kept == "before rope" else key
+        keys, value = past_key_values.update(new, value, self.layer_idx)
+        key = torch.cat([keys[:, :, : -key.shape[2]], key], dim=2)
     mixed, weights = hf.eager_attention_forward(self, query, key, value, attention_mask, scaling=self.scaling)
     return self.o_proj(mixed.reshape(*hidden_states.shape[:-1], -1)), weights
 
@@ -180,6 +214,9 @@ temperature_by_position = partial(_attend, counted="by position")
 temperature_on_keys = partial(_attend, on=("keys",))
 temperature_on_keys_too = partial(_attend, on=("queries", "keys"))
 heads_innermost = partial(_attend, heads="innermost")
+queries_permuted = partial(_attend, permuted=("queries",))
+queries_and_keys_permuted = partial(_attend, permuted=("queries", "keys"))
+keys_kept_before_rope = partial(_attend, kept="before rope")
 
 
 def with_positions(original: Original, self: Any, *args: Any, **kwargs: Any) -> Tensor:
@@ -195,7 +232,9 @@ def _scored(original: Original, module: Any, *args: Any, by: Callable[[Any], flo
 scale_missing = partial(_scored, by=lambda module: 1.0)
 scale_by_model_width = partial(_scored, by=lambda module: module.config.hidden_size**-0.5)
 scale_without_root = partial(_scored, by=lambda module: 1.0 / module.head_dim)
-scale_by_heads = partial(_scored, by=lambda module: module.config.num_attention_heads**-0.5)
+scale_by_derived_width = partial(
+    _scored, by=lambda module: (module.config.hidden_size // module.config.num_attention_heads) ** -0.5
+)
 
 
 def heads_and_width_exchanged(original: Original, *args: Any, **kwargs: Any) -> Any:
@@ -232,99 +271,3 @@ values_tiled = partial(_attended, tiled="values")
 
 def kv_heads_tiled(original: Original, hidden_states: Tensor, n_rep: int) -> Tensor:
     return hidden_states.repeat(1, n_rep, 1, 1)
-
-
-# Masks
-
-_See = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-
-
-def _mask(original: Original, see: _See, real: bool = True, padded: str = "before the first", **kwargs: Any) -> Tensor:
-    """A mask by a rule on query slots, key slots, the row's first real slot, and the size of a chunk."""
-    made = original(**kwargs)
-    filled = kwargs["attention_mask"].bool()
-    length, (*_, queries, keys) = filled.shape[1], made.shape
-    query = (length - queries + torch.arange(queries))[None, :, None]
-    key = (length - keys + torch.arange(keys))[None, None, :]
-    first = ((filled.cumsum(1) == 0) if padded == "before the first" else ~filled).sum(1)[:, None, None]
-    seen = see(query, key, first, kwargs["config"].attention_chunk_size)
-    if real:
-        seen = seen & filled[:, None, length - keys :]
-    return torch.zeros_like(made).masked_fill(~seen[:, None], torch.finfo(made.dtype).min)
-
-
-def _same_chunk(q: Tensor, k: Tensor, chunk: int) -> Tensor:
-    return q.div(chunk, rounding_mode="floor") == k.div(chunk, rounding_mode="floor")
-
-
-full_sees_next = partial(_mask, see=lambda q, k, first, chunk: k <= q + 1)
-full_not_itself = partial(_mask, see=lambda q, k, first, chunk: k < q)
-full_sees_all = partial(_mask, see=lambda q, k, first, chunk: k < q.max() + 1 + 0 * q)
-full_sees_padding = partial(_mask, see=lambda q, k, first, chunk: k <= q + 0 * first, real=False)
-chunk_sees_next = partial(_mask, see=lambda q, k, first, chunk: (k <= q + 1) & _same_chunk(q - first, k - first, chunk))
-chunk_not_itself = partial(_mask, see=lambda q, k, first, chunk: (k < q) & _same_chunk(q - first, k - first, chunk))
-chunk_sees_all = partial(_mask, see=lambda q, k, first, chunk: _same_chunk(q - first, k - first, chunk))
-chunk_sees_padding = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk), real=False
-)
-full_chunked = partial(_mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk))
-chunk_missing = partial(_mask, see=lambda q, k, first, chunk: k <= q)
-chunk_one_longer = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk + 1)
-)
-chunk_one_shorter = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk - 1)
-)
-chunk_of_query_early = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q + 1 - first, k - first, chunk)
-)
-chunk_of_key_early = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k + 1 - first, chunk)
-)
-chunks_one_slot_early = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q + 1 - first, k + 1 - first, chunk)
-)
-chunks_one_slot_late = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - 1 - first, k - 1 - first, chunk)
-)
-chunks_from_slot_0 = partial(_mask, see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q, k, chunk))
-window_for_chunk = partial(_mask, see=lambda q, k, first, chunk: (k <= q) & (q - k < chunk))
-window_within_chunk = partial(
-    _mask,
-    see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk) & (q - k < chunk - 1),
-)
-full_by_slots = partial(_mask, see=lambda q, k, first, chunk: k <= q + 0 * first, real=False)
-chunk_by_slots = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q + 0 * first) & _same_chunk(q, k, chunk), real=False
-)
-chunk_after_all_padding = partial(
-    _mask,
-    see=lambda q, k, first, chunk: (k <= q) & _same_chunk(q - first, k - first, chunk),
-    padded="anywhere",
-)
-full_within_a_piece = partial(_mask, see=lambda q, k, first, chunk: k <= q - q.min())
-chunk_within_a_piece = partial(
-    _mask,
-    see=lambda q, k, first, chunk: (k <= q - q.min()) & _same_chunk(q - q.min() - first, k - first, chunk),
-)
-full_of_the_last = partial(_mask, see=lambda q, k, first, chunk: k <= q.max() + 0 * q)
-chunk_of_the_last = partial(
-    _mask, see=lambda q, k, first, chunk: (k <= q.max() + 0 * q) & _same_chunk(q.max() - first, k - first, chunk)
-)
-chunk_not_of_one_token = partial(
-    _mask,
-    see=lambda q, k, first, chunk: (k <= q) & ((q.shape[1] == 1) | _same_chunk(q - first, k - first, chunk)),
-)
-
-
-def _layer_types(original: Original, self: Any, config: Any, other: Callable[[list[str]], list[str]]) -> None:
-    config.layer_types = other(config.layer_types)
-    original(self, config)
-
-
-_OTHER_TYPE = {"full_attention": "chunked_attention", "chunked_attention": "full_attention"}
-chunks_on_the_other_layers = partial(_layer_types, other=lambda types: [_OTHER_TYPE[kind] for kind in types])
-chunks_one_layer_late = partial(_layer_types, other=lambda types: [types[-1], *types[:-1]])
-chunks_one_layer_early = partial(_layer_types, other=lambda types: [*types[1:], types[0]])
-chunks_on_every_layer = partial(_layer_types, other=lambda types: ["chunked_attention"] * len(types))
-chunks_on_no_layer = partial(_layer_types, other=lambda types: ["full_attention"] * len(types))

@@ -253,6 +253,14 @@ def _with_loss(
 loss_over_all_places = partial(_with_loss, loss=lambda loss, logits, labels: loss * (labels != -100).double().mean())
 
 
+def _mean_of_rows(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    of_tokens = functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+    return (of_tokens.sum(1) / (labels != -100).sum(1)).mean()
+
+
+loss_of_rows_averaged = partial(_with_loss, loss=_mean_of_rows)
+
+
 def loss_of_capped_logits(original: Original, source: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return original(torch.tanh(source / 30) * 30, *args, **kwargs)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
 
 from paritygate.reference.llama4_attention_hypotheses import rotated_by_halves
 from paritygate.reference.llama4_text_hypotheses import activated
@@ -159,6 +159,12 @@ gelu_by_tanh = partial(activated, by=partial(functional.gelu, approximate="tanh"
 gelu_by_sigmoid = partial(activated, by=lambda x: x * torch.sigmoid(1.702 * x))
 silu_for_gelu = partial(activated, by=functional.silu)
 relu_for_gelu = partial(activated, by=functional.relu)
+
+
+def last_layer_but_one(original: Original, self: Any, *args: Any, **kwargs: Any) -> BaseModelOutput:
+    """The last layer is run too, as in LLaVA."""
+    states = original(self, *args, **kwargs | {"output_hidden_states": True}).hidden_states
+    return BaseModelOutput(last_hidden_state=states[-2])
 
 
 def _vision_layer(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from paritygate.core.errors import UsageError, unknown_name
@@ -101,6 +102,10 @@ def _reshaped(array: np.ndarray) -> np.ndarray:
     return array.reshape(*leading, columns, rows).swapaxes(-1, -2)
 
 
+def _through_8_bits(array: np.ndarray) -> np.ndarray:
+    return array.astype(ml_dtypes.float8_e4m3fn).astype(array.dtype)
+
+
 OPERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "zero": np.zeros_like,
     "one": np.ones_like,
@@ -111,6 +116,7 @@ OPERATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reshape": _reshaped,
     "swap halves": _halves_swapped,
     "halves from pairs": _halves_from_pairs,
+    "8 bits": _through_8_bits,
 }
 
 

@@ -77,6 +77,16 @@ _TABLE = (
         ),
     ),
     *rows(
+        HF + "Llama4TextRotaryEmbedding.forward",
+        ("rope",),
+        (
+            "rope scaling backwards",
+            "goes from scaled frequencies to plain ones backwards",
+            _OURS + "frequencies_smoothed_backwards",
+        ),
+        needs=_SCALED,
+    ),
+    *rows(
         HF + "Llama4TextModel.forward",
         ("rope",),
         ("positions by slot", "rotates by slots, padding included, not by positions", _OURS + "positions_by_slot"),
@@ -141,7 +151,11 @@ _HEADS = (
             _OURS + "scale_by_model_width",
         ),
         ("score scale without root", "divides scores by a head's width, not its root", _OURS + "scale_without_root"),
-        ("score scale by heads", "scales scores by the number of heads, not their width", _OURS + "scale_by_heads"),
+        (
+            "score scale by a derived head width",
+            "scales scores by the model's width over its heads, not by the head width of its own",
+            _OURS + "scale_by_derived_width",
+        ),
         ("key heads tiled", "tiles key heads, where each has to be repeated", _OURS + "keys_tiled"),
         ("value heads tiled", "tiles value heads, where each has to be repeated", _OURS + "values_tiled"),
         ("softmax over queries", "takes the softmax over queries, not over keys", _OURS + "softmax_over_queries"),
@@ -151,6 +165,12 @@ _HEADS = (
         HF + "Llama4TextAttention.forward",
         _ATTENTION,
         ("heads innermost", "splits queries, keys and values with the heads innermost", _OURS + "heads_innermost"),
+        ("queries permuted for halves", "has queries laid out to rotate halves", _OURS + "queries_permuted"),
+        (
+            "queries and keys permuted for halves",
+            "has queries and keys laid out to rotate halves, and rotates pairs",
+            _OURS + "queries_and_keys_permuted",
+        ),
     ),
     *rows(
         HF + "repeat_kv",
@@ -224,72 +244,4 @@ _TEMPERATURE = (
     ),
 )
 
-_MASKS = ("masks", "layers.*.attn")
-_MASKING = (
-    *(
-        Hypothesis(
-            f"masks {words}",
-            says,
-            _MASKS,
-            functions={
-                HF + "create_causal_mask": f"{_OURS}full_{by}",
-                HF + "create_chunked_causal_mask": f"{_OURS}chunk_{by}",
-            },
-        )
-        for words, says, by in (
-            ("see the next token", "lets every token see the next one", "sees_next"),
-            ("hide the token itself", "does not let a token see itself", "not_itself"),
-            ("not causal", "lets tokens see what comes after them", "sees_all"),
-            ("show padding", "lets padding be seen", "sees_padding"),
-            ("by slots alone", "makes masks that know of no padding", "by_slots"),
-            ("within a piece", "counts queries from slot 0 in each piece that it is fed", "within_a_piece"),
-            ("of a piece's last token", "lets a piece's tokens see what its last one does", "of_the_last"),
-        )
-    ),
-    Hypothesis(
-        "masks exchanged",
-        "has the masks of full and of chunked layers in each other's place",
-        _MASKS,
-        functions={
-            HF + "create_causal_mask": _OURS + "full_chunked",
-            HF + "create_chunked_causal_mask": _OURS + "chunk_missing",
-        },
-    ),
-    *rows(
-        HF + "create_causal_mask",
-        _MASKS,
-        ("full mask sees the next token", "lets a token of a full layer see the next one", _OURS + "full_sees_next"),
-        ("full mask hides the token itself", "hides a token of a full layer from itself", _OURS + "full_not_itself"),
-        ("full mask shows padding", "lets padding be seen in full layers", _OURS + "full_sees_padding"),
-        ("full mask chunked", "chunks full layers too", _OURS + "full_chunked"),
-    ),
-    *rows(
-        HF + "create_chunked_causal_mask",
-        _MASKS,
-        ("chunked mask sees the next token", "lets a token of a chunk see the next one", _OURS + "chunk_sees_next"),
-        ("chunked mask hides the token itself", "hides a token of a chunk from itself", _OURS + "chunk_not_itself"),
-        ("chunked mask shows padding", "lets padding be seen in chunked layers", _OURS + "chunk_sees_padding"),
-        ("chunks missing", "does not chunk", _OURS + "chunk_missing"),
-        ("chunk one longer", "has chunks of one token more", _OURS + "chunk_one_longer"),
-        ("chunk one shorter", "has chunks of one token less", _OURS + "chunk_one_shorter"),
-        ("chunk of the query off by one", "puts a query in the next token's chunk", _OURS + "chunk_of_query_early"),
-        ("chunk of the key off by one", "puts a key in the next token's chunk", _OURS + "chunk_of_key_early"),
-        ("chunks one slot early", "begins each chunk one token early", _OURS + "chunks_one_slot_early"),
-        ("chunks one slot late", "begins each chunk one token late", _OURS + "chunks_one_slot_late"),
-        (
-            "chunks from slot 0",
-            "counts chunks from slot 0, not from the first real token",
-            _OURS + "chunks_from_slot_0",
-        ),
-        (
-            "chunks after all padding",
-            "counts chunks from the number of padded slots, wherever they are",
-            _OURS + "chunk_after_all_padding",
-        ),
-        ("single tokens without chunks", "does not chunk a piece of one token", _OURS + "chunk_not_of_one_token"),
-        ("window for chunk", "shows a token the last chunk's worth, not its own chunk", _OURS + "window_for_chunk"),
-        ("window within a chunk", "keeps one key too few of a chunk", _OURS + "window_within_chunk"),
-    ),
-)
-
-ATTENTION_HYPOTHESES = (*_ROTATION, *_TABLE, *_LAYERS, *_HEADS, *_TEMPERATURE, *_MASKING)
+ATTENTION_HYPOTHESES = (*_ROTATION, *_TABLE, *_LAYERS, *_HEADS, *_TEMPERATURE)

@@ -1,6 +1,7 @@
-"""Known ways to get Llama 4's text model wrong, attention among them: see `llama4_attention_hypotheses`."""
+"""Known ways to get Llama 4's text model wrong, attention and masks among them: see `llama4_attention_hypotheses`."""
 
 from paritygate.catalog.families.llama4_attention_hypotheses import ATTENTION_HYPOTHESES, HF, rows
+from paritygate.catalog.families.llama4_mask_hypotheses import MASK_HYPOTHESES
 from paritygate.core.hypothesis import Hypothesis
 
 _OURS = "paritygate.reference.llama4_text_hypotheses:"
@@ -65,6 +66,17 @@ _NORMS = (
         ("layers.*norm",),
         exchanged=(("model.layers.*", ".input_layernorm.", ".post_attention_layernorm."),),
     ),
+)
+
+_NUMBERS = (
+    Hypothesis(
+        "layers one layer early",
+        "has in each layer the weights of the next",
+        _LAYER,
+        needs={"num_hidden_layers": 4},
+        exchanged=tuple(("model.layers.*", f".layers.{n}.", f".layers.{n + 1}.") for n in range(3)),
+    ),
+    Hypothesis("weights through 8 bits", "has weights rounded to 8 bits", ("embed",), weights={"*": "8 bits"}),
 )
 
 _ROUTING = (
@@ -183,6 +195,11 @@ _STREAM = (
             "compares logits with the token after the next",
             _OURS + "labels_shifted_twice",
         ),
+        (
+            "loss of rows averaged",
+            "averages the rows' losses, long and short ones alike",
+            _OURS + "loss_of_rows_averaged",
+        ),
         ("loss over all places", "divides the loss by all places, padding too", _OURS + "loss_over_all_places"),
         ("labels not shifted but last", "does so but for the last token", _OURS + "labels_not_shifted_but_last"),
     ),
@@ -195,7 +212,7 @@ _STREAM = (
     ),
 )
 
-TEXT_HYPOTHESES = (*ATTENTION_HYPOTHESES, *_NORMS, *_ROUTING, *_EXPERT, *_STREAM)
+TEXT_HYPOTHESES = (*ATTENTION_HYPOTHESES, *MASK_HYPOTHESES, *_NORMS, *_ROUTING, *_EXPERT, *_STREAM, *_NUMBERS)
 
 CLASSIFIER_HYPOTHESES = (
     *TEXT_HYPOTHESES,

@@ -159,6 +159,11 @@ _NORMS = (
 
 _BLOCKS = (
     *rows(
+        HF + "Llama4VisionEncoder.forward",
+        ("vision", "vision.post_norm"),
+        ("last vision layer but one", "takes the features of the last layer but one", _OURS + "last_layer_but_one"),
+    ),
+    *rows(
         "torch.nn:GELU.forward",
         (*_MLP, *_ADAPTER_MLP),
         ("gelu by tanh", "approximates gelu by tanh", _OURS + "gelu_by_tanh"),

@@ -94,6 +94,7 @@ GROUP = FaultGroup(
             _SCOUT,
             _AT_PROBS,
             doc="the head width of models that give none of their own",
+            hypothesis="score scale by a derived head width",
         ),
         Fault(
             "softmax-over-queries",

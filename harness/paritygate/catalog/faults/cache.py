@@ -36,6 +36,7 @@ GROUP = FaultGroup(
             (Patch("jax_llama4.cache:layer_sizes", "min(max_length, chunk)", "min(max_length, chunk - 1)"),),
             _DECODE,
             _AT,
+            hypothesis="ring one slot short",
         ),
         Fault(
             "ring-read-after-it-was-written",
@@ -47,6 +48,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT,
             doc="the first tokens of a long piece look at entries that its last ones have taken",
+            hypothesis="ring read after it is written",
         ),
         Fault(
             "ring-keeps-the-first-of-a-piece",
@@ -71,6 +73,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT_LATER,
             doc="Meta's own code has no mask for a single token",
+            hypothesis="single tokens without chunks",
         ),
         Fault(
             "queries-from-slot-0",
@@ -93,6 +96,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT,
             doc="right for a single token, without a mask inside a longer piece",
+            hypothesis="masks of a piece's last token",
         ),
         Fault(
             "padding-forgotten-by-the-next-piece",
@@ -115,6 +119,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT_LATER,
             doc="every piece is written over the first one",
+            hypothesis="nothing kept",
         ),
         Fault(
             "keys-kept-before-rope",
@@ -135,6 +140,7 @@ GROUP = FaultGroup(
             ),
             _DECODE,
             _AT_LATER,
+            hypothesis="keys kept before rope",
         ),
         Fault(
             "cache-always-in-bf16",
@@ -149,6 +155,7 @@ GROUP = FaultGroup(
             _DECODE,
             _AT,
             doc="right in bf16, and nowhere else",
+            hypothesis="cache in bf16",
         ),
         Fault(
             "positions-from-0-in-every-piece",
@@ -163,6 +170,7 @@ GROUP = FaultGroup(
             _DECODE,
             ("rope:out*",),
             doc="whole prompts that begin at position 0 do not show it",
+            hypothesis="positions within a piece",
         ),
         Fault(
             "page-of-the-next-slot",
@@ -181,6 +189,7 @@ GROUP = FaultGroup(
             ),
             _PAGED,
             _AT,
+            hypothesis="chunks on no layer",
         ),
         Fault(
             "pages-with-queries-from-slot-0",

@@ -27,6 +27,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.0.input_norm:out", "layers.0:out"),
             doc="as in Gemma; no site holds the code between the embedding and the first layer",
+            hypothesis="stream scaled",
         ),
         Fault(
             "attention-residual-left-out",
@@ -82,6 +83,7 @@ GROUP = FaultGroup(
             _TILES,
             ("vision.layers.*.attn:inner.q_rope", "vision.layers.*.mlp:out"),
             doc="only the vision tower has biases, and they are drawn as zero",
+            hypothesis="vision biases missing",
         ),
         Fault(
             "linear-without-wide-result",

@@ -32,6 +32,7 @@ GROUP = FaultGroup(
             (Patch(_LOSS, "logits[:, :-1]", "logits[:, :-2]"), Patch(_LOSS, "labels[:, 1:]", "labels[:, 2:]")),
             _LONG,
             _AT,
+            hypothesis="labels shifted twice",
         ),
         Fault(
             "loss-over-all-places",
@@ -40,6 +41,7 @@ GROUP = FaultGroup(
             _PADDED,
             _AT,
             doc="padding counts in the mean, though not in the sum",
+            hypothesis="loss over all places",
         ),
         Fault(
             "loss-of-rows-averaged",
@@ -55,6 +57,7 @@ GROUP = FaultGroup(
             _LEFTPAD,
             _AT,
             doc="a mean of the rows' means, in which a token of a short row counts for more",
+            hypothesis="loss of rows averaged",
         ),
         Fault(
             "logits-capped",
@@ -63,6 +66,7 @@ GROUP = FaultGroup(
             _LONG,
             _AT,
             doc="after the head itself, so that the loss alone shows it",
+            hypothesis="loss of capped logits",
         ),
         Fault(
             "scored-at-the-last-place",
@@ -70,6 +74,7 @@ GROUP = FaultGroup(
             (Patch(_LAST, "if pad is None or input_ids is None:", "if True:"),),
             _SCORED,
             _AT_SCORED,
+            hypothesis="scored at the last place",
         ),
         Fault(
             "scored-by-number-of-tokens",
@@ -78,6 +83,7 @@ GROUP = FaultGroup(
             _SCORED_LEFT,
             _AT_SCORED,
             doc="right without padding on the left",
+            hypothesis="scored by number of tokens",
         ),
         Fault(
             "scored-before-the-first-padding",
@@ -86,6 +92,7 @@ GROUP = FaultGroup(
             _SCORED,
             _AT_SCORED,
             doc="what EasyDeL does without a mask",
+            hypothesis="scored before padding",
         ),
         Fault(
             "scored-on-the-mean",
@@ -93,6 +100,7 @@ GROUP = FaultGroup(
             (Patch(_SCORE, f"picked = {_PICKED}", "picked = jnp.mean(last, axis=1)"),),
             _SCORED,
             _AT_SCORED,
+            hypothesis="scored on the mean",
         ),
         Fault(
             "loss-by-log-sum",

@@ -45,6 +45,7 @@ GROUP = FaultGroup(
             (_exchanged("gate_proj", "up_proj"),),
             _MAVERICK,
             ("layers.*.mlp:out", "layers.*.moe.shared:out"),
+            hypothesis="gate and up swapped",
         ),
         Fault(
             "mapping-keys-and-values-exchanged",
@@ -52,6 +53,7 @@ GROUP = FaultGroup(
             (_exchanged("k_proj", "v_proj"),),
             _SCOUT,
             ("layers.*.attn:inner.k_rope",),
+            hypothesis="keys and values exchanged",
         ),
         Fault(
             "mapping-queries-and-keys-exchanged",
@@ -60,6 +62,7 @@ GROUP = FaultGroup(
             _TILES,
             ("vision.layers.*.attn:inner.q_rope",),
             doc="in the vision tower all heads are of one kind, and shapes do not tell",
+            hypothesis="vision queries and keys exchanged",
         ),
         Fault(
             "mapping-norms-exchanged",
@@ -67,6 +70,7 @@ GROUP = FaultGroup(
             (_exchanged("input_layernorm", "post_attention_layernorm"),),
             _SCOUT,
             ("layers.*.input_norm:out",),
+            hypothesis="norms exchanged",
         ),
         Fault(
             "mapping-vision-norms-exchanged",
@@ -74,6 +78,7 @@ GROUP = FaultGroup(
             (_exchanged("layernorm_pre", "layernorm_post"),),
             _TILES,
             ("vision.pre_norm:out",),
+            hypothesis="pre and post norm exchanged",
         ),
         Fault(
             "mapping-layers-shifted",
@@ -81,6 +86,7 @@ GROUP = FaultGroup(
             (_renumbered("language_model.model.layers.", "(int(found[0]) + 1) % 4"),),
             _SCOUT,
             ("layers.0.input_norm:out",),
+            hypothesis="layers one layer early",
         ),
         Fault(
             "mapping-transpose-by-shape",
@@ -96,6 +102,7 @@ GROUP = FaultGroup(
             _TILES,
             ("vision.adapter.mlp:out",),
             doc="transposed where the shape asks for it, which a square matrix does not",
+            hypothesis="adapter's square weight transposed",
         ),
         Fault(
             "mapping-expert-halves-exchanged",
@@ -104,6 +111,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.*.moe.experts:out",),
             doc="up before gate",
+            hypothesis="expert gate and up swapped",
         ),
         Fault(
             "mapping-experts-in-another-order",
@@ -112,6 +120,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("layers.*.moe.experts:out",),
             doc="of one of their two tensors",
+            hypothesis="expert down in reverse",
         ),
         Fault(
             "mapping-head-tied",
@@ -120,6 +129,7 @@ GROUP = FaultGroup(
             _SCOUT,
             ("lm_head:out",),
             doc="the embedding in place of a head of the same shape",
+            hypothesis="head tied",
         ),
         Fault(
             "mapping-queries-permuted-for-halves",
@@ -140,6 +150,7 @@ GROUP = FaultGroup(
             (_changed("positional_embedding_vlm", "np.roll(tensor, 1, axis=0)"),),
             _TILES,
             ("vision.tokens:out",),
+            hypothesis="patch positions last first",
         ),
         Fault(
             "mapping-through-8-bits",

@@ -54,6 +54,7 @@ GROUP = FaultGroup(
             _PADDED,
             (_FULL,),
             doc="the masks are right, and never told of the padding",
+            hypothesis="masks by slots alone",
         ),
         Fault(
             "mask-kinds-exchanged",
@@ -133,6 +134,7 @@ GROUP = FaultGroup(
             _PADDED,
             (_CHUNKED,),
             doc="the number of all padded slots taken for the number of those on the left",
+            hypothesis="chunks after all padding",
         ),
         Fault(
             "mask-by-minus-infinity",

@@ -25,6 +25,7 @@ GROUP = FaultGroup(
             ),
             _TILES,
             _AT,
+            hypothesis="features column by column",
         ),
         Fault(
             "features-shifted-by-one",
@@ -32,6 +33,7 @@ GROUP = FaultGroup(
             (Patch(_MERGE, "jnp.clip(order - 1, 0, rows - 1)", "jnp.clip(order, 0, rows - 1)"),),
             _TILES,
             _AT,
+            hypothesis="features one feature early",
         ),
         Fault(
             "features-from-the-first-in-every-row",
@@ -40,6 +42,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT,
             doc="right for a batch of one",
+            hypothesis="features from the first in every row",
         ),
         Fault(
             "features-added-to-the-token",
@@ -47,6 +50,7 @@ GROUP = FaultGroup(
             (Patch(_MERGE, _PLACED, "jnp.where(image_mask[..., None], placed + inputs_embeds, inputs_embeds)"),),
             _TILES,
             _AT,
+            hypothesis="features added",
         ),
         Fault(
             "image-token-of-another-kind",
@@ -68,6 +72,7 @@ GROUP = FaultGroup(
             ),
             _TILES,
             ("projector:out",),
+            hypothesis="projector through relu",
         ),
         Fault(
             "features-scattered",

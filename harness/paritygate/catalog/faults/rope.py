@@ -111,6 +111,7 @@ GROUP = FaultGroup(
             ),
             _MAVERICK,
             _AT_TABLE,
+            hypothesis="rope scaling backwards",
         ),
         Fault(
             "rope-by-complex-numbers",

@@ -32,6 +32,7 @@ GROUP = FaultGroup(
             (Patch(_PATCHES, _ORDER, "transpose(0, 4, 2, 1, 3, 5)"),),
             _TILES,
             _AT_PATCHES,
+            hypothesis="patches column by column",
         ),
         Fault(
             "patch-with-channels-innermost",
@@ -40,6 +41,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT_PATCHES,
             doc="the order of a convolution over channels-last pictures",
+            hypothesis="patch with channels last",
         ),
         Fault(
             "pixels-bgr",
@@ -47,6 +49,7 @@ GROUP = FaultGroup(
             (Patch(_MODEL, "pixel_values.astype(", "pixel_values[:, ::-1].astype("),),
             _TILES,
             ("vision:out",),
+            hypothesis="channels in reverse",
         ),
         Fault(
             "class-token-first",
@@ -54,6 +57,7 @@ GROUP = FaultGroup(
             (Patch(_TOKENS, "[patches, class_token]", "[class_token, patches]"),),
             _TILES,
             _AT_TOKENS,
+            hypothesis="class token first",
         ),
         Fault(
             "positions-class-first",
@@ -67,6 +71,7 @@ GROUP = FaultGroup(
             ),
             _TILES,
             _AT_TOKENS,
+            hypothesis="patch positions last first",
         ),
         Fault(
             "pre-norm-left-out",
@@ -74,6 +79,7 @@ GROUP = FaultGroup(
             (Patch(_MODEL, "self.layernorm_pre(tokens)", "tokens"),),
             _TILES,
             ("vision.pre_norm:out", "vision:out"),
+            hypothesis="pre norm missing",
         ),
         Fault(
             "post-norm-left-out",
@@ -81,6 +87,7 @@ GROUP = FaultGroup(
             (Patch(_MODEL, _FEATURES, "self.vision_adapter(features[:, :-1])"),),
             _TILES,
             ("vision.post_norm:out", "vision:out"),
+            hypothesis="post norm missing",
         ),
         Fault(
             "first-patch-for-class-token",
@@ -89,6 +96,7 @@ GROUP = FaultGroup(
             _TILES,
             ("vision:out",),
             doc="the class token is the last",
+            hypothesis="first patch dropped",
         ),
         Fault(
             "features-of-the-last-layer-but-one",
@@ -103,6 +111,7 @@ GROUP = FaultGroup(
             _TILES,
             ("vision.post_norm:out", "vision:out"),
             doc="as in LLaVA; the tower is right and is asked for another layer",
+            hypothesis="last vision layer but one",
         ),
         Fault(
             "patch-angles-x-and-y-exchanged",
@@ -110,6 +119,7 @@ GROUP = FaultGroup(
             (Patch(_ANGLES, "[x, y]", "[y, x]"),),
             _TILES,
             _AT_ROPE,
+            hypothesis="vision rope axes swapped",
         ),
         Fault(
             "patch-angles-from-zero",
@@ -117,6 +127,7 @@ GROUP = FaultGroup(
             (Patch(_ANGLES, "(place + 1).astype(dtype)", "place.astype(dtype)"),),
             _TILES,
             _AT_ROPE,
+            hypothesis="vision rope from 0",
         ),
         Fault(
             "patch-angles-alternate",
@@ -131,6 +142,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT_ROPE,
             doc="x and y in turn, where x has the first half of the pairs",
+            hypothesis="vision rope axes alternate",
         ),
         Fault(
             "patch-angles-class-first",
@@ -138,6 +150,7 @@ GROUP = FaultGroup(
             (Patch(_ANGLES, "((0, 1), (0, 0))", "((1, 0), (0, 0))"),),
             _TILES,
             _AT_ROPE,
+            hypothesis="vision rope class first",
         ),
         Fault(
             "vision-attention-causal",
@@ -158,6 +171,7 @@ GROUP = FaultGroup(
             ),
             _TILES,
             ("vision.layers.*.attn:inner.probs",),
+            hypothesis="vision attention causal",
         ),
         Fault(
             "vision-residual-left-out",
@@ -165,6 +179,7 @@ GROUP = FaultGroup(
             (Patch(_LAYER, "hidden_states + attended.attention_output", "attended.attention_output"),),
             _TILES,
             _AT_LAYER,
+            hypothesis="vision attention residual missing",
         ),
         Fault(
             "gelu-by-tanh",
@@ -173,6 +188,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT_GELU,
             doc="JAX's default",
+            hypothesis="gelu by tanh",
         ),
         Fault(
             "shuffle-column-by-column",
@@ -180,6 +196,7 @@ GROUP = FaultGroup(
             (Patch(_SHUFFLE, "blocks.transpose(0, 1, 3, 2, 4, 5)", "blocks.transpose(0, 1, 3, 4, 2, 5)"),),
             _TILES,
             _AT_SHUFFLED,
+            hypothesis="block column by column",
         ),
         Fault(
             "shuffle-channels-outermost",
@@ -188,6 +205,7 @@ GROUP = FaultGroup(
             _TILES,
             _AT_SHUFFLED,
             doc="the pixel-unshuffle of convolutions",
+            hypothesis="block with channels first",
         ),
         Fault(
             "adapter-activates-once",
@@ -195,6 +213,7 @@ GROUP = FaultGroup(
             (Patch(_MLP2, "self.activation_fn(self.fc2(hidden))", "self.fc2(hidden)"),),
             _TILES,
             ("vision.adapter.mlp:out",),
+            hypothesis="adapter's last activation missing",
         ),
         Fault(
             "gelu-by-erf",
