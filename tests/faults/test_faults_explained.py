@@ -8,14 +8,17 @@ from paritygate.cli.main import main
 from paritygate.core.errors import ExitCode
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-# One of a group, all shown by one case.
+# One of a group, shown by two cases in all.
 PLANTED = (
     "kv-heads-tiled",
     "mask-without-the-diagonal",
-    "rope-by-halves",
+    "rope-theta-fixed",
     "rms-norm-eps",
     "score-left-out",
     "labels-not-shifted",
+    "mapping-norms-exchanged",
+    "class-token-first",
+    "features-added-to-the-token",
 )
 
 
@@ -27,7 +30,7 @@ def test_every_named_hypothesis_is_a_row():
         for fault in group.faults
         if fault.hypothesis
     ]
-    assert len(named) > 20
+    assert len(named) > 100
     assert [(fault, name) for fault, name, rows in named if name not in rows] == []
 
 

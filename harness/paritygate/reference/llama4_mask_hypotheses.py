@@ -132,3 +132,8 @@ def kept_in_bf16(original: Original, self: Any, keys: Tensor, values: Tensor, *a
     if not self.is_sliding or length == 1:
         return kept
     return torch.cat([kept[0][:, :, :-length], keys], dim=2), torch.cat([kept[1][:, :, :-length], values], dim=2)
+
+
+def all_kept(original: Original, self: Any, sliding_window: int, *args: Any, **kwargs: Any) -> None:
+    """In chunked layers too, as pages do."""
+    original(self, 1_000_000, *args, **kwargs)

@@ -94,6 +94,16 @@ _CACHING = (
         functions={f"transformers.cache_utils:{layer}.update": _OURS + "kept_in_bf16" for layer in _LAYERS},
     ),
     Hypothesis(
+        "masks within a piece, all kept",
+        "counts queries from slot 0 in each piece, and keeps more than a chunk",
+        _MASKS,
+        functions={
+            HF + "create_causal_mask": _OURS + "full_within_a_piece",
+            HF + "create_chunked_causal_mask": _OURS + "chunk_within_a_piece",
+            "transformers.cache_utils:DynamicSlidingWindowLayer.__init__": _OURS + "all_kept",
+        },
+    ),
+    Hypothesis(
         "nothing kept",
         "takes each piece that it is fed for the first",
         _MASKS,

@@ -203,6 +203,7 @@ GROUP = FaultGroup(
             ),
             _PAGED,
             _AT_LATER,
+            hypothesis="masks within a piece, all kept",
         ),
         Fault(
             "pages-written-from-slot-0",
