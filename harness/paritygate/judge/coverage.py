@@ -16,6 +16,7 @@ from paritygate.core.family import Family
 from paritygate.core.golden import Golden, TensorRef
 from paritygate.core.site import Glue, Site, address
 from paritygate.judge.diagnose import NOT_COMPARED
+from paritygate.judge.gate import is_excused
 
 MISSING, MISMATCH = Verdict.MISSING, Verdict.MISMATCH
 
@@ -36,9 +37,13 @@ def prove(
     for inspection in inspections:
         inspected[inspection.case].append(inspection)
     chained: dict[str, set[str]] = defaultdict(set)
+    skipped: dict[str, dict[str, str]] = defaultdict(dict)
     for row in rows:
+        port = address(row.drift.site, row.drift.port)
         if row.drift.mode == Mode.CHAINED and row.verdict not in NOT_COMPARED:
-            chained[row.drift.case].add(address(row.drift.site, row.drift.port))
+            chained[row.drift.case].add(port)
+        elif row.drift.mode == Mode.CHAINED and is_excused(row):
+            skipped[row.drift.case][port] = row.reason
     ledger, used = _Ledger(), {}
     for case, golden in goldens.items():
         if golden.case.family not in families:
@@ -47,7 +52,7 @@ def prove(
         entries = _Entries(ledger, case, golden.case.preset)
         sites = family.sites_of(family.preset(golden.case.preset))
         _reference(entries, golden, sites, family.glue)
-        _glue(entries, golden, family, chained[case], Mode.CHAINED in modes)
+        _glue(entries, golden, family, chained[case], skipped[case], Mode.CHAINED in modes)
         if not inspected[case]:
             entries.gap(MISSING, PartKind.CANDIDATE, entries.preset, "it was not inspected")
         for inspection in inspected[case]:
@@ -144,8 +149,18 @@ def _module_of(parameter: str) -> str:
     return parameter.rpartition(".")[0]
 
 
-def _glue(entries: _Entries, golden: Golden, family: Family, compared: Collection[str], chained: bool) -> None:
-    """Each glue step that the reference runs is seen in values of the chained replay, where that was asked for."""
+def _glue(
+    entries: _Entries,
+    golden: Golden,
+    family: Family,
+    compared: Collection[str],
+    skipped: Mapping[str, str],
+    chained: bool,
+) -> None:
+    """Each glue step that the reference runs is seen in values of the chained replay, where that was asked for.
+
+    A value that was `skipped` in every cell, for the reason given, shows nothing.
+    """
     preset, prompt = family.preset(golden.case.preset), family.prompt(golden.case.prompt)
     known = {address(site.name, port.name) for site in family.sites_of(preset) for port in site.ports}
     shown = {
@@ -162,6 +177,8 @@ def _glue(entries: _Entries, golden: Golden, family: Family, compared: Collectio
             why = ""
             if port not in known:
                 why = f"seen in {port}, which is no value of the family"
+            elif chained and port in skipped and port not in compared:
+                why = f"seen in {port}, which every cell skipped ({skipped[port]}); run f64 too, which has no near ties"
             elif chained and port in shown and port not in compared:
                 why = f"seen in {port}, which the chained replay did not compare"
             if why:

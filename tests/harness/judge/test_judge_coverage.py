@@ -133,6 +133,13 @@ def test_glue_that_the_chain_did_not_show_is_missing_where_the_chain_was_asked_f
     assert gaps(toy, rows=rows, modes=[Mode.ISOLATED]) == []
 
 
+def test_glue_that_every_cell_skipped_is_missing_and_says_what_to_run(toy):
+    skipped = row("head:out", Verdict.SKIPPED, mode="chained", case=CASE, reason="no token is left")
+    why = "seen in head:out, which every cell skipped (no token is left); run f64 too, which has no near ties"
+    assert gaps(toy, rows=[skipped]) == [("missing", "glue", "model", why)]
+    assert gaps(toy, rows=[skipped, *ROWS]) == []
+
+
 def test_a_glue_step_that_differs_in_the_chain_was_seen(toy):
     assert gaps(toy, rows=[row("head:out", Verdict.OVER_BUDGET, mode="chained", case=CASE)]) == []
 
