@@ -189,7 +189,7 @@ def test_steps_and_gradients_have_rules_of_their_own():
     assert decides("rel_l2", "f64", "gradient").limit == 1e-10
     assert decides("rel_l2", "f64", "chained", "tiny-scout.decode").limit == 1e-12
     step = decides("rel_l2", "f32", "chained", "tiny-scout.decode")
-    assert (step.name, step.factor) == ("f32-step-rel_l2", 2.0)
+    assert (step.name, step.factor) == ("f32-step-rel_l2", 2.67)
     assert decides("rel_l2", "f32", "chained").name == "f32-rel_l2"
     assert decides("rel_l2", "bf16", "chained", "tiny-scout.decode").name == "low-rel_l2"
 
