@@ -129,7 +129,8 @@ class Reference:
         found: dict[str, np.ndarray] = {}
 
         def finished(name: str, weight: torch.Tensor) -> None:
-            found[name] = to_numpy(weight.grad)
+            if weight.grad is not None:
+                found[name] = to_numpy(weight.grad)
 
         hooks = [
             weight.register_post_accumulate_grad_hook(partial(finished, name))
