@@ -29,6 +29,7 @@ FORBIDDEN = {
     "paritygate.store": (*TORCH, *JAX),
     "paritygate.reference": (*JAX, "paritygate.replay", "jax_llama4"),
     "paritygate.replay": (*TORCH, "paritygate.reference"),
+    "paritygate.audit": (*TORCH, "paritygate.reference", "paritygate.replay"),
     "paritygate.judge": (*TORCH, *JAX),
     "paritygate.report": (*TORCH, *JAX, "paritygate.judge"),
     "paritygate.cli": (*TORCH, *JAX),

@@ -27,7 +27,7 @@ def say_gate(
     from paritygate.report.text import render_text
 
     code, found = gate_run(run, rows), first_divergence(rows)
-    data = ReportData(run.info, tuple(rows), coverage=run.coverage())
+    data = ReportData(run.info, tuple(rows), coverage=run.coverage(), lint=run.lint())
     if as_json:
         info = run.info
         cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
@@ -43,6 +43,7 @@ def say_gate(
                 "repeats": info.repeats,
                 "not_covered": data.not_covered,
                 "coverage": data.coverage,
+                "lint": data.lint,
                 "first_divergences": found,
                 "counterfactuals": run.counterfactuals(),
                 "not_explained": not_explained,
@@ -72,6 +73,6 @@ def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> 
         return f"open {shown(report)}" if report else f"paritygate report {name}"
     if code is ExitCode.INFRASTRUCTURE:
         return "paritygate doctor"
-    if data.coverage.gaps and not data.failures:
-        return f"paritygate report {name} --text coverage"
+    if not data.failures and (data.coverage.gaps or data.lint.new):
+        return f"paritygate report {name} --text {'coverage' if data.coverage.gaps else 'precision'}"
     return f"paritygate locate {name}"

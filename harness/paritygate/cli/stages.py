@@ -120,13 +120,14 @@ def read_budgets(settings: Settings) -> Budgets:
 
 
 def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
-    """Judges a run on its goldens, budgets and baseline; writes `coverage.json`, `rows.jsonl` and what it judged by.
+    """Judges a run on its goldens, budgets and baseline; writes `coverage.json`, `lint.json`, `rows.jsonl` and what by.
 
     Raises GoldenError where a golden is not the one that the run was replayed on.
     """
     from paritygate.catalog.select import families
     from paritygate.judge.coverage import prove
     from paritygate.judge.decide import judge
+    from paritygate.judge.lint import noted
     from paritygate.store.baseline import read_baseline
     from paritygate.store.golden import GoldenStore
 
@@ -145,9 +146,13 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)
     rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted)
-    coverage = prove(goldens, families(), run.inspections(), rows, info.modes)
+    known = families()
+    coverage = prove(goldens, known, run.inspections(), rows, info.modes)
+    family_of = {case: golden.case.family for case, golden in goldens.items()}
+    findings = ((family_of[finding.case], finding) for finding in run.findings())
+    lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
     hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
-    return run.save_rows(rows, *hashes, coverage), rows
+    return run.save_rows(rows, *hashes, coverage, lint), rows
 
 
 def _hash(paths: Sequence[Path]) -> str:
@@ -163,7 +168,7 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     from paritygate.report.render import write_report
 
     explained = tuple(run.counterfactuals())
-    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage(), explained)
+    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage(), explained, run.lint())
     return write_report(run.folder, data)
 
 
@@ -190,7 +195,7 @@ def golden_provenance(settings: Settings, run: Run) -> str:
 def gate_run(run: Run, rows: Iterable[Row]) -> ExitCode:
     from paritygate.judge.gate import exit_code
 
-    return exit_code(rows, run.info.problems, run.coverage().gaps)
+    return exit_code(rows, run.info.problems, [*run.coverage().gaps, *run.lint().new])
 
 
 def shown(path: Path) -> str:

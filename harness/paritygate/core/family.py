@@ -11,6 +11,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.hypothesis import Hypothesis
+from paritygate.core.lint import Expected
 from paritygate.core.site import Glue, Site, placeholder
 from paritygate.core.where import Block
 
@@ -224,7 +225,8 @@ class Family:
 
     `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words. `glue` is what
     joins the sites; `branches` is what its configs choose between;
-    `hypotheses` are known ways to get it wrong.
+    `hypotheses` are known ways to get it wrong. `expected` are the findings of the precision lint that are as they must
+    be: where there are any, others fail the gate.
     """
 
     name: str
@@ -243,6 +245,7 @@ class Family:
     glue: tuple[Glue, ...] = ()
     branches: tuple[Branch, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
+    expected: tuple[Expected, ...] = ()
     doc: str = ""
 
     def preset(self, name: str) -> Preset:

@@ -1,7 +1,7 @@
 """A run: rows plus provenance, in one folder.
 
-Reads and writes `run.json`, `rows.jsonl`, `coverage.json` and `explanations.jsonl`; reads what the replay wrote,
-`drifts.jsonl`, `inspections.jsonl` and `values.jsonl`.
+Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json` and `explanations.jsonl`; reads what the replay
+wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl` and `values.jsonl`.
 """
 
 import json
@@ -16,6 +16,7 @@ from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Kept, Row
 from paritygate.core.errors import UsageError
 from paritygate.core.hypothesis import Counterfactual
+from paritygate.core.lint import Finding, Lint
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +109,10 @@ class Run:
         """What the candidate was found to be made of, as the replay wrote it."""
         return _lines(self.folder / "inspections.jsonl", Inspection)
 
+    def findings(self) -> Iterator[Finding]:
+        """What the precision lint found in the candidate's programs, as the replay wrote it."""
+        return _lines(self.folder / "findings.jsonl", Finding)
+
     def values(self) -> Iterator[Kept]:
         """The values that the replay kept; their tensors are in the folder `values`."""
         return _lines(self.folder / "values.jsonl", Kept)
@@ -128,6 +133,14 @@ class Run:
             return from_json(Coverage, json.loads(path.read_text(encoding="utf-8")), path.name)
         except (OSError, ValueError) as reason:
             raise UsageError("coverage.json cannot be read", where=str(path), got=str(reason)) from reason
+
+    def lint(self) -> Lint:
+        """What is made of the findings. Raises UsageError where the run was not judged yet."""
+        path = self._of_judge("lint.json")
+        try:
+            return from_json(Lint, json.loads(path.read_text(encoding="utf-8")), path.name)
+        except (OSError, ValueError) as reason:
+            raise UsageError("lint.json cannot be read", where=str(path), got=str(reason)) from reason
 
     def _of_judge(self, name: str) -> Path:
         path = self.folder / name
@@ -180,13 +193,20 @@ class Run:
         return Run(self.folder, info)
 
     def save_rows(
-        self, rows: Sequence[Row], budgets: str = "", baseline: str = "", coverage: Coverage | None = None
+        self,
+        rows: Sequence[Row],
+        budgets: str = "",
+        baseline: str = "",
+        coverage: Coverage | None = None,
+        lint: Lint | None = None,
     ) -> "Run":
-        """Writes `coverage.json`, `rows.jsonl` and, into `run.json`, how many rows and the hashes of what judged them.
+        """Writes `coverage.json`, `lint.json`, `rows.jsonl` and, into `run.json`, how many rows and the hashes of what
+        judged them.
 
         A kill before the last leaves a count that does not fit, which `judged` refuses.
         """
         write_atomic(self.folder / "coverage.json", readable(coverage or Coverage()).encode())
+        write_atomic(self.folder / "lint.json", readable(lint or Lint()).encode())
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
         return self.save(replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline))
 

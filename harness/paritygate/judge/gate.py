@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from paritygate.core.coverage import Gap
 from paritygate.core.drift import Row, Verdict
 from paritygate.core.errors import ExitCode
+from paritygate.core.lint import Noted
 from paritygate.judge.diagnose import diverged
 
 
@@ -28,8 +29,9 @@ class Summary:
     cases: dict[str, dict[str, int]]
 
 
-def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap] = ()) -> ExitCode:
-    """What a run ends with. `problems` are those of the infrastructure, `gaps` those of the coverage.
+def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap | Noted] = ()) -> ExitCode:
+    """What a run ends with. `problems` are those of the infrastructure, `gaps` those of the coverage,
+    and findings of the precision lint that nobody expected.
 
     The first that holds:
     1. a value was compared and differs (over_budget, regressed, nonfinite, mismatch) → DRIFT. It stays true whatever

@@ -65,9 +65,9 @@ def _pass(
     ]
     choices = forced(bench, piece)
     if feed is None:
-        return observe(model, places, arguments, choices)
+        return observe(model, places, arguments, choices, bench.look)
     name = bench.family.candidate.cache_name
-    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments), choices)
+    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments), choices, bench.look)
     if cache is None:
         raise ValueError(f"the candidate's result has no {name!r}")
     feed.keep(cache)

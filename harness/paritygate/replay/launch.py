@@ -1,6 +1,7 @@
 """Starts one worker process per JAX environment and gathers their drifts.
 
-Reads goldens; writes `<runs>/<id>/run.json`, `drifts.jsonl` and `inspections.jsonl` (each line flushed as it comes) and
+Reads goldens; writes `<runs>/<id>/run.json`, `drifts.jsonl`, `inspections.jsonl`,
+`findings.jsonl` (each line flushed as it comes) and
 `workers/`.
 """
 
@@ -212,11 +213,11 @@ def plan(
 
 
 class _Results(Gathered):
-    """Drifts and inspections as they come: they go to their files line by line. And the values that are kept."""
+    """Drifts, inspections and findings as they come, line by line into their files. And the values that are kept."""
 
     def __init__(self, folder: Path, total: int, progress: Callable[[int, int, str], None]):
         super().__init__()
-        self._files = {kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection")}
+        self._files = {kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection", "finding")}
         self.total, self.progress = total, progress
         self.done = 0
         self.repeats: list[Repeat] = []

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.extend.core import ClosedJaxpr
 
 from paritygate.core.site import Port, Site
 
@@ -140,11 +141,18 @@ def _pick(values: Any, place: Place) -> jax.Array | None:
 
 
 def observe(
-    module: nnx.Module, places: list[Place], arguments: dict[str, jax.Array], forced: Mapping[Place, jax.Array]
+    module: nnx.Module,
+    places: list[Place],
+    arguments: dict[str, jax.Array],
+    forced: Mapping[Place, jax.Array],
+    look: Callable[[ClosedJaxpr], None] | None = None,
 ) -> list[jax.Array | None]:
     """One forward pass of `module`; a place that the pass does not reach gives None.
 
-    The modules at the places of `forced` return those values, whatever they compute.
+    The modules at the places of `forced` return those values, whatever they compute. `look` is given the program.
     """
     graphdef, state = nnx.split(module)
-    return _observe(graphdef, tuple(places), tuple(forced), state, arguments, list(forced.values()))
+    given = (graphdef, tuple(places), tuple(forced), state, arguments, list(forced.values()))
+    if look is not None:
+        look(_observe.trace(*given).jaxpr)
+    return _observe(*given)

@@ -73,7 +73,9 @@ def work(job: "Job", emit: "Emit") -> None:
             emit("inspection", to_json(inspect(bench, model)))
 
     for cell in job.cells:
-        sources |= _replay(job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat))
+        sources |= _replay(
+            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), _linter(emit)
+        )
     _plant_all(job, store, emit)
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
 
@@ -107,13 +109,16 @@ def _replay(
     emit: "Emit",
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
+    lint: "Callable[[Bench, Any], None] | None" = None,
 ) -> dict[str, str]:
     """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
 
-    `look` is called with each case's candidate, before it is run. With `emit_repeat` the first case is repeated, and
+    `look` is called with each case's candidate, before it is run, and `lint` with the program of each of its passes.
+    With `emit_repeat` the first case is repeated, and
     where its bits differ, all are.
     """
     from dataclasses import replace
+    from functools import partial
 
     from paritygate.core.codec import canonical, to_json
     from paritygate.core.registry import load
@@ -153,10 +158,32 @@ def _replay(
                 emit_repeat(to_json(found))
                 first, noisy = False, bool(found.differing)
             bench = replace(bench, again=again if noisy else ())
+        if lint is not None:
+            bench = replace(bench, look=partial(lint, bench))
         for mode in job.modes:
             for drift in replays[mode](bench, model):
                 emit("drift", to_json(drift))
     return sources
+
+
+def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
+    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell."""
+    from paritygate.audit.lint import lint
+    from paritygate.core.codec import to_json
+
+    programs: list[Any] = []
+    said: set[Any] = set()
+
+    def look(bench: "Bench", program: Any) -> None:
+        if any(program is other for other in programs):  # of another piece, of the same shapes
+            return
+        programs.append(program)
+        for finding in lint(bench.case.id, str(bench.cell), program, bench.policy.dtype("compute")):
+            if finding not in said:
+                said.add(finding)
+                emit("finding", to_json(finding))
+
+    return look
 
 
 def _keeper(folder: Path, case: "Case", cell: "Cell", emit: "Emit") -> "Callable[[GoldenPort, Mode, np.ndarray], None]":

@@ -12,6 +12,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.hypothesis import Counterfactual
+from paritygate.core.lint import Lint
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
 from paritygate.report.words import nearness
@@ -63,12 +64,13 @@ class ReportData:
     golden_provenance: str = ""
     coverage: Coverage = field(default_factory=Coverage)
     counterfactuals: tuple[Counterfactual, ...] = ()
+    lint: Lint = field(default_factory=Lint)
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
         explained = tuple(run.counterfactuals())
-        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained)
+        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint())
 
     @cached_property
     def failures(self) -> tuple[Row, ...]:
@@ -87,7 +89,7 @@ class ReportData:
             return Outcome.INCOMPLETE
         if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in self.rows):
             return Outcome.NOTHING
-        return Outcome.FAIL if self.failures or self.coverage.gaps else Outcome.PASS
+        return Outcome.FAIL if self.failures or self.coverage.gaps or self.lint.new else Outcome.PASS
 
     @cached_property
     def accepted(self) -> tuple[Row, ...]:

@@ -1,5 +1,6 @@
 """Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
 
+from paritygate.catalog.families.llama4_precision import EXPECTED
 from paritygate.catalog.families.llama4_sites import GLUE, SITES
 from paritygate.catalog.families.llama4_text_hypotheses import TEXT_HYPOTHESES
 from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
@@ -250,5 +251,6 @@ FAMILY = Family(
     glue=GLUE,
     branches=BRANCHES,
     hypotheses=TEXT_HYPOTHESES,
+    expected=EXPECTED,
     doc="Llama 4 text decoder",
 )

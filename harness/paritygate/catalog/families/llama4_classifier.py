@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from paritygate.catalog.families import llama4
+from paritygate.catalog.families.llama4_precision import EXPECTED
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.catalog.families.llama4_text_hypotheses import CLASSIFIER_HYPOTHESES
 from paritygate.core.cell import Mode
@@ -53,6 +54,7 @@ FAMILY = replace(
     presets=_PRESETS,
     prompts=_PROMPTS,
     hypotheses=CLASSIFIER_HYPOTHESES,
+    expected=EXPECTED,
     suites={"classify": tuple(f"{preset.name}.{prompt.name}" for preset in _PRESETS for prompt in _PROMPTS)},
     glue=(
         Glue("text", "model", "model", _SEEN_IN, doc="the layers one after another, each with its kind of mask"),

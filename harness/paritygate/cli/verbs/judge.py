@@ -13,15 +13,17 @@ def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> E
     settings = settings_of(context)
     found = find_run(settings, run)
     found, rows = judge_run(settings, found)
-    counted, gaps = summary(rows), found.coverage().gaps
+    counted, gaps, new = summary(rows), found.coverage().gaps, found.lint().new
     if as_json:
-        say_json({"run": found.info.id, "summary": counted, "gaps": gaps})
+        say_json({"run": found.info.id, "summary": counted, "gaps": gaps, "findings": new})
     else:
         say(*(f"{verdict:<12} {count:>7,}" for verdict, count in sorted(counted.verdicts.items())))
         if counted.accepted:
             say(f"{'accepted':<12} {counted.accepted:>7,} of the passes: over budget, and in the baseline")
         if gaps:
             say(f"{'gaps':<12} {len(gaps):>7,} in coverage")
+        if new:
+            say(f"{'new':<12} {len(new):>7,} findings of the precision lint")
         say(
             f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
             f"next    paritygate gate {found.folder.name}",

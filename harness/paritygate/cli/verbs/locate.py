@@ -14,16 +14,23 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
     found = find_run(settings_of(context), run)
     rows = list(found.judged())
     divergences, gaps, code = first_divergence(rows), found.coverage().gaps, gate_run(found, rows)
+    new = found.lint().new
     explained = found.counterfactuals()
     if as_json:
-        data = {"run": found.info.id, "exit_code": int(code), "first_divergences": divergences, "gaps": gaps}
+        data = {
+            "run": found.info.id,
+            "exit_code": int(code),
+            "first_divergences": divergences,
+            "gaps": gaps,
+            "findings": new,
+        }
         say_json(data | {"counterfactuals": explained})
         return code
     for divergence in divergences:
         say(divergence.text, *(f"    {line}" for line in divergence.finding))
     if explained:
         say("", "Explanation", *said(explained), "")
-    say(*(f"not covered: {gap.text}" for gap in gaps))
+    say(*(f"not covered: {gap.text}" for gap in gaps), *(f"not expected: {finding.text}" for finding in new))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")
         say(f"next    paritygate show {found.folder.name} {divergences[0].row.drift.address}")

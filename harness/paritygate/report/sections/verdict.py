@@ -79,9 +79,12 @@ def _banner(data: ReportData) -> Banner:
         return Banner("INCOMPLETE", sentence, Tone.WARN)
     if data.outcome is Outcome.PASS:
         return _pass(data, total)
-    gaps = _gaps(data)
-    if not data.failures:
+    gaps = (*_gaps(data), *_findings(data))
+    if not data.failures and data.coverage.gaps:
         return Banner("FAIL", f"Not everything is covered, though all {total} are within budget.", Tone.BAD, gaps)
+    if not data.failures:
+        sentence = f"The precision lint found what nobody expected, though all {total} are within budget."
+        return Banner("FAIL", sentence, Tone.BAD, gaps)
     sentence = f"{count(len(data.failures))} of {total} are not a pass."
     return Banner("FAIL", sentence, Tone.BAD, (*_look_first(data), *gaps))
 
@@ -91,6 +94,13 @@ def _gaps(data: ReportData) -> tuple[str, ...]:
     lines = [f"Not covered: {gap.part} {gap.place}, {gap.verdict}: {gap.why}." for gap in gaps[:GAPS]]
     more = len(gaps) - len(lines)
     return (*lines, f"And {count(more)} more, see Coverage.") if more else tuple(lines)
+
+
+def _findings(data: ReportData) -> tuple[str, ...]:
+    new = data.lint.new
+    lines = [f"Not expected: {finding.text}." for finding in new[:GAPS]]
+    more = len(new) - len(lines)
+    return (*lines, f"And {count(more)} more, see Precision.") if more else tuple(lines)
 
 
 def _pass(data: ReportData, total: str) -> Banner:

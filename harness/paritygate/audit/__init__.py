@@ -1,0 +1,1 @@
+"""What a candidate's program says of its precision, without running it."""

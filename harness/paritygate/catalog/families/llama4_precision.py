@@ -1,0 +1,58 @@
+"""What the precision lint finds in a right Llama 4, and why it is right: HF does the same."""
+
+from paritygate.core.lint import Expected
+
+_OURS = "jax_llama4."
+_NORM = _OURS + "norms:Llama4TextRMSNorm.__call__"
+_WEIGHTS = _OURS + "attention:attention_weights"
+_LINEAR = _OURS + "linear:Linear.__call__"
+
+EXPECTED = (
+    Expected("island", _OURS + "norms:*", "HF: norms are computed in float32 inside, layer norms by torch's kernel."),
+    Expected("island", _OURS + "rope:*", "HF: frequencies, angles and the rotation are float32, as are patch angles."),
+    Expected("island", _OURS + "attention:attention_temperature", "HF: the temperature is computed in float32."),
+    Expected("island", _OURS + "attention:*_scale_query", "HF: a float32 temperature makes the product float32."),
+    Expected("island", _OURS + "attention:attention_weights", "HF: softmax is asked for in float32."),
+    Expected("island", _OURS + "*vision*:*", "HF: torch's kernels for softmax and GELU compute in float32."),
+    Expected("island", _OURS + "mlp:*", "HF: torch's kernels for SiLU and GELU compute in float32."),
+    Expected("island", _OURS + "moe:Llama4Router.__call__", "HF: the sigmoid of the router is float32."),
+    Expected("island", _OURS + "moe:*", "HF: torch sums over the experts in float32 and rounds once."),
+    Expected("island", _OURS + "linear:*", "HF: torch adds a bias to the float32 sum and rounds once."),
+    Expected("island", _OURS + "losses:*", "HF: logits are widened before the loss."),
+    Expected(
+        "round-trip",
+        f"{_NORM} -> {_NORM}",
+        "HF: the normed value is rounded before it is multiplied with the weight.",
+    ),
+    Expected("round-trip", f"{_OURS}* -> {_OURS}losses:*", "HF: logits are widened before the loss."),
+    Expected("round-trip", f"{_LINEAR} -> {_OURS}rope:apply_rotary_emb", "HF: queries and keys are widened to rotate."),
+    Expected(
+        "round-trip", f"{_OURS}rope:apply_rotary_emb -> {_OURS}norms:*", "HF: the rotation gives the model's dtype."
+    ),
+    Expected("round-trip", f"{_LINEAR} -> {_OURS}norms:*", "HF: a norm widens what a linear layer rounded."),
+    Expected(
+        "round-trip", f"{_OURS}norms:* -> {_OURS}norms:*", "HF: a norm gives the model's dtype, and the next widens."
+    ),
+    Expected("round-trip", f"{_LINEAR} -> {_OURS}mlp:*Activation.__call__", "HF: torch's kernel widens and rounds."),
+    Expected(
+        "round-trip", f"{_OURS}moe:bmm -> {_OURS}mlp:*Activation.__call__", "HF: torch's kernel widens and rounds."
+    ),
+    Expected(
+        "round-trip", f"{_OURS}moe:bmm -> {_OURS}moe:Llama4TextMoe.*", "HF: torch sums over the experts in float32."
+    ),
+    Expected(
+        "round-trip",
+        f"{_WEIGHTS} -> {_WEIGHTS}",
+        "HF: scaled scores have the model's dtype, and softmax widens them.",
+    ),
+    Expected("round-trip", f"{_LINEAR} -> {_OURS}attention:*_scale_query", "HF: the temperature widens the query."),
+    Expected(
+        "round-trip", f"{_OURS}norms:* -> {_OURS}attention:*_scale_query", "HF: the temperature widens the query."
+    ),
+    Expected(
+        "accumulation",
+        _OURS + "attention:*",
+        "HF: torch gives 16 bits too; CPU, GPU and TPU sum such a product in 32 bits and round once.",
+    ),
+    Expected("accumulation", _OURS + "moe:Llama4Router.__call__", "HF: the router is a linear layer of 16 bits."),
+)

@@ -1,0 +1,71 @@
+"""The precision lint sees the faults of precision in the program alone, at the function that each was planted in."""
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+from flax import nnx
+
+from paritygate.audit.lint import lint
+from paritygate.catalog.select import case_of, families, policies, select_faults
+from paritygate.core.cell import Cell
+from paritygate.core.fault import Fault
+from paritygate.core.lint import Noted
+from paritygate.core.registry import load
+from paritygate.judge.lint import noted
+from paritygate.replay.bench import Bench
+from paritygate.replay.plant import planted
+from paritygate.store.golden import GoldenStore
+
+STORE = GoldenStore(Path(__file__).resolve().parents[2] / "golden")
+FAULTS = {fault.name: fault for group, fault in select_faults(["precision"]) if group.name in ("islands", "sums")}
+
+UNSEEN = {"gradient-of-norm-weights-in-16-bits": "it is in the backward pass"}
+
+
+@cache
+def model_of(suite: str, case_id: str) -> tuple[Bench, Any, Any]:
+    golden = STORE.read(suite, case_id)
+    family, policy = families()[golden.case.family], policies()["bf16"]
+    bench = Bench(family, golden.case, golden, Cell("bf16", "single", "cpu"), policy, STORE)
+    return bench, *nnx.split(load(family.candidate.build)(golden.config, bench.weights(), policy))
+
+
+def new_findings(fault: Fault) -> tuple[Noted, ...]:
+    suite, case = case_of(fault)
+    bench, graphdef, state = model_of(suite, case.id)
+
+    def run(state: Any, given: dict[str, jax.Array]) -> Any:
+        return nnx.merge(graphdef, state)(**given)
+
+    with planted(fault.patches):
+        program = jax.make_jaxpr(run)(state, bench.model_arguments(*bench.prompt.spans[0]))
+    found = [replace(each, where=own(each.where)) for each in lint(case.id, str(bench.cell), program, "bfloat16")]
+    return noted(((case.family, each) for each in found), {case.family: bench.family.expected}).new
+
+
+def own(where: str) -> str:
+    """With the names that functions have where no fault is planted in them."""
+    return re.sub(r"<(\S+) with a fault>:.*?(?= -> |$)", r"\1", where)
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS.keys() - UNSEEN.keys()))
+def test_a_fault_of_precision_is_a_new_finding_where_it_was_planted(name):
+    targets = {patch.target for patch in FAULTS[name].patches}
+    modules = {target.partition(":")[0] for target in targets}
+
+    def at_home(finding: Noted) -> bool:
+        if finding.rule == "low-constant":  # a constant shows where it is used
+            return finding.where.partition(":")[0] in modules
+        return any(where in targets for where in finding.where.split(" -> "))
+
+    assert [finding for finding in new_findings(FAULTS[name]) if at_home(finding)]
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_what_is_said_to_be_unseen_is(name):
+    assert new_findings(FAULTS[name]) == ()
