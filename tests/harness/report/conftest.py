@@ -25,5 +25,6 @@ def passing(synthetic: ModuleType) -> ReportData:
 
 @pytest.fixture(scope="session")
 def failing(synthetic: ModuleType) -> ReportData:
-    """A semantic fault at layers.1.attn:inner.q_rope, single rows with every other verdict, and a gap in coverage."""
-    return ReportData(synthetic.info(), tuple(synthetic.rows("all")), "captured with seed 0", synthetic.coverage())
+    """A semantic fault at layers.1.attn:inner.q_rope, single rows with every other verdict, a gap, a new finding."""
+    made, said = tuple(synthetic.rows("all")), "captured with seed 0"
+    return ReportData(synthetic.info(), made, said, synthetic.coverage(), lint=synthetic.lint())

@@ -8,6 +8,7 @@ from pathlib import Path
 from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexercised
 from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
+from paritygate.core.lint import Lint, Noted
 from paritygate.core.run import Run, RunInfo
 
 CASES = ("tiny-scout.long", "tiny-scout.padded", "tiny-maverick.long")
@@ -173,6 +174,14 @@ def coverage(gap: str = "layers.3.attn") -> Coverage:
         (CoveredGlue("llama4", "model", "", ("lm_head:out",), "hidden states to the head"),),
         (Unexercised("llama4", "attention_bias", True, "biases of the projections"),),
     )
+
+
+def lint(line: str = "moe.py:69") -> Lint:
+    """A logistic in 16 bits that nobody expected, an island that is one, and an expectation that nothing met."""
+    where, cells = "jax_llama4.moe:Llama4Router.__call__", CELLS[-1:]
+    new = Noted("llama4", "low-math", where, line, "logistic in 16 bits", cells, CASES[:1])
+    island = Noted("llama4", "island", where, "moe.py:70", "computed in float32", cells, CASES, "HF: so does it")
+    return Lint((new,), (island,), idle=("llama4: low-mask in jax_llama4.masks:*",))
 
 
 def info(**changes: object) -> RunInfo:

@@ -81,7 +81,7 @@ def test_the_policy_names_exactly_the_style_and_the_script(page: str) -> None:
 def test_names_are_escaped_everywhere(synthetic: ModuleType) -> None:
     rows = tuple(synthetic.rows("semantic", extra_site=EVIL))
     info = synthetic.info(suite=EVIL, problems=(EVIL,), command=(EVIL,), versions={EVIL: EVIL}, workers=({EVIL: EVIL},))
-    page = render_html(ReportData(info, rows, EVIL, synthetic.coverage(EVIL)))
+    page = render_html(ReportData(info, rows, EVIL, synthetic.coverage(EVIL), lint=synthetic.lint(EVIL)))
     assert EVIL not in page
     assert page.count("<script") == 2
     assert EVIL in Reader(page).text  # and still readable

@@ -80,7 +80,7 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
         render_text(passing, ["verdit"])
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
-        "  expected  one of coverage, decisions, depth, divergence, heatmap, provenance, sites, verdict",
+        "  expected  one of coverage, decisions, depth, divergence, heatmap, precision, provenance, sites, verdict",
         "  try       did you mean verdict?",
     ]
 
@@ -214,3 +214,15 @@ def test_without_a_gap_coverage_says_how_much_there_is(synthetic: ModuleType) ->
     assert "No gap among 77 modules, 51 parameters, 1 glue step." in render_text(data, ["coverage"])
     assert render_text(data, ["verdict"]).startswith("PASS  ")
     assert "0 gaps in coverage" in render_text(data, ["verdict"])
+
+
+def test_a_finding_that_nobody_expected_is_first_and_fails_the_run(synthetic: ModuleType) -> None:
+    data = ReportData(synthetic.info(), tuple(synthetic.rows("none")), lint=synthetic.lint())
+    text = render_text(data, ["verdict", "precision"], width=200)
+    assert text.startswith("FAIL  The precision lint found what nobody expected")
+    finding = "low-math  moe.py:69 (jax_llama4.moe:Llama4Router.__call__): logistic in 16 bits"
+    assert f"Not expected: {finding}" in text
+    assert text.index("1 finding that nobody expected.") < text.index("As they must be: 1 finding")
+    assert "llama4: low-mask in jax_llama4.masks:*" in text
+    listed = replace(synthetic.lint(), new=(), listed=synthetic.lint().new)
+    assert render_text(replace(data, lint=listed), width=200).startswith("PASS")
