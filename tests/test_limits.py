@@ -66,6 +66,13 @@ MEASURED: dict[Op, tuple[Callable, np.ndarray, Callable[[np.ndarray, np.ndarray]
     "transcendental": (np.exp, draw(4096), lambda x, y: np.maximum(np.abs(y), 1), 1),
     # cumsum adds one term after the other, as the row supposes; np.sum would add pairwise
     "sum": (lambda x: np.cumsum(x, -1)[..., -1], draw(256, TERMS), lambda x, y: np.abs(x).sum(-1), TERMS),
+    # thirds: while a sum stays between two powers of two, each term is rounded in the same direction
+    "any order": (
+        lambda x: np.cumsum(x, -1)[..., -1],
+        np.full((1, TERMS), 1 / 3),
+        lambda x, y: np.abs(x).sum(-1),
+        TERMS,
+    ),
     "dot": (
         lambda x: np.cumsum(x * x[::-1], -1)[..., -1],
         draw(256, TERMS),

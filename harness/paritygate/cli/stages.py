@@ -11,6 +11,7 @@ from paritygate.core.cell import Cell, Mode
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, GoldenError, UsageError
 from paritygate.core.family import Case
+from paritygate.core.golden import LowPrecision
 from paritygate.core.run import Routing, Run
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
@@ -27,6 +28,13 @@ def select_routing(text: str) -> Routing:
         if text == known:
             return known
     raise UsageError("unknown routing", where=text, expected=" or ".join(get_args(Routing)))
+
+
+def select_low_precision(text: str) -> LowPrecision:
+    for known in get_args(LowPrecision):
+        if text == known:
+            return known
+    raise UsageError("unknown low precision", where=text, expected=" or ".join(get_args(LowPrecision)))
 
 
 def select(text: str, suite: str = "", captured: Collection[str] = ()) -> tuple[str, list[Case]]:

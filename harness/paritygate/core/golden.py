@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical, to_json
@@ -14,6 +14,11 @@ GOLDEN_FORMAT = 1
 
 # The site of the gradients by weight: one port a weight, `out.NAME`.
 GRADIENTS = "gradients"
+
+# How peers multiply matrices of a 16-bit dtype: by torch's own kernels, or in float32 and rounded once; and what may be
+# asked for.
+ProductPath = Literal["native", "upcast"]
+LowPrecision = Literal["auto", "native", "upcast"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Golden:
     """The manifest of one case.
 
     `inputs` are the case inputs (`tokens`, `attention_mask`, ...); `weights` the reference's state dict; `margins` the
-    smallest margin of each decision, in units of the scores' rms; `provenance` versions, flags, seeds and hashes.
+    smallest margin of each decision, in units of the scores' rms; `provenance` versions, flags, seeds and hashes, and
+    under `low_precision_matmul` the `ProductPath` by 16-bit dtype: all `native` where it says nothing.
     `peers` is the torch dtype by dtype policy that floors were measured in. `spec` is the hash of what the family says
     of the case: a golden of another spec is stale. `digest` is the sha256 of the manifest without it, set when written.
 

@@ -12,12 +12,14 @@ from paritygate.catalog.select import policies
 from paritygate.core.cell import DtypePolicy
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Family, Preset, Prompt
+from paritygate.core.golden import ProductPath
 from paritygate.core.registry import load
 from paritygate.core.site import Port, Site
 from paritygate.reference import prompts
 from paritygate.reference.hooks import Call, Calling, Recorder, tapped
 from paritygate.reference.oracle import lifted
 from paritygate.reference.photos import show
+from paritygate.reference.products import multiplied, product_paths
 from paritygate.reference.select import value
 from paritygate.reference.tensors import cast, map_tensors, to_numpy, to_torch
 from paritygate.reference.weights import draw
@@ -34,13 +36,14 @@ _ORACLE = "float64"
 class Reference:
     """The reference of one preset in float64 and in every peer's dtype, with the same weights.
 
-    The weights are drawn where none are given.
+    The weights are drawn where none are given. `products` says by dtype how its peers multiply matrices.
     """
 
     family: Family
     preset: Preset
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
+    products: Mapping[str, ProductPath] = field(default_factory=product_paths)
 
     def __post_init__(self):
         self.sites = self.sites or self.family.sites_of(self.preset)
@@ -89,7 +92,7 @@ class Reference:
         fed, dtype = {}, _dtype(model)
         if prompt.pieces:
             fed[side.cache_name] = load(side.cache)(model)
-        with torch.no_grad(), recorder.on(modules, side.functions):
+        with torch.no_grad(), recorder.on(modules, side.functions), multiplied(dtype, self.products):
             for start, end in prompt.spans:
                 piece = prompts.seen(case_inputs, start, end)
                 given = prompt.given(side, start).items()
@@ -137,7 +140,8 @@ class Reference:
             for name, weight in model.named_parameters()
         ]
         try:
-            model(**arguments)[prompt.backward].backward()
+            with multiplied(dtype, self.products):
+                model(**arguments)[prompt.backward].backward()
         finally:
             for hook in hooks:
                 hook.remove()
@@ -158,7 +162,8 @@ class Reference:
         if site.function:
             module, functions = Calling(tapped(site.function, functions)), ()
         modules = {other.reference: model.get_submodule(other.reference) for other in inside}
-        with torch.no_grad(), recorder.on({site.reference: module} | modules, functions):
+        recorded = {site.reference: module} | modules
+        with torch.no_grad(), recorder.on(recorded, functions), multiplied(_dtype(model), self.products):
             for call in calls:
                 module(*map_tensors(rounded, call.args), **map_tensors(rounded, call.kwargs))
         return recorder

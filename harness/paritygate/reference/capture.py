@@ -19,7 +19,7 @@ from paritygate.catalog.select import families, spec_hash
 from paritygate.core.cell import DtypePolicy, Mode
 from paritygate.core.errors import HarnessError, UnclearRoutingError, UsageError
 from paritygate.core.family import Case, Family, Prompt
-from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
+from paritygate.core.golden import GRADIENTS, Golden, GoldenPort, LowPrecision
 from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address, inner_sites
 from paritygate.metrics.base import metrics
@@ -28,6 +28,7 @@ from paritygate.reference.build import CaseInputs, Reference, Traced, Values, ca
 from paritygate.reference.decisions import INSIDE, PeerChoices
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
+from paritygate.reference.products import product_paths
 from paritygate.reference.select import value
 from paritygate.store.golden import GoldenStore
 
@@ -42,14 +43,16 @@ def capture(
     store: GoldenStore,
     say: Callable[[str], None],
     known: Mapping[str, Family] | None = None,
+    low_precision: LowPrecision = "auto",
 ) -> list[Golden]:
     """Captures each case and writes its golden; a kill at any moment leaves the old goldens valid.
 
-    `known` are the families by name, by default those of the catalog. Raises UsageError where a case cannot be
+    `known` are the families by name, by default those of the catalog; `low_precision` is how 16-bit peers multiply
+    matrices, by default as `product_paths` finds fit for this CPU. Raises UsageError where a case cannot be
     captured: a selector that finds nothing, a site that never runs, routing that stays nearly tied.
     """
     torch.set_num_threads(1)  # floors then do not depend on the number of cores
-    known = families() if known is None else known
+    known, products = families() if known is None else known, product_paths(low_precision)
     goldens: list[Golden] = []
     references: dict[tuple[str, str], Reference] = {}
     with store.lock(exclusive=False):
@@ -57,11 +60,11 @@ def capture(
             family = known[case.family]
             key = (case.family, case.preset)
             if key not in references:
-                references[key] = Reference(family, family.preset(case.preset))
+                references[key] = Reference(family, family.preset(case.preset), products=products)
             golden = _capture_case(case, references[key], store, say)
             store.write(suite, golden)
             goldens.append(golden)
-            say(f"{case.id}: {len(golden.ports)} ports captured")
+            say(f"{case.id}: {len(golden.ports)} ports captured, {_paths(golden)}")
     return goldens
 
 
@@ -331,6 +334,11 @@ def _flips(chained: Mapping[str, Values], oracle: Traced, real: Real) -> str:
     return ""
 
 
+def _paths(golden: Golden) -> str:
+    """What a line says of how products of the peers' 16-bit dtypes were computed."""
+    return ", ".join(f"{dtype} products {path}" for dtype, path in golden.provenance["low_precision_matmul"].items())
+
+
 def _provenance(seed: int, reference: Reference) -> dict[str, Any]:
     return {
         "versions": {
@@ -340,6 +348,7 @@ def _provenance(seed: int, reference: Reference) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "low_precision_matmul": dict(reference.products),
         "attention": "eager",
         "oracle": "float64, float32 islands lifted",
         "weights_seed": reference.preset.seed,

@@ -10,14 +10,28 @@ from paritygate.core.errors import ExitCode
 from paritygate.core.family import Case
 
 Cases = Annotated[list[str], typer.Argument(metavar="CASE...", help="Cases, globs over cases, presets, or suites.")]
+LowPrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--low-precision",
+        metavar="PATH",
+        help="How 16-bit peers multiply: native (torch's kernels), upcast (in float32, rounded once), or auto.",
+    ),
+]
 
 
-def capture(context: Context, cases: Cases, suite: Within = "", as_json: Json = False) -> ExitCode:
+def capture(
+    context: Context,
+    cases: Cases,
+    suite: Within = "",
+    low_precision: LowPrecisionName = "auto",
+    as_json: Json = False,
+) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.stages import select, shown
+    from paritygate.cli.stages import select, select_low_precision, shown
     from paritygate.store.golden import GoldenStore
 
-    settings = settings_of(context)
+    settings, products = settings_of(context), select_low_precision(low_precision)
     wanted: dict[str, list[Case]] = {}
     for text in cases:
         name, found = select(text, suite)
@@ -26,12 +40,17 @@ def capture(context: Context, cases: Cases, suite: Within = "", as_json: Json = 
     from paritygate.reference.capture import capture as capture_cases  # torch: not before every name is known
 
     store, tell = GoldenStore(settings.golden), (lambda line: None) if as_json else say
-    made = {name: capture_cases(chosen, name, store, tell) for name, chosen in wanted.items()}
+    made = {name: capture_cases(chosen, name, store, tell, low_precision=products) for name, chosen in wanted.items()}
     if as_json:
         say_json(
             {
                 name: {
-                    g.case.id: {"ports": len(g.ports), "sha256": store.manifest_hash(name, g.case.id)} for g in goldens
+                    g.case.id: {
+                        "ports": len(g.ports),
+                        "sha256": store.manifest_hash(name, g.case.id),
+                        "low_precision_matmul": g.provenance["low_precision_matmul"],
+                    }
+                    for g in goldens
                 }
                 for name, goldens in made.items()
             }
