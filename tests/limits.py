@@ -68,12 +68,12 @@ LIMITS: dict[Op, Limit] = {
 }  # fmt: skip
 
 
-# How far apart, relative, two noise floors of a port may lie where the peers differ in the order of sums only. What this
+# How far apart, relative, two noise floors of a port may lie where peers differ in the order of sums only. What this
 # moves to its other neighbour was nearly half way between the two, so that its own drift hardly changes: measured on
 # tiny-scout, 0.002 in rel_l2 and 0.009 in the largest element of a site of several products.
 FLOORS_APART = 0.02
 # The same on average over the gradients by all weights. Each is one draw of what the whole pass before it has rounded
-# otherwise: any harmless variant moves most by a few hundredths, a router's by a third. The average measured is 0.015.
+# otherwise: any harmless variant moves most by a few hundredths, a router's by a third. The average measured is 0.02.
 GRADIENT_FLOORS_APART = 0.04
 
 

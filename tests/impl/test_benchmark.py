@@ -37,6 +37,17 @@ def test_the_quick_size_prints_all_tables_and_the_models_agree(tmp_path):
             assert len(seconds) == 2 and min(seconds) > 0, (job, name)
 
 
+def test_products_are_timed_both_ways(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "products.py"), "--quick", "--repeats", "1", "--as-it-is"]
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("harness", "impl"))
+    done = subprocess.run(
+        [*command, "--dtypes", "f16"], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for said in ("capture takes bfloat16", "native ms", "x @ y", "bmm", "F.linear", "tiny-scout.long, whole pass"):
+        assert said in done.stdout
+
+
 def test_a_child_that_fails_ends_the_benchmark_with_its_name(tmp_path):
     broken = tmp_path / "broken"
     broken.mkdir()

@@ -111,6 +111,19 @@ def test_describe_says_again_what_capture_said(place: Workplace) -> None:
     assert place.call("golden", "describe", "toi").code == 2
 
 
+def test_a_golden_says_how_its_peers_multiplied_and_is_as_good_either_way(place: Workplace) -> None:
+    for path in ("native", "upcast"):
+        golden = f"golden-{path}"
+        (place.root / golden).mkdir()
+        shutil.copy(BUDGETS, place.root / golden)
+        other = Workplace(place.root, golden=golden)
+        said = other.done("capture", "toy", "--low-precision", path, "--json").json["toy"][CASE]
+        assert said["low_precision_matmul"] == {"bfloat16": path, "float16": path}
+        manifest = json.loads((place.root / golden / "toy" / f"{CASE}.json").read_text())
+        assert manifest["provenance"]["low_precision_matmul"] == said["low_precision_matmul"]
+        assert other.done("run", "toy", "--cells", "f16,bf16", "--json").json["exit_code"] == 0
+
+
 def test_a_site_that_is_deleted_is_missing_though_the_golden_knows_no_better(place: Workplace, tmp_path: Path) -> None:
     directory = shutil.copytree(TOY, tmp_path / "less", ignore=shutil.ignore_patterns("__pycache__", "test_*"))
     family = directory / "families" / "toy.py"

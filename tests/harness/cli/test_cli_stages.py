@@ -115,6 +115,8 @@ def test_unknown_names_are_refused_before_anything_runs(paritygate: Callable, st
     assert "did you mean tiny" in said.err
     assert paritygate("run", "--cells", "f63").code == 2
     assert paritygate("capture", "tinny").code == 2
+    said = paritygate("capture", "tiny", "--low-precision", "fast")
+    assert (said.code, said.err) == (2, "unknown low precision: fast\n  expected  auto or native or upcast\n")
 
 
 def captured(tmp_path: Path, *suites: str) -> None:
