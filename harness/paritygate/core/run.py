@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from paritygate.core.codec import canonical, from_json, readable
 from paritygate.core.coverage import Coverage, Inspection
@@ -21,6 +21,7 @@ from paritygate.core.lint import Finding, Lint
 if TYPE_CHECKING:
     import pandas
 
+T = TypeVar("T")
 RUN_FORMAT = 1
 
 # Whose choices a replay goes by: the candidate's, or in their place the golden's.
@@ -128,19 +129,18 @@ class Run:
 
     def coverage(self) -> Coverage:
         """What the run covers. Raises UsageError where the run was not judged yet."""
-        path = self._of_judge("coverage.json")
-        try:
-            return from_json(Coverage, json.loads(path.read_text(encoding="utf-8")), path.name)
-        except (OSError, ValueError) as reason:
-            raise UsageError("coverage.json cannot be read", where=str(path), got=str(reason)) from reason
+        return self._one_value("coverage.json", Coverage)
 
     def lint(self) -> Lint:
         """What is made of the findings. Raises UsageError where the run was not judged yet."""
-        path = self._of_judge("lint.json")
+        return self._one_value("lint.json", Lint)
+
+    def _one_value(self, name: str, cls: type[T]) -> T:
+        path = self._of_judge(name)
         try:
-            return from_json(Lint, json.loads(path.read_text(encoding="utf-8")), path.name)
+            return from_json(cls, json.loads(path.read_text(encoding="utf-8")), name)
         except (OSError, ValueError) as reason:
-            raise UsageError("lint.json cannot be read", where=str(path), got=str(reason)) from reason
+            raise UsageError(f"{name} cannot be read", where=str(path), got=str(reason)) from reason
 
     def _of_judge(self, name: str) -> Path:
         path = self.folder / name

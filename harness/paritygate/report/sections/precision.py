@@ -25,12 +25,17 @@ def _findings(number: int) -> str:
     return f"{count(number)} finding{'' if number == 1 else 's'}"
 
 
+def _function(where: str) -> str:
+    """Without its package; of a round trip that which rounds, for the line of the other is in what was found."""
+    return where.partition(" -> ")[0].partition(".")[2] or where
+
+
 def _table(findings: tuple[Noted, ...], tone: Tone) -> Table:
     lines = (
         (
             Item(finding.rule, tone),
             Item(finding.line, Tone.CODE),
-            Item(finding.where, Tone.CODE),
+            Item(_function(finding.where), Tone.CODE),
             Item(finding.what),
             Item(", ".join(finding.cells)),
             Item(finding.reason or RULES[finding.rule]),
