@@ -47,7 +47,7 @@ def test_a_rule_passes_what_is_right(rule):
 
 
 def test_a_table_that_was_rounded_before_it_became_a_constant_is_found():
-    table = jnp.linspace(0.1, 0.9, 7)
+    table = jnp.linspace(0.1, 0.9, 7, dtype=jnp.float32)
     low = table.astype(jnp.bfloat16).astype(jnp.float32)
     assert rules(lambda x: x[:, :1] * low, WIDE, compute="float32") == ["low-constant"]
     assert rules(lambda x: x[:, :1] * table, WIDE, compute="float32") == []
