@@ -81,7 +81,7 @@ class _Walk:
             if atom not in known:
                 aval: Any = atom.aval
                 dtype, weak = getattr(aval, "dtype", np.dtype(object)), getattr(aval, "weak_type", False)
-                known[atom] = Value(next(self._numbers), dtype, tuple(aval.shape), weak=weak)
+                known[atom] = Value(next(self._numbers), dtype, tuple(getattr(aval, "shape", ())), weak=weak)
             return known[atom]
 
         for equation in jaxpr.eqns:

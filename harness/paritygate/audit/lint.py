@@ -14,7 +14,7 @@ from paritygate.audit.flat import Equation, Line, flat
 from paritygate.core.lint import RULES, Finding
 
 # Give what they are given, in another shape or order.
-MOVES = frozenset(
+_MOVES = frozenset(
     "reshape transpose broadcast_in_dim squeeze slice dynamic_slice rev copy expand_dims concatenate split".split()
 )
 _SELECTS = frozenset("select_n gather pad where scatter dynamic_update_slice stop_gradient".split())
@@ -43,6 +43,7 @@ def lint(case: str, cell: str, program: ClosedJaxpr, compute: str) -> list[Findi
     for equation in equations:
         for value in equation.inputs:
             uses[value.number].append(equation)
+    equations = [equation for equation in equations if equation.outputs]  # one that only prints has none
     found: dict[Finding, None] = {}
     for name, rule in _RULES.items():
         for equation, what, *then in rule(equations, uses, model):
@@ -64,7 +65,7 @@ def _bits(dtype: np.dtype) -> str:
 
 
 def _computes(equation: Equation) -> bool:
-    return equation.primitive not in MOVES | _SELECTS | _CASTS | _EXACT
+    return equation.primitive not in _MOVES | _SELECTS | _CASTS | _EXACT
 
 
 def _round_trips(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
@@ -93,7 +94,7 @@ def _next(equation: Equation, uses: Uses) -> Iterator[Equation]:
             continue
         seen.add(value.number)
         for use in uses.get(value.number, ()):
-            if use.primitive in MOVES:
+            if use.primitive in _MOVES:
                 pending += use.outputs
             else:
                 yield use
@@ -149,7 +150,9 @@ def _is_rounded(constant: np.ndarray, low: np.dtype) -> bool:
     A number that somebody meant has few bits, or is whole.
     """
     wide = constant.astype(np.float64)
-    if not np.isfinite(wide).all() or not np.array_equal(wide.astype(low).astype(np.float64), wide):
+    with np.errstate(over="ignore", under="ignore"):  # what does not fit is not a narrower number
+        narrow = wide.astype(low).astype(np.float64)
+    if not np.isfinite(wide).all() or not np.array_equal(narrow, wide):
         return False
     bits = jnp.finfo(low).nmant + 1
     mantissas = np.frexp(wide[wide != np.round(wide)])[0] * 2.0**bits
@@ -180,16 +183,16 @@ def _low_masks(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> It
 def _is_mask(number: int, made: Mapping[int, Equation]) -> bool:
     """Whether a value is a choice between numbers of which one is far below all others."""
     equation = made.get(number)
-    while equation is not None and equation.primitive in MOVES:
+    while equation is not None and equation.primitive in _MOVES:
         equation = made.get(equation.inputs[0].number)
     if equation is None or equation.primitive != "select_n":
         return False
     for value in equation.inputs[1:]:
         source = made.get(value.number)
-        while source is not None and source.primitive in MOVES:
+        while source is not None and source.primitive in _MOVES:
             value = source.inputs[0]
             source = made.get(value.number)
-        if value.constant is not None and float(value.constant) <= -1e4:
+        if value.constant is not None and np.min(np.asarray(value.constant, np.float64), initial=0.0) <= -1e4:
             return True
     return False
 

@@ -113,7 +113,7 @@ class ReportData:
         if {"float64"} not in floats.values():
             said.append("No float64 cell was run: a semantic fault below the noise is not excluded.")
         if {drift.mode for drift in compared} == {Mode.ISOLATED}:
-            said.append("Not chained: the glue between modules is not covered.")
+            said.append("Not chained: the glue between modules is not covered, and no program was linted.")
         if self.info.routing == "golden":
             said.append("The golden's choices were forced: the candidate's own are not covered.")
         return tuple(said)

@@ -86,3 +86,16 @@ def test_a_finding_says_where():
     assert found.where == f"{name}.rounded -> {name}.widened"
     assert found.line.startswith("test_audit_lint.py:")
     assert found.what.startswith("float32 → 16 bits → float32 at test_audit_lint.py:")
+
+
+def test_what_gives_nothing_and_what_does_not_fit_is_no_trouble():
+    """A print, a mask that is a table, a number that 16 bits do not hold, a key."""
+    table = jnp.asarray([[-1e9, 0.0, 0.0, -1e9]] * 4, jnp.bfloat16)
+    huge = jnp.asarray([[1e30, 0.1, 1.0, 2.0]] * 4, jnp.float32)
+
+    def program(x):
+        jax.debug.print("{}", x[0, 0])
+        drawn = jax.random.uniform(jax.random.key(0), x.shape, jnp.float32)
+        return x + jnp.where(x > 0, jnp.bfloat16(0), table), drawn * huge
+
+    assert "low-mask" in rules(program, LOW)

@@ -214,7 +214,7 @@ def test_gate_as_json_says_what_a_pass_does_not_cover(paritygate: Callable, synt
     rows = [row for row in synthetic.rows("none") if row.drift.mode == "isolated"]
     Run.open(runs / "good").save_rows(rows)
     said = json.loads(paritygate("gate", "good", "--json").out)
-    assert said["not_covered"] == ["Not chained: the glue between modules is not covered."]
+    assert said["not_covered"] == ["Not chained: the glue between modules is not covered, and no program was linted."]
 
 
 def test_judge_refuses_a_golden_that_has_changed(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
