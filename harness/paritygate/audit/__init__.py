@@ -1,1 +1,1 @@
-"""What a candidate's program says of its precision, without running it."""
+"""What a candidate's traced program says of its precision, and what it would compute in another arithmetic."""

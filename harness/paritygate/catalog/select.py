@@ -13,6 +13,7 @@ from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.registry import discover
 
+ALL_DTYPES = "all-dtypes"
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
 PLATFORMS: tuple[str, ...] = ("cpu", "gpu", "tpu")
 MESHES = {"single": MeshLayout("single")}
@@ -131,7 +132,7 @@ def spec_hash(case: Case, family: Family) -> str:
 def select_cells(expression: str) -> list[Cell]:
     """`"f64,bf16 x single x cpu"` to cells; parts left out, from the right, are `single` and `cpu`.
 
-    A comma separates alternatives, ` x ` the three axes, `;` further products. Raises UsageError on a name that the
+    A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype policy. Raises UsageError on a name that the
     catalog does not have.
     """
     cells: dict[Cell, None] = {}
@@ -140,6 +141,7 @@ def select_cells(expression: str) -> list[Cell]:
         axes += [["single"], ["cpu"]][len(axes) - 1 :]
         if len(axes) != 3 or not all(name for axis in axes for name in axis):
             raise UsageError("bad cell expression", where=repr(expression), expected=repr(DEFAULT_CELLS))
+        axes[0] = [found for name in axes[0] for found in (policies() if name == ALL_DTYPES else [name])]
         known = (list(policies()), list(meshes()), list(PLATFORMS))
         for noun, axis, names in zip(("dtype policy", "mesh layout", "platform"), axes, known, strict=True):
             for name in axis:

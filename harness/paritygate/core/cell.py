@@ -1,5 +1,6 @@
 """What a replay varies: dtype policy, mesh layout, platform, and their product, the cell."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,6 +24,11 @@ class DtypePolicy:
     rope, router sigmoid, ...). `roles` overrides single roles by name. `peer` is the torch dtype whose drift is the
     noise floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be
     started with.
+
+    `matmul` names an arithmetic of `audit/arithmetic.py` that matrix products run in, emulated on every platform; empty
+    for that of the dtype. torch has no peer that computes so: `floor` is then the policy whose peer's floors and budgets
+    stand in, `flow` the one whose peer shows the dtype that each value must have (default: `floor`), and `roundoff` what
+    a budget's minimum is counted in where it is coarser than the dtype's own.
     """
 
     name: str
@@ -32,6 +38,30 @@ class DtypePolicy:
     roles: Mapping[str, str] = field(default_factory=dict)
     x64: bool = False
     doc: str = ""
+    matmul: str = ""
+    floor: str = ""
+    flow: str = ""
+    roundoff: float = 0.0
+
+    @property
+    def judged_as(self) -> str:
+        """The policy whose floors and budgets judge this one."""
+        return self.floor or self.name
+
+    @property
+    def typed_as(self) -> str:
+        """The policy whose peer shows the dtypes that values must have."""
+        return self.flow or self.judged_as
+
+    @property
+    def floor_from(self) -> str:
+        """Where the noise floor comes from, in words."""
+        if not self.peer:
+            return "none: fixed limits"
+        if not self.floor:
+            return f"peer in torch {self.peer}"
+        coarser = f", minimum in roundoffs of 2^{math.log2(self.roundoff):.0f}" if self.roundoff else ""
+        return f"borrowed from {self.floor}, whose peer is torch {self.peer}{coarser}"
 
     def dtype(self, role: str) -> str:
         """The dtype name of a role: `compute`, or an island's."""

@@ -119,9 +119,15 @@ class _Decider:
     def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
         """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
         kind, values = self.budgets.kind(drift.site), math.prod(drift.shape)
-        key = (metric, policy.name, drift.mode, drift.site, drift.port, drift.case, kind, values)
+        rest = (drift.mode, drift.site, drift.port, drift.case, kind, values)
+        key = (metric, policy.name, *rest)
         if key not in self.rules:
-            fitting = (r for r in self.ordered if r.fits(*key) and (r.limit is not None or policy.peer))
+            fitting = (
+                rule
+                for rule in self.ordered
+                if rule.fits(metric, policy.name if rule.emulated else policy.judged_as, *rest)
+                and (rule.limit is not None or policy.peer)
+            )
             self.rules[key] = next(fitting, None)
         return self.rules[key]
 
@@ -137,7 +143,7 @@ class _Decider:
         if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
             return _error(drift, f"not a number: {', '.join(bad)}")
 
-        expected = port.dtypes.get(policy.name, "") if policy.peer else policy.compute
+        expected = port.dtypes.get(policy.typed_as, "") if policy.peer else policy.compute
         if port.kind is Kind.FLOAT and expected not in ("", drift.dtype):
             reason = f"computed in {drift.dtype}, where the reference in this cell has {expected}"
             return Row(drift, Verdict.MISMATCH, reason=reason)
@@ -159,7 +165,8 @@ class _Decider:
             floor = self.floors(drift, port, policy).get(name)
             if rule.limit is None and floor is None:
                 return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
-            bounds.append(_bound(drift, metric, rule, floor, expected or policy.compute, line))
+            roundoff = _roundoff(port, policy) if rule.limit is None else 0.0  # a choice's dtype has none
+            bounds.append(_bound(drift, metric, rule, floor, roundoff, line))
         if port.kind is Kind.FLOAT and (rule := self.rule(TAIL, drift, policy)):
             if drift.histogram is None and drift.worst:
                 return _error(drift, f"its run kept no histogram, and rule {rule.name!r} judges it: replay it again")
@@ -171,7 +178,7 @@ class _Decider:
     def floors(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Mapping[str, float]:
         """The peer's drifts at a port; behind a flip, those over the tokens that the value was compared over."""
         own = drift.agreeing.floors if drift.agreeing is not None else {}
-        return own or port.floors.get(drift.mode, {}).get(policy.name, {})
+        return own or port.floors.get(drift.mode, {}).get(policy.judged_as, {})
 
     def excuse(self, drift: Drift, policy: DtypePolicy) -> Excuse | None:
         """What becomes of a choice's flips, by what the budgets allow the scores that it is made by."""
@@ -184,9 +191,8 @@ class _Decider:
         rule = self.rule(SCORED_BY, replace(drift, port=name, shape=scores.tensor.shape), policy)
         if rule is None:
             return excused(drift.decided, 0.0)
-        dtype = (scores.dtypes.get(policy.name, "") if policy.peer else "") or policy.compute
-        floor = scores.floors.get(drift.mode, {}).get(policy.name, {}).get(SCORED_BY, 0.0)
-        least = rule.minimum_eps_x * unit_roundoff(dtype)
+        floor = scores.floors.get(drift.mode, {}).get(policy.judged_as, {}).get(SCORED_BY, 0.0)
+        least = rule.minimum_eps_x * _roundoff(scores, policy)
         return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
 
     def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
@@ -209,8 +215,14 @@ class _Decider:
         return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
+def _roundoff(port: GoldenPort, policy: DtypePolicy) -> float:
+    """What a minimum is counted in: that of the dtype which the policy's floor was taken in, or of its arithmetic."""
+    dtype = (port.dtypes.get(policy.judged_as, "") if policy.peer else "") or policy.compute
+    return max(unit_roundoff(dtype), policy.roundoff)
+
+
 def _bound(
-    drift: Drift, metric: Metric, rule: Budget, floor: float | None, dtype: str, line: Accepted | None
+    drift: Drift, metric: Metric, rule: Budget, floor: float | None, roundoff: float, line: Accepted | None
 ) -> _Bound:
     value = metric.drift(drift.metrics[metric.name])
     accepted = metric.drift(line.metrics[metric.name]) if line and metric.name in line.metrics else None
@@ -218,7 +230,7 @@ def _bound(
         judgement = Judgement(metric.name, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
         return _Bound(judgement, accepted, least=rule.limit)
     assert floor is not None, "a rule with a factor is applied only where there is a floor"
-    minimum = rule.minimum_eps_x * unit_roundoff(dtype) * (drift.scale if metric.absolute else 1.0)
+    minimum = rule.minimum_eps_x * roundoff * (drift.scale if metric.absolute else 1.0)
     floor = metric.drift(floor)
     # The candidate's own noise is independent of the reference's rounding, so the two add in quadrature. It counts for
     # at most as much as the floor, and never against a fixed limit: what is mostly noise must not pass by it.

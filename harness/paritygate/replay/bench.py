@@ -134,8 +134,8 @@ class Bench:
         return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
 
     def peer(self, mode: Mode, address: str) -> np.ndarray | None:
-        """What the peer of the cell's dtype has at an address; None where the golden does not keep it."""
-        ref = self.manifest.peer_values.get(mode, {}).get(self.policy.name, {}).get(address)
+        """What the peer that judges the cell has at an address; None where the golden does not keep it."""
+        ref = self.manifest.peer_values.get(mode, {}).get(self.policy.judged_as, {}).get(address)
         return None if ref is None else self.store.tensor(ref)
 
     def laid_out(self, port: Port, value: jax.Array | np.ndarray, real: np.ndarray | None) -> np.ndarray:

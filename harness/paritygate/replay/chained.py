@@ -65,9 +65,10 @@ def _pass(
     ]
     choices = forced(bench, piece)
     if feed is None:
-        return observe(model, places, arguments, choices, bench.look)
+        return observe(model, places, arguments, choices, bench.policy.matmul, bench.look)
     name = bench.family.candidate.cache_name
-    *values, cache = observe(model, [*places, Place((), 0, (name,))], feed.arguments(arguments), choices, bench.look)
+    wanted = [*places, Place((), 0, (name,))]
+    *values, cache = observe(model, wanted, feed.arguments(arguments), choices, bench.policy.matmul, bench.look)
     if cache is None:
         raise ValueError(f"the candidate's result has no {name!r}")
     feed.keep(cache)

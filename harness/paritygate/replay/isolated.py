@@ -29,7 +29,9 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
                 if port.is_input
             }
             try:
-                values = observe(submodule(model, site.candidate), places, arguments, forced_alone(bench, site, call))
+                forced = forced_alone(bench, site, call)
+                part = submodule(model, site.candidate)
+                values = observe(part, places, arguments, forced, bench.policy.matmul)
             except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
                 yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden in ports)
                 continue

@@ -1,6 +1,6 @@
 """Builds `jax_llama4` as a candidate from HF's config and weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -96,11 +96,13 @@ def parameters(model: Any) -> dict[str, np.ndarray]:
     return to_state_dict(model)
 
 
-def gradients(model: Any, arguments: dict[str, Any], output: str) -> dict[str, np.ndarray]:
+def gradients(
+    model: Any, arguments: dict[str, Any], output: str, rewrite: Callable[[Any], Any] = lambda derivative: derivative
+) -> dict[str, np.ndarray]:
     """The gradient of a scalar output by every parameter, under HF's tensor names and in its layouts."""
     graphdef, weights, rest = nnx.split(model, nnx.Param, ...)
 
     def value(weights: Any) -> jax.Array:
         return getattr(nnx.merge(graphdef, weights, rest)(**arguments), output)
 
-    return to_state_dict(nnx.merge(graphdef, jax.jit(jax.grad(value))(weights), rest))
+    return to_state_dict(nnx.merge(graphdef, jax.jit(rewrite(jax.grad(value)))(weights), rest))

@@ -14,6 +14,7 @@ import jax
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
+from paritygate.audit.arithmetic import emulated
 from paritygate.core.site import Port, Site
 
 _RESULT = "paritygate_result"
@@ -58,20 +59,27 @@ def submodule(module: nnx.Module, path: str) -> nnx.Module:
     return found
 
 
-@partial(jax.jit, static_argnames=("graphdef", "places", "forced"))
+@partial(jax.jit, static_argnames=("graphdef", "places", "forced", "matmul"))
 def _observe(
     graphdef: nnx.GraphDef[nnx.Module],
     places: tuple[Place, ...],
     forced: tuple[Place, ...],
-    state: Any,
+    matmul: str,
+    weights: Any,
+    rest: Any,
     arguments: dict[str, jax.Array],
     results: list[jax.Array],
 ) -> list[jax.Array | None]:
-    module = nnx.merge(graphdef, state)
-    with _results_kept(module, dict(zip(forced, results, strict=True))):
-        _, seen = nnx.capture(module, nnx.Intermediate)(**arguments)
-    values = nnx.to_pure_dict(seen)
-    return [_pick(values, place) for place in places]
+    def observed(
+        weights: Any, rest: Any, arguments: dict[str, jax.Array], results: list[jax.Array]
+    ) -> list[jax.Array | None]:
+        module = nnx.merge(graphdef, weights, rest)
+        with _results_kept(module, dict(zip(forced, results, strict=True))):
+            _, seen = nnx.capture(module, nnx.Intermediate)(**arguments)
+        values = nnx.to_pure_dict(seen)
+        return [_pick(values, place) for place in places]
+
+    return emulated(observed, matmul, weights=(0,))(weights, rest, arguments, results)
 
 
 @contextmanager
@@ -145,14 +153,16 @@ def observe(
     places: list[Place],
     arguments: dict[str, jax.Array],
     forced: Mapping[Place, jax.Array],
+    matmul: str = "",
     look: Callable[[ClosedJaxpr], None] | None = None,
 ) -> list[jax.Array | None]:
     """One forward pass of `module`; a place that the pass does not reach gives None.
 
-    The modules at the places of `forced` return those values, whatever they compute. `look` is given the program.
+    The modules at the places of `forced` return those values, whatever they compute. Matrix products are computed in
+    the arithmetic that `matmul` names. `look` is given the program.
     """
-    graphdef, state = nnx.split(module)
-    given = (graphdef, tuple(places), tuple(forced), state, arguments, list(forced.values()))
+    graphdef, weights, rest = nnx.split(module, nnx.Param, ...)
+    given = (graphdef, tuple(places), tuple(forced), matmul, weights, rest, arguments, list(forced.values()))
     if look is not None:
         look(_observe.trace(*given).jaxpr)
     return _observe(*given)

@@ -118,9 +118,8 @@ def _cells(name: str) -> tuple[list[Line], str]:
         for mesh in meshes():
             for cell in select_cells(f"{policy.name} x {mesh} x cpu"):
                 doc = policy.doc + (" (in the default)" if cell in default else "")
-                lines.append(
-                    ({"cell": str(cell), "default": cell in default, "doc": policy.doc}, f"{cell!s:<20} {doc}".rstrip())
-                )
+                record = {"cell": str(cell), "default": cell in default, "doc": policy.doc, "floor": policy.floor_from}
+                lines.append((record, f"{cell!s:<28} {doc} Floor: {policy.floor_from}."))
     return lines, f'paritygate run --cells "{DEFAULT_CELLS}"'
 
 

@@ -1,0 +1,14 @@
+"""The dtype policy `f32@bf16x1`."""
+
+from paritygate.core.cell import DtypePolicy
+
+POLICY = DtypePolicy(
+    name="f32@bf16x1",
+    compute="float32",
+    island="float32",
+    peer="bfloat16",
+    doc="float32, products of operands rounded to bfloat16: TPU, precision DEFAULT.",
+    matmul="bf16x1",
+    floor="bf16",
+    flow="f32",
+)
