@@ -165,7 +165,7 @@ class _Decider:
             floor = self.floors(drift, port, policy).get(name)
             if rule.limit is None and floor is None:
                 return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
-            roundoff = _roundoff(port, policy) if rule.limit is None else 0.0  # a choice's dtype has none
+            roundoff = _roundoff(port, policy, rule) if rule.limit is None else 0.0  # a choice's dtype has none
             bounds.append(_bound(drift, metric, rule, floor, roundoff, line))
         if port.kind is Kind.FLOAT and (rule := self.rule(TAIL, drift, policy)):
             if drift.histogram is None and drift.worst:
@@ -192,7 +192,7 @@ class _Decider:
         if rule is None:
             return excused(drift.decided, 0.0)
         floor = scores.floors.get(drift.mode, {}).get(policy.judged_as, {}).get(SCORED_BY, 0.0)
-        least = rule.minimum_eps_x * _roundoff(scores, policy)
+        least = rule.minimum_eps_x * _roundoff(scores, policy, rule)
         return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
 
     def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
@@ -215,10 +215,10 @@ class _Decider:
         return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
-def _roundoff(port: GoldenPort, policy: DtypePolicy) -> float:
-    """What a minimum is counted in: that of the dtype which the policy's floor was taken in, or of its arithmetic."""
+def _roundoff(port: GoldenPort, policy: DtypePolicy, rule: Budget) -> float:
+    """What a minimum is counted in: roundoffs of the dtype that the floor was taken in, or of an emulated arithmetic."""
     dtype = (port.dtypes.get(policy.judged_as, "") if policy.peer else "") or policy.compute
-    return max(unit_roundoff(dtype), policy.roundoff)
+    return max(unit_roundoff(dtype), policy.roundoff if rule.emulated else 0.0)
 
 
 def _bound(
