@@ -28,6 +28,7 @@ FORBIDDEN = {
     "paritygate.metrics": (*TORCH, *JAX, "pandas"),
     "paritygate.store": (*TORCH, *JAX),
     "paritygate.reference": (*JAX, "paritygate.replay", "jax_llama4"),
+    "paritygate.audit": (*TORCH, "flax", "paritygate.reference", "paritygate.replay"),
     "paritygate.replay": (*TORCH, "paritygate.reference"),
     "paritygate.audit": (*TORCH, "paritygate.reference", "paritygate.replay"),
     "paritygate.judge": (*TORCH, *JAX),

@@ -31,9 +31,9 @@ class Arithmetic:
     """How a product is computed, and how far that may be from the exact one.
 
     `emulate` gets the equation, its float32 operands and the plain product. An operand x is off by at most
-    `relative` · |x| + `of_largest` · max|x|, the largest being that of its `scale` group; `missing` is what products that
-    are left out come to, as a fraction of |A||B|. `accumulation` is the roundoff of the sum, which is rounded once for
-    each `block` terms. `rounds` says which operands all that is true of.
+    `relative` · |x| + `of_largest` · max|x|, the largest being that of its `scale` group; `missing` is what products
+    that are left out come to, as a fraction of |A||B|. `accumulation` is the roundoff of the sum, which is rounded once
+    for each `block` terms. `rounds` says which operands all that is true of.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Arithmetic:
     def bound(self, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
         """How far each element of lhs (M, K) @ rhs (K, N) may be from exact; where one is a weight, it is rhs. Float64.
 
-        |A|F + E|B| + EF + missing·|A||B| + γ(|A| + E)(|B| + F), E and F being the bounds of the operands, γ = nu/(1 - nu)
-        for n roundings of roundoff u (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and what underflow
-        to zero may cost.
+        |A|F + E|B| + EF + missing·|A||B| + γ(|A| + E)(|B| + F), E and F being the bounds of the operands, and
+        γ = nu/(1 - nu) for n roundings of roundoff u (Higham, Accuracy and Stability of Numerical Algorithms, 3.1), and
+        what underflow to zero may cost.
         """
         a, b = np.abs(lhs.astype(np.float64)), np.abs(rhs.astype(np.float64))
         e = self._operand(a, 1) if self.rounds == "both" else np.zeros_like(a)
@@ -107,7 +107,8 @@ def _apply(arithmetic: Arithmetic, at: At, inputs: list[Any]) -> Sequence[Any]:
         return primitive.bind(lhs, rhs, *rest, **wide)
 
     found = arithmetic.emulate(at, lhs.astype(jnp.float32), rhs.astype(jnp.float32), multiply)
-    return [found.astype(at.eqn.outvars[0].aval.dtype)]
+    gives: Any = at.eqn.outvars[0].aval
+    return [found.astype(gives.dtype)]
 
 
 def _contracted(at: At) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -168,7 +169,8 @@ def _in_blocks(at: At, lhs: Array, rhs: Array, multiply: Multiply, block: int) -
 
     shape = (*ones.shape[1:-1], others.shape[-2])
     total, _ = jax.lax.scan(step, jnp.zeros(shape, jnp.float16), (ones, others))
-    return total.astype(jnp.float32).reshape(at.eqn.outvars[0].aval.shape)
+    gives: Any = at.eqn.outvars[0].aval
+    return total.astype(jnp.float32).reshape(gives.shape)
 
 
 def _scaled_float(x: Array, axes: Sequence[int], scale: Scale, format: Format) -> Array:
@@ -189,9 +191,7 @@ def _largest(x: Array, axes: Sequence[int], scale: Scale) -> Array:
 
 def _float8(at: At, lhs: Array, rhs: Array, multiply: Multiply, scale: Scale) -> Array:
     operands = zip((lhs, rhs), _contracted(at), at.origins, strict=False)
-    left, right = (
-        _scaled_float(x, axes, scale, E5M2 if origin.cotangent else E4M3) for x, axes, origin in operands
-    )
+    left, right = (_scaled_float(x, axes, scale, E5M2 if origin.cotangent else E4M3) for x, axes, origin in operands)
     return multiply(left, right)
 
 

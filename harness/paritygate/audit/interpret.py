@@ -55,9 +55,7 @@ def rewritten(
 
     def run(*args: Any, **kwargs: Any) -> Any:
         closed, shapes = jax.make_jaxpr(function, return_shape=True)(*args, **kwargs)
-        origins = [
-            Origin(weight=at in weights) for at, argument in enumerate(args) for _ in jax.tree.leaves(argument)
-        ]
+        origins = [Origin(weight=at in weights) for at, argument in enumerate(args) for _ in jax.tree.leaves(argument)]
         leaves = jax.tree.leaves((args, kwargs))
         origins += [Origin()] * (len(leaves) - len(origins))
         outputs, _ = _Interpreter(rules).run(closed.jaxpr, closed.consts, leaves, origins, "forward")
@@ -133,12 +131,13 @@ class _Interpreter:
             )
 
         found = sealed(*inputs)
-        for want, got in zip(eqn.outvars, found, strict=True):
-            if (want.aval.shape, want.aval.dtype) != (got.shape, got.dtype):
+        wanted: list[Any] = [var.aval for var in eqn.outvars]
+        for want, got in zip(wanted, found, strict=True):
+            if (want.shape, want.dtype) != (got.shape, got.dtype):
                 raise UsageError(
                     "a rule changes what an equation gives",
                     where=f"{eqn.primitive.name} at {source_line(eqn)}",
-                    expected=f"{want.aval.dtype.name}{list(want.aval.shape)}",
+                    expected=f"{want.dtype.name}{list(want.shape)}",
                     got=f"{got.dtype.name}{list(got.shape)}",
                 )
         return list(found)
@@ -154,14 +153,10 @@ class _Interpreter:
     def _holds(self, jaxpr: Jaxpr) -> bool:
         if id(jaxpr) not in self._touched:
             self._kept.append(jaxpr)
-            self._touched[id(jaxpr)] = any(
-                eqn.primitive.name in self.rules or self._touches(eqn) for eqn in jaxpr.eqns
-            )
+            self._touched[id(jaxpr)] = any(eqn.primitive.name in self.rules or self._touches(eqn) for eqn in jaxpr.eqns)
         return self._touched[id(jaxpr)]
 
-    def body(
-        self, program: Any, origins: Sequence[Origin], way: str, said: list[Origin]
-    ) -> Callable[..., list[Any]]:
+    def body(self, program: Any, origins: Sequence[Origin], way: str, said: list[Origin]) -> Callable[..., list[Any]]:
         """A function that evaluates a jaxpr, and leaves the origins of its outputs in `said` when it is traced."""
         jaxpr, consts = (program.jaxpr, program.consts) if hasattr(program, "consts") else (program, ())
 

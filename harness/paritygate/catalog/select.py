@@ -132,8 +132,8 @@ def spec_hash(case: Case, family: Family) -> str:
 def select_cells(expression: str) -> list[Cell]:
     """`"f64,bf16 x single x cpu"` to cells; parts left out, from the right, are `single` and `cpu`.
 
-    A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype policy. Raises UsageError on a name that the
-    catalog does not have.
+    A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype
+    policy. Raises UsageError on a name that the catalog does not have.
     """
     cells: dict[Cell, None] = {}
     for part in expression.split(";"):

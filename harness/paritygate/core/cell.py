@@ -26,9 +26,10 @@ class DtypePolicy:
     started with.
 
     `matmul` names an arithmetic of `audit/arithmetic.py` that matrix products run in, emulated on every platform; empty
-    for that of the dtype. torch has no peer that computes so: `floor` is then the policy whose peer's floors and budgets
-    stand in, `flow` the one whose peer shows the dtype that each value must have (default: `floor`), and `roundoff` what
-    the minimum of a budget that names the arithmetic is counted in, where that is coarser than the dtype's own.
+    for that of the dtype. torch has no peer that computes so: `floor` is then the policy whose peer's floors and
+    budgets stand in, `flow` the one whose peer shows the dtype that each value must have (default: `floor`), and
+    `roundoff` what the minimum of a budget that names the arithmetic is counted in, where that is coarser than the
+    dtype's own.
     """
 
     name: str

@@ -216,7 +216,7 @@ class _Decider:
 
 
 def _roundoff(port: GoldenPort, policy: DtypePolicy, rule: Budget) -> float:
-    """What a minimum is counted in: roundoffs of the dtype that the floor was taken in, or of an emulated arithmetic."""
+    """What a minimum is counted in: roundoffs of the dtype that the floor was taken in, or of the arithmetic."""
     dtype = (port.dtypes.get(policy.judged_as, "") if policy.peer else "") or policy.compute
     return max(unit_roundoff(dtype), policy.roundoff if rule.emulated else 0.0)
 

@@ -61,7 +61,11 @@ class Reference:
 
     @cached_property
     def peers(self) -> dict[str, tuple[DtypePolicy, torch.nn.Module]]:
-        return {name: (policy, self.build(policy.peer)) for name, policy in policies().items() if policy.peer and not policy.floor}
+        return {
+            name: (policy, self.build(policy.peer))
+            for name, policy in policies().items()
+            if policy.peer and not policy.floor
+        }
 
     def build(self, dtype: str) -> torch.nn.Module:
         return self._build(self.preset.config, self.weights, dtype)

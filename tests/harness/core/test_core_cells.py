@@ -14,6 +14,10 @@ from paritygate.core.errors import UsageError
 from paritygate.core.family import Case
 
 DTYPES = ("bf16", "f16", "f32", "f64")
+EMULATED = (
+    "bf16@e4m3-channel", "bf16@e4m3-tensor", "bf16@e4m3-weights", "bf16@int8-weights", "f16@f16-accumulate",
+    "f32@bf16x1", "f32@bf16x3", "f32@bf16x6", "f32@tf32",
+)  # fmt: skip
 
 
 def cells(expression: str) -> list[str]:
@@ -59,11 +63,11 @@ def test_bad_expressions(expression: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
-        ("bf61", "unknown dtype policy: bf61\n  expected  one of bf16, f16, f32, f64\n  try       did you mean bf16"),
+        ("bf61", "unknown dtype policy: bf61\n  expected  one of bf16, bf16@e4m3-channel, "),
         ("f64 x singel", "unknown mesh layout: singel\n  expected  one of single\n  try       did you mean single?"),
         ("f64 x single x cqu", "unknown platform: cqu\n  expected  one of cpu, gpu, tpu\n  try       did you mean "),
         ("f64 x cpu", "unknown mesh layout: cpu\n  expected  one of single"),
-        ("BF16", "unknown dtype policy: BF16\n  expected  one of bf16, f16, f32, f64"),
+        ("BF16", "unknown dtype policy: BF16\n  expected  one of bf16, bf16@e4m3-channel, "),
     ],
 )
 def test_unknown_names_in_an_expression(expression: str, text: str) -> None:
@@ -168,7 +172,14 @@ def test_a_golden_lives_in_the_first_suite_that_has_its_case(
 
 
 def test_the_catalog_of_this_package() -> None:
-    assert tuple(sorted(select.policies())) == DTYPES
+    assert set(select.policies()) == {*DTYPES, *EMULATED, "mixed"}
+    assert {cell.dtype for cell in select.select_cells("all-dtypes x single x cpu")} == set(select.policies())
+    assert {cell.dtype for cell in select.select_cells(select.DEFAULT_CELLS)} == set(DTYPES)
+    for name, policy in select.policies().items():
+        assert ("@" in name) == bool(policy.matmul)
+        for borrowed in (policy.floor, policy.flow):
+            assert borrowed in ("", *DTYPES), "a floor is borrowed from a policy that has a peer"
+        assert policy.peer == select.policies()[policy.judged_as].peer
     assert {name for name, policy in select.policies().items() if not policy.peer} == {"f64"}
     for name, cases in suites().items():
         assert cases, name
