@@ -46,9 +46,8 @@ def main() -> None:
     print(f"plain float32     {1e3 * plain:8.2f} ms")
     for name in names[1:]:
         found = statistics.median(times[name])
-        print(
-            f"{name:<16}  {1e3 * found:8.2f} ms  {found / plain:5.2f} x  (best {min(times[name]) / min(times['']):.2f} x)"
-        )
+        best = min(times[name]) / min(times[""])
+        print(f"{name:<16}  {1e3 * found:8.2f} ms  {found / plain:5.2f} x  (best {best:.2f} x)")
 
 
 def _seconds(program: Callable[..., jax.Array], *arguments: Any) -> float:
