@@ -30,7 +30,6 @@ FORBIDDEN = {
     "paritygate.reference": (*JAX, "paritygate.replay", "jax_llama4"),
     "paritygate.audit": (*TORCH, "flax", "paritygate.reference", "paritygate.replay"),
     "paritygate.replay": (*TORCH, "paritygate.reference"),
-    "paritygate.audit": (*TORCH, "paritygate.reference", "paritygate.replay"),
     "paritygate.judge": (*TORCH, *JAX),
     "paritygate.report": (*TORCH, *JAX, "paritygate.judge"),
     "paritygate.cli": (*TORCH, *JAX),

@@ -158,7 +158,7 @@ def _replay(
                 emit_repeat(to_json(found))
                 first, noisy = False, bool(found.differing)
             bench = replace(bench, again=again if noisy else ())
-        if lint is not None and not policy.matmul:  # where products are emulated, the program is not the candidate's own
+        if lint is not None and not policy.matmul:  # an emulated program is not the candidate's own
             bench = replace(bench, look=partial(lint, bench))
         for mode in job.modes:
             for drift in replays[mode](bench, model):
