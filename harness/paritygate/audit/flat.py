@@ -1,28 +1,18 @@
 """A jaxpr as one list of equations, what it calls put in place, each with the line of source that it comes from."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-# `file:line:column (function)`, the column from Python 3.11 on
-_SUMMARY = re.compile(r"(?P<file>.+?):(?P<number>\d+)(:\d+)?( \((?P<function>.*)\))?")
+from paritygate.audit.source import Line, held, open_jaxpr, source_line
+
 _JAX = str(Path(jax.__file__).parent)
-
-
-class Line(NamedTuple):
-    """Where an equation comes from; `file` is the whole path, `function` as `Class.method`. Empty where not known."""
-
-    file: str = ""
-    number: int = 0
-    function: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,7 +58,7 @@ class _Walk:
 
         `around` is the line that calls it: what is `of_jax` stands there.
         """
-        jaxpr = _open(program)
+        jaxpr = open_jaxpr(program)
         if isinstance(program, ClosedJaxpr):
             for variable, constant in zip(jaxpr.constvars, program.consts, strict=True):
                 aval: Any = variable.aval
@@ -85,15 +75,16 @@ class _Walk:
             return known[atom]
 
         for equation in jaxpr.eqns:
-            line = around if of_jax else _line(equation) or around
+            line = around if of_jax else source_line(equation)
+            line = line if line.file else around
             inputs = tuple(value(atom) for atom in equation.invars)
-            inner = list(_jaxprs(equation))
-            for number, (held, body) in enumerate((each, _open(each)) for each in inner):
+            inner = _jaxprs(equation)
+            for number, (inner_program, body) in enumerate((each, open_jaxpr(each)) for each in inner):
                 # What is given to a body are the last of an equation's inputs: before them are a choice's index, and
                 # what a loop's condition looks at.
                 given = inputs[len(inputs) - len(body.invars) :] if len(body.invars) <= len(inputs) else ()
                 inside = dict(zip(body.invars, given, strict=False))
-                yield from self.of(held, inside, line, of_jax or _is_jax(body))
+                yield from self.of(inner_program, inside, line, of_jax or _is_jax(body))
                 if number == 0:
                     for outer, atom in zip(equation.outvars, body.outvars, strict=False):
                         if not isinstance(atom, Literal) and atom in inside:
@@ -103,29 +94,11 @@ class _Walk:
                 yield Equation(equation.primitive.name, equation.params, inputs, outputs, line)
 
 
-def _open(program: ClosedJaxpr | Jaxpr) -> Jaxpr:
-    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
-
-
-def _jaxprs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+def _jaxprs(equation: JaxprEqn) -> list[ClosedJaxpr | Jaxpr]:
     """Those that an equation evaluates; of a loop the body comes before the condition."""
-    found = [(name, each) for name, param in equation.params.items() for each in _in(param)]
-    for _, each in sorted(found, key=lambda item: item[0].startswith("cond_")):
-        yield each
-
-
-def _in(param: Any) -> Sequence[ClosedJaxpr | Jaxpr]:
-    if isinstance(param, ClosedJaxpr | Jaxpr):
-        return [param]
-    return [each for each in param if isinstance(each, ClosedJaxpr | Jaxpr)] if isinstance(param, tuple | list) else []
-
-
-def _line(equation: JaxprEqn) -> Line | None:
-    """Where the equation stands; None where no frame of it is a user's."""
-    if equation.source_info.traceback is None:
-        return None
-    found = _SUMMARY.fullmatch(source_info_util.summarize(equation.source_info))
-    return Line(found["file"], int(found["number"]), found["function"] or "") if found else None
+    if equation.primitive.name == "while":
+        return [equation.params["body_jaxpr"], equation.params["cond_jaxpr"]]
+    return list(held(equation))
 
 
 def _is_jax(jaxpr: Jaxpr) -> bool:

@@ -11,7 +11,7 @@ import jax
 from jax.extend import source_info_util
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
-from paritygate.audit.source import held, source_line
+from paritygate.audit.source import held, open_jaxpr, source_line
 from paritygate.core.errors import InfrastructureError, UsageError
 
 
@@ -148,7 +148,7 @@ class _Interpreter:
             return False
         if eqn.primitive.name in _OPAQUE:
             return True
-        return any(self._holds(jaxpr) for jaxpr, _ in held(eqn))
+        return any(self._holds(open_jaxpr(program)) for program in held(eqn))
 
     def _holds(self, jaxpr: Jaxpr) -> bool:
         if id(jaxpr) not in self._touched:

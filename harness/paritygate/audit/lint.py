@@ -4,13 +4,13 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
-from paritygate.audit.flat import Equation, Line, flat
+from paritygate.audit.flat import Equation, flat
+from paritygate.audit.source import Line
 from paritygate.core.lint import RULES, Finding
 
 # Give what they are given, in another shape or order.
@@ -48,7 +48,7 @@ def lint(case: str, cell: str, program: ClosedJaxpr, compute: str) -> list[Findi
     for name, rule in _RULES.items():
         for equation, what, *then in rule(equations, uses, model):
             where = " -> ".join(_function(each.line) for each in (equation, *then))
-            found[Finding(case, cell, name, where, _short(equation.line), what)] = None
+            found[Finding(case, cell, name, where, equation.line.short, what)] = None
     return list(found)
 
 
@@ -82,7 +82,7 @@ def _round_trips(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> 
         for back in _next(equation, uses):
             again = back.outputs[0].dtype
             if back.primitive == "convert_element_type" and _is_float(again) and again.itemsize > low.dtype.itemsize:
-                yield equation, f"{wide.dtype} → {_bits(low.dtype)} → {again} at {_short(back.line)}", back
+                yield equation, f"{wide.dtype} → {_bits(low.dtype)} → {again} at {back.line.short}", back
 
 
 def _next(equation: Equation, uses: Uses) -> Iterator[Equation]:
@@ -216,10 +216,6 @@ _RULES: dict[str, Rule] = {
     "weak-type": _weak_types,
 }
 assert _RULES.keys() == RULES.keys()
-
-
-def _short(line: Line) -> str:
-    return f"{Path(line.file).name}:{line.number}"
 
 
 def _function(line: Line) -> str:

@@ -1,65 +1,53 @@
-"""Equations of a traced program and the source lines that they come from."""
+"""What an equation of a traced program holds, and the line of source that it comes from."""
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-# `FILE:LINE:COLUMN (FUNCTION)`, or without a column
-_FRAME = re.compile(r"^(?P<file>.+?):(?P<line>\d+)(?::\d+)? \((?P<function>.+)\)$")
+# `file:line:column (function)`, the column from Python 3.11 on
+_SUMMARY = re.compile(r"(?P<file>.+?):(?P<number>\d+)(:\d+)?( \((?P<function>.*)\))?")
 
 
-class SourceLine(NamedTuple):
-    """The line of the program that gave an equation, as `jax_llama4/moe.py:88 (MoE.__call__)`."""
+class Line(NamedTuple):
+    """Where an equation comes from; `file` is the whole path, `function` as `Class.method`. Empty where not known."""
 
-    file: str
-    line: int
-    function: str
+    file: str = ""
+    number: int = 0
+    function: str = ""
+
+    @property
+    def short(self) -> str:
+        """`moe.py:69`"""
+        return f"{Path(self.file).name}:{self.number}"
 
     def __str__(self) -> str:
-        if not self.file:
-            return "no line of the program"
-        return f"{'/'.join(self.file.split('/')[-2:])}:{self.line} ({self.function})"
+        return f"{self.short} ({self.function})" if self.file else "no line of the program"
 
 
-class Equation(NamedTuple):
-    """One equation; `inside` are the primitives around it, outermost first."""
-
-    eqn: JaxprEqn
-    line: SourceLine
-    inside: tuple[str, ...]
-
-
-def source_line(eqn: JaxprEqn) -> SourceLine:
-    """The innermost line outside JAX itself; an empty one where JAX kept none."""
-    found = _FRAME.match(source_info_util.summarize(eqn.source_info))
-    return SourceLine(found["file"], int(found["line"]), found["function"]) if found else SourceLine("", 0, "")
+def source_line(eqn: JaxprEqn) -> Line:
+    """The innermost line outside JAX itself; an empty one where there is none."""
+    if eqn.source_info.traceback is None:
+        return Line()
+    found = _SUMMARY.fullmatch(source_info_util.summarize(eqn.source_info))
+    return Line(found["file"], int(found["number"]), found["function"] or "") if found else Line()
 
 
-def held(eqn: JaxprEqn) -> Iterator[tuple[Jaxpr, list[Any]]]:
-    """The jaxprs among an equation's parameters, however deep in tuples, each with its constants."""
-    yield from _jaxprs(tuple(eqn.params.values()))
+def held(eqn: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
+    """The programs among an equation's parameters, however deep in tuples."""
+    return _programs(tuple(eqn.params.values()))
 
 
-def _jaxprs(value: Any) -> Iterator[tuple[Jaxpr, list[Any]]]:
-    if isinstance(value, ClosedJaxpr):
-        yield value.jaxpr, list(value.consts)
-    elif isinstance(value, Jaxpr):
-        yield value, []
+def open_jaxpr(program: ClosedJaxpr | Jaxpr) -> Jaxpr:
+    return program.jaxpr if isinstance(program, ClosedJaxpr) else program
+
+
+def _programs(value: Any) -> Iterator[ClosedJaxpr | Jaxpr]:
+    if isinstance(value, ClosedJaxpr | Jaxpr):
+        yield value
     elif isinstance(value, tuple | list):
         for part in value:
-            yield from _jaxprs(part)
-
-
-def equations(closed: ClosedJaxpr) -> Iterator[Equation]:
-    """Every equation of a program in order, those of an equation's own programs before it."""
-    yield from _equations(closed.jaxpr, ())
-
-
-def _equations(jaxpr: Jaxpr, inside: tuple[str, ...]) -> Iterator[Equation]:
-    for eqn in jaxpr.eqns:
-        for inner, _ in held(eqn):
-            yield from _equations(inner, (*inside, eqn.primitive.name))
-        yield Equation(eqn, source_line(eqn), inside)
+            yield from _programs(part)
