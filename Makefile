@@ -27,9 +27,10 @@ demo: $(BASE) ## install, run the suite `tiny`, print the verdicts and where the
 	if [ -n "$$report" ]; then echo "report: $(CURDIR)/$$report"; else echo "report: none was written"; fi; \
 	exit $$code
 
-bench: $(BASE) ## tokens/s and tiles/s of jax_llama4 beside HF torch, the mixture of experts, products of 16-bit peers
+bench: $(BASE) ## tokens/s and tiles/s of jax_llama4 beside HF torch, the mixture of experts, products of 16-bit peers, emulation
 	$(BIN)/python benchmarks/bench.py $(BENCH_ARGS)
 	$(BIN)/python benchmarks/products.py
+	$(BIN)/python benchmarks/emulation.py
 
 # Not --dist loadgroup: pytest-xdist 3.8 groups nothing under pytest 9.2, without a word.
 test: $(DEV) ## install with the extra `dev` and run the tests

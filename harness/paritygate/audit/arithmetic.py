@@ -5,7 +5,7 @@ unless the row says otherwise, and the result is rounded once to the dtype that 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -48,6 +48,7 @@ class Arithmetic:
     block: int = 1
     scale: Scale = "channel"
     rounds: Literal["both", "weights"] = "both"
+    native: Mapping[str, str] = field(default_factory=dict)
 
     def bound(self, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
         """How far each element of lhs (M, K) @ rhs (K, N) may be from exact; where one is a weight, it is rhs. Float64.
@@ -57,15 +58,27 @@ class Arithmetic:
         what underflow to zero may cost.
         """
         a, b = np.abs(lhs.astype(np.float64)), np.abs(rhs.astype(np.float64))
-        e = self._operand(a, 1) if self.rounds == "both" else np.zeros_like(a)
-        f = self._operand(b, 0)
+        e, f = self._operands(a, b)
+        return a @ f + e @ b + e @ f + self.missing * (a @ b) + self._summing(a + e, b + f)
+
+    def of_sums(self, lhs: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+        """How far two orders of the same sum of the same rounded operands may be apart: twice what each may cost."""
+        a, b = np.abs(lhs.astype(np.float64)), np.abs(rhs.astype(np.float64))
+        e, f = self._operands(a, b)
+        return 2 * self._summing(a + e, b + f)
+
+    def _summing(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         terms = a.shape[1]
         roundings = -(-terms // self.block) + 2
         gamma = roundings * self.accumulation / (1 - roundings * self.accumulation)
         gamma += terms * F32_ROUNDOFF if self.block > 1 else 0.0
         smallest = _SMALLEST_NORMAL if self.accumulation == F32_ROUNDOFF else 2.0**-24
         lost = smallest * (terms + a.sum(axis=1, keepdims=True) + b.sum(axis=0, keepdims=True))
-        return a @ f + e @ b + e @ f + self.missing * (a @ b) + gamma * ((a + e) @ (b + f)) + lost
+        return gamma * (a @ b) + lost
+
+    def _operands(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far each operand may be off."""
+        return self._operand(a, 1) if self.rounds == "both" else np.zeros_like(a), self._operand(b, 0)
 
     def _operand(self, x: np.ndarray, axis: int) -> np.ndarray:
         largest = x.max(axis=None if self.scale == "tensor" else axis, keepdims=True)
@@ -126,14 +139,22 @@ def _rounded(at: At, lhs: Array, rhs: Array, multiply: Multiply, round: Callable
 
 
 def _split(at: At, lhs: Array, rhs: Array, multiply: Multiply, parts: int) -> Array:
-    """Smallest products first. What is not finite among them is dropped: the product of the high parts has it too."""
+    """Smallest products first. What is not finite among them is dropped: the product of the high parts has it too.
+
+    The products of one part of the left are taken at once, with the sum of the parts of the right, which float32 holds
+    exactly: the same terms, added in another order, in half as many products.
+    """
     left, right = _parts(lhs, parts), _parts(rhs, parts)
-    pairs = {2: ((1, 0), (0, 1)), 3: ((1, 1), (2, 0), (0, 2), (1, 0), (0, 1))}[parts]
-    total: Any = sum(multiply(left[i], right[j]) for i, j in pairs)
-    return jnp.where(jnp.isfinite(total), total, 0) + multiply(left[0], right[0])
+    sums = [right[0]]
+    for part in right[1:]:
+        sums.append(jnp.where(jnp.isfinite(rhs), sums[-1] + part, rhs))
+    high, *low = [multiply(part, of_right) for part, of_right in zip(left, reversed(sums), strict=True)]
+    total: Any = sum(reversed(low))
+    return jnp.where(jnp.isfinite(total), total, 0) + high
 
 
 def _parts(x: Array, count: int) -> list[Array]:
+    """Of what is not finite, all but the first are NaN."""
     found: list[Array] = []
     for _ in range(count - 1):
         found.append(truncated_to_bf16(x))
@@ -211,26 +232,31 @@ _ROWS = (
         "bf16x1", "TPU, precision DEFAULT; GPU, BF16_BF16_F32",
         "bf16(a) · bf16(b), to nearest even", "jax.lax.Precision, jax.lax.DotAlgorithmPreset",
         partial(_rounded, round=to_bf16), relative=2.0**-8,
+        native={"gpu": "BF16_BF16_F32", "tpu": "DEFAULT"},
     ),
     Arithmetic(
         "bf16x3", "TPU, precision HIGH; GPU, BF16_BF16_F32_X3",
-        "x = h + m, h cut off, m rounded: (am·bh + ah·bm) + ah·bh", _XLA,
+        "x = h + m, h cut off, m rounded: am·bh + ah·(bh + bm)", _XLA,
         partial(_split, parts=2), missing=2.0**-13,
+        native={"gpu": "BF16_BF16_F32_X3", "tpu": "HIGH"},
     ),
     Arithmetic(
         "bf16x6", "TPU, precision HIGHEST; GPU, BF16_BF16_F32_X6",
-        "x = h + m + l exactly: (am·bm + al·bh + ah·bl + am·bh + ah·bm) + ah·bh", _XLA,
+        "x = h + m + l exactly: (al·bh + am·(bh + bm)) + ah·(bh + bm + bl)", _XLA,
         partial(_split, parts=3), missing=2.0**-20 + 2.0**-28,
+        native={"gpu": "BF16_BF16_F32_X6", "tpu": "HIGHEST"},
     ),
     Arithmetic(
         "tf32", "NVIDIA GPU since A100, precision DEFAULT",
         "tf32(a) · tf32(b): 10 mantissa bits, to nearest, ties away", "PTX ISA, cvt.rna.tf32.f32",
         partial(_rounded, round=to_tf32), relative=2.0**-11,
+        native={"gpu": "TF32_TF32_F32"},
     ),
     Arithmetic(
         "f16-accumulate", "NVIDIA A100, HMMA with float16 accumulators; GPU, F16_F16_F16",
         "t ← f16(t + Σ of 8 products), in turn", "Fasi, Higham, Mikaitis, Pranesh 2021, PeerJ CS 7:e330",
         partial(_in_blocks, block=8), relative=2.0**-11, accumulation=F16_ROUNDOFF, block=8,
+        native={"gpu": "F16_F16_F16"},
     ),
     Arithmetic(
         "e4m3-weights", "any that stores weights in 8 bits and multiplies wider",

@@ -37,7 +37,7 @@ with_vjp.defvjp(lambda x, w: (with_vjp(x, w), (x, w)), lambda kept, g: (g @ kept
 
 
 def scanned(x: jax.Array, w: jax.Array) -> jax.Array:
-    carry, ys = jax.lax.scan(lambda c, y: (jnp.tanh(c @ w + y), c.sum()), x, jnp.arange(3.0), reverse=True)
+    carry, ys = jax.lax.scan(lambda c, y: (jnp.tanh(c @ w + y), c.sum()), x, jnp.arange(3, dtype=x.dtype), reverse=True)
     return carry * ys[0]
 
 

@@ -294,7 +294,27 @@ def test_doctor_looks_at_everything(paritygate: Callable, budgets: None, monkeyp
     assert "ok   worker        cpu:test" in said.out
     assert "BAD  goldens       no goldens: " in said.out
     assert "next    mend goldens, then paritygate doctor" in said.out
+    assert "ok   emulation     no accelerator here: " in said.out
     monkeypatch.setattr(doctor, "WORKER", "raise SystemExit('no such device')")
     checks = {check["name"]: check for check in json.loads(paritygate("doctor", "--json").out)["checks"]}
     assert checks["worker"]["state"].startswith("worker does not start\n  got       no such device")
     assert checks["worker"]["exit_code"] == 4
+
+
+def test_doctor_holds_what_is_emulated_against_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    from paritygate.cli.verbs import doctor
+    from paritygate.core.errors import InfrastructureError
+
+    agrees = {"text": "tf32 on H100 agrees: 0.1", "agrees": True, "refused": ""}
+    refused = {"text": "f16-accumulate: H100 has none: no", "agrees": False, "refused": "no"}
+    differs = {"text": "bf16x1 on H100 DIFFERS: 9", "agrees": False, "refused": ""}
+
+    def with_device(*found: dict[str, object]) -> None:
+        monkeypatch.setattr(doctor, "_child", lambda *_: f"a line of the driver\n{json.dumps(found)}")
+
+    with_device(agrees, refused)
+    assert doctor._emulation() == "tf32 on H100 agrees: 0.1; f16-accumulate: H100 has none: no"
+    with_device(agrees, differs)
+    with pytest.raises(InfrastructureError, match="an emulated arithmetic is not this accelerator's") as raised:
+        doctor._emulation()
+    assert "bf16x1 on H100 DIFFERS: 9" in raised.value.got

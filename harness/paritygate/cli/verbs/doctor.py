@@ -1,5 +1,6 @@
-"""`doctor`: is this machine fit to run? Versions, cores, goldens, budgets, and a worker that starts."""
+"""`doctor`: is this machine fit to run? Versions, cores, goldens, budgets, a worker that starts, and accelerators."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,6 +24,7 @@ PACKAGES = (
     "ml_dtypes",
 )
 WORKER_TIMEOUT_S = 120
+ACCELERATOR_TIMEOUT_S = 600
 WORKER = "import jax; print(', '.join(f'{d.platform}:{d.device_kind}' for d in jax.devices()))"
 
 
@@ -44,6 +46,7 @@ def doctor(context: Context, as_json: Json = False) -> ExitCode:
         _tried("budgets", lambda: _budgets(settings)),
         _tried("goldens", lambda: _goldens(settings)),
         _tried("worker", _worker),
+        _tried("emulation", _emulation),
     ]
     bad = [check for check in checks if check.exit_code is not ExitCode.PASS]
     if as_json:
@@ -95,16 +98,43 @@ def _goldens(settings: Settings) -> str:
 
 def _worker() -> str:
     """A child like a worker's: it starts JAX and names its devices."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", WORKER]
+    return _child("worker does not start", ["-c", WORKER], {"JAX_PLATFORMS": "cpu"}, WORKER_TIMEOUT_S)
+
+
+def _emulation() -> str:
+    """Holds the emulated arithmetics against those of the accelerator that JAX finds by itself."""
+    text = _child(
+        "the accelerator cannot be asked",
+        ["-m", "paritygate.audit.agreement"],
+        {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+        ACCELERATOR_TIMEOUT_S,
+    )
+    found = json.loads(text.splitlines()[-1])
+    if not found:
+        return "no accelerator here: arithmetics that are emulated are held against theory only, by the tests"
+    said = "; ".join(each["text"] for each in found)
+    if any(not each["agrees"] and not each["refused"] for each in found):
+        raise InfrastructureError(
+            "an emulated arithmetic is not this accelerator's", got=said, try_="cells on the accelerator itself"
+        )
+    return said
+
+
+def _child(failure: str, arguments: list[str], variables: dict[str, str], timeout_s: float) -> str:
+    """What a Python of this environment prints; raises InfrastructureError where it fails or takes too long."""
+    environment, command = os.environ | variables, [sys.executable, *arguments]
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=WORKER_TIMEOUT_S, env=environment)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, env=environment)
     except subprocess.TimeoutExpired:
-        raise InfrastructureError("worker does not start", got=f"nothing within {WORKER_TIMEOUT_S} s") from None
+        raise InfrastructureError(failure, got=f"nothing within {timeout_s} s") from None
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["no text"])[-1]
-        raise InfrastructureError("worker does not start", got=last, try_=f'{sys.executable} -c "import jax"')
+        raise InfrastructureError(failure, got=last, try_=f'{sys.executable} -c "import jax"')
     return child.stdout.strip()
 
 
-VERB = Verb("doctor", doctor, "Versions, cores, goldens, budgets, and whether a worker starts.")
+VERB = Verb(
+    "doctor",
+    doctor,
+    "Versions, cores, goldens, budgets, a worker that starts, and accelerators beside their emulation.",
+)
