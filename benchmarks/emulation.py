@@ -1,4 +1,4 @@
-"""What emulated arithmetics are off by, beside theory, and how much longer a model's forward pass takes with them, warm.
+"""What emulated arithmetics are off by, beside theory, and how long a model's forward pass takes with them, warm.
 
 python benchmarks/emulation.py [--width 256] [--layers 4] [--repeats 20]
 """
@@ -20,8 +20,8 @@ from paritygate.audit.arithmetic import ARITHMETICS, emulated
 
 # rel_l2 on random normal matrices, sums of 256 terms. A rounding to roundoff u is off by 0.42 u in the rms; two rounded
 # operands by √2 times that; a total of n roundings on the way to √n by √(n/2) times that. bf16x3 leaves out the product
-# of the middle parts, 0.42 · 2^-7 of a value each, and rounds them. int8 is off by a step of largest / 127 over √12, the largest of 256
-# being 3 times the rms.
+# of the middle parts, 0.42 · 2^-7 of a value each, and rounds them. int8 is off by a step of largest / 127 over √12,
+# the largest of 256 being 3 times the rms.
 _ROUNDED = 0.42 * math.sqrt(2)
 _MIDDLE = 0.42 * 2.0**-7
 THEORY = {
