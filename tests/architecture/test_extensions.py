@@ -208,7 +208,7 @@ def test_dtype_policy_that_came_after_the_capture_asks_for_one(extended: Extende
         "run", "toy", "--cells", "bf16-late", "--mode", "isolated", "--json", kinds=["late"], code=1
     ).json
     assert bad["summary"]["verdicts"] == {"error": 8}
-    assert "capture the case again" in bad["first_divergences"][0]["row"]["reason"]
+    assert "paritygate golden floors" in bad["first_divergences"][0]["row"]["reason"]
 
 
 def test_family(extended: Extended) -> None:

@@ -195,19 +195,20 @@ def _in_blocks(at: At, lhs: Array, rhs: Array, multiply: Multiply, block: int) -
 
 
 def _scaled_float(x: Array, axes: Sequence[int], scale: Scale, format: Format) -> Array:
-    unit = _largest(x, axes, scale) / format.largest
+    unit = _unit(x, axes, scale, format.largest)
     return to_float8(x / unit, format) * unit
 
 
 def _scaled_integer(x: Array, axes: Sequence[int]) -> Array:
-    unit = _largest(x, axes, "channel") / 127
+    unit = _unit(x, axes, "channel", 127)
     return jnp.clip(jnp.round(x / unit), -127, 127) * unit
 
 
-def _largest(x: Array, axes: Sequence[int], scale: Scale) -> Array:
-    """Of each group; where all of one are 0, 1."""
+def _unit(x: Array, axes: Sequence[int], scale: Scale, most: float) -> Array:
+    """What `most` stands for in each group: its largest is that many units; where all of one are 0, 1."""
     largest = jnp.max(jnp.abs(x), axis=None if scale == "tensor" else tuple(axes), keepdims=True, initial=0.0)
-    return jnp.where(largest == 0, 1, largest)
+    # XLA makes a product with the reciprocal of a division by a constant: said here, it is the same wherever it runs.
+    return jnp.where(largest == 0, 1, largest * np.float32(1 / most))
 
 
 def _float8(at: At, lhs: Array, rhs: Array, multiply: Multiply, scale: Scale) -> Array:

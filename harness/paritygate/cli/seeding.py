@@ -107,8 +107,12 @@ class Seeding:
         self, number: int, store: "GoldenStore", known: Mapping[str, Family], tell: Progress
     ) -> dict[str, str]:
         """Captures what can be; returns why each other case cannot."""
+        from paritygate.catalog.select import policies
+        from paritygate.reference.build import with_peers
         from paritygate.reference.capture import capture
 
+        asked = {policies()[cell.dtype].judged_as for cell in self.cells}
+        peers = {name: policy for name, policy in with_peers().items() if name in asked}
         unclear: dict[str, str] = {}
         for done, case in enumerate(self.cases):
 
@@ -116,7 +120,7 @@ class Seeding:
                 tell(done, len(self.cases), f"seed {number}, capture: {line}")
 
             try:
-                capture([case], SUITE, store, say, known)
+                capture([case], SUITE, store, say, known, policies=peers)
             except UnclearRoutingError as reason:
                 unclear[case.id] = str(reason)
                 if len(unclear) == len(self.cases):

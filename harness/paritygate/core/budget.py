@@ -36,11 +36,6 @@ class Budget:
     rows: int = 0
     largest: float = 0.0
 
-    @property
-    def emulated(self) -> bool:
-        """Whether it is for policies that emulate an arithmetic, by their own name, and for no other."""
-        return "@" in self.dtype
-
     def fits(
         self, metric: str, dtype: str, mode: str, site: str, port: str, case: str, kind: str = "", values: int = 0
     ) -> bool:

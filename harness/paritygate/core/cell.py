@@ -1,6 +1,5 @@
 """What a replay varies: dtype policy, mesh layout, platform, and their product, the cell."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,11 +24,9 @@ class DtypePolicy:
     noise floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be
     started with.
 
-    `matmul` names an arithmetic of `audit/arithmetic.py` that matrix products run in, emulated on every platform; empty
-    for that of the dtype. torch has no peer that computes so: `floor` is then the policy whose peer's floors and
-    budgets stand in, `flow` the one whose peer shows the dtype that each value must have (default: `floor`), and
-    `roundoff` what the minimum of a budget that names the arithmetic is counted in, where that is coarser than the
-    dtype's own.
+    `matmul` names an arithmetic of `audit/arithmetic.py` that matrix products run in, emulated on every platform, the
+    peer's too; empty for that of the dtype. `floor` is, where torch has no peer that computes so, the policy whose
+    peer's floors stand in.
     """
 
     name: str
@@ -41,28 +38,25 @@ class DtypePolicy:
     doc: str = ""
     matmul: str = ""
     floor: str = ""
-    flow: str = ""
-    roundoff: float = 0.0
 
     @property
     def judged_as(self) -> str:
-        """The policy whose floors and budgets judge this one."""
+        """The policy whose floors judge this one."""
         return self.floor or self.name
 
     @property
-    def typed_as(self) -> str:
-        """The policy whose peer shows the dtypes that values must have."""
-        return self.flow or self.judged_as
+    def plain(self) -> str:
+        """The policy with torch's own products whose budgets, and whose dtypes of values, are this one's too."""
+        return self.floor or self.name.partition("@")[0]
 
     @property
     def floor_from(self) -> str:
         """Where the noise floor comes from, in words."""
         if not self.peer:
             return "none: fixed limits"
-        if not self.floor:
-            return f"peer in torch {self.peer}"
-        coarser = f", minimum in roundoffs of 2^{math.log2(self.roundoff):.0f}" if self.roundoff else ""
-        return f"borrowed from {self.floor}, whose peer is torch {self.peer}{coarser}"
+        if self.floor:
+            return f"borrowed from {self.floor}, whose peer is torch {self.peer}"
+        return f"peer in torch {self.peer}" + (f", its products emulated in {self.matmul}" if self.matmul else "")
 
     def dtype(self, role: str) -> str:
         """The dtype name of a role: `compute`, or an island's."""

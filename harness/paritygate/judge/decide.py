@@ -125,7 +125,7 @@ class _Decider:
             fitting = (
                 rule
                 for rule in self.ordered
-                if rule.fits(metric, policy.name if rule.emulated else policy.judged_as, *rest)
+                if any(rule.fits(metric, dtype, *rest) for dtype in (policy.name, policy.plain))
                 and (rule.limit is not None or policy.peer)
             )
             self.rules[key] = next(fitting, None)
@@ -143,7 +143,7 @@ class _Decider:
         if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
             return _error(drift, f"not a number: {', '.join(bad)}")
 
-        expected = port.dtypes.get(policy.typed_as, "") if policy.peer else policy.compute
+        expected = port.dtypes.get(policy.plain, "") if policy.peer else policy.compute
         if port.kind is Kind.FLOAT and expected not in ("", drift.dtype):
             reason = f"computed in {drift.dtype}, where the reference in this cell has {expected}"
             return Row(drift, Verdict.MISMATCH, reason=reason)
@@ -164,9 +164,8 @@ class _Decider:
                 continue
             floor = self.floors(drift, port, policy).get(name)
             if rule.limit is None and floor is None:
-                return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: capture the case again")
-            roundoff = _roundoff(port, policy, rule) if rule.limit is None else 0.0  # a choice's dtype has none
-            bounds.append(_bound(drift, metric, rule, floor, roundoff, line))
+                return _error(drift, f"no floor for {name} of {policy.name}, {drift.mode}: paritygate golden floors")
+            bounds.append(_bound(drift, metric, rule, floor, expected or policy.compute, line))
         if port.kind is Kind.FLOAT and (rule := self.rule(TAIL, drift, policy)):
             if drift.histogram is None and drift.worst:
                 return _error(drift, f"its run kept no histogram, and rule {rule.name!r} judges it: replay it again")
@@ -191,8 +190,9 @@ class _Decider:
         rule = self.rule(SCORED_BY, replace(drift, port=name, shape=scores.tensor.shape), policy)
         if rule is None:
             return excused(drift.decided, 0.0)
+        dtype = (scores.dtypes.get(policy.plain, "") if policy.peer else "") or policy.compute
         floor = scores.floors.get(drift.mode, {}).get(policy.judged_as, {}).get(SCORED_BY, 0.0)
-        least = rule.minimum_eps_x * _roundoff(scores, policy, rule)
+        least = rule.minimum_eps_x * unit_roundoff(dtype)
         return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
 
     def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
@@ -215,14 +215,8 @@ class _Decider:
         return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
-def _roundoff(port: GoldenPort, policy: DtypePolicy, rule: Budget) -> float:
-    """What a minimum is counted in: roundoffs of the dtype that the floor was taken in, or of the arithmetic."""
-    dtype = (port.dtypes.get(policy.judged_as, "") if policy.peer else "") or policy.compute
-    return max(unit_roundoff(dtype), policy.roundoff if rule.emulated else 0.0)
-
-
 def _bound(
-    drift: Drift, metric: Metric, rule: Budget, floor: float | None, roundoff: float, line: Accepted | None
+    drift: Drift, metric: Metric, rule: Budget, floor: float | None, dtype: str, line: Accepted | None
 ) -> _Bound:
     value = metric.drift(drift.metrics[metric.name])
     accepted = metric.drift(line.metrics[metric.name]) if line and metric.name in line.metrics else None
@@ -230,7 +224,7 @@ def _bound(
         judgement = Judgement(metric.name, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
         return _Bound(judgement, accepted, least=rule.limit)
     assert floor is not None, "a rule with a factor is applied only where there is a floor"
-    minimum = rule.minimum_eps_x * roundoff * (drift.scale if metric.absolute else 1.0)
+    minimum = rule.minimum_eps_x * unit_roundoff(dtype) * (drift.scale if metric.absolute else 1.0)
     floor = metric.drift(floor)
     # The candidate's own noise is independent of the reference's rounding, so the two add in quadrature. It counts for
     # at most as much as the floor, and never against a fixed limit: what is mostly noise must not pass by it.

@@ -1,6 +1,7 @@
 """The reference of one preset: built in float64 and in each peer's dtype, run whole or one module at a time."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -16,6 +17,7 @@ from paritygate.core.golden import ProductPath
 from paritygate.core.registry import load
 from paritygate.core.site import Port, Site
 from paritygate.reference import prompts
+from paritygate.reference.emulated import Emulated
 from paritygate.reference.hooks import Call, Calling, Recorder, tapped
 from paritygate.reference.oracle import lifted
 from paritygate.reference.photos import show
@@ -29,14 +31,27 @@ Key = tuple[str, str, int]  # site, port, call
 Values = dict[Key, np.ndarray]  # in the golden's layout
 Traced = dict[Key, tuple[Port, Site, np.ndarray, int]]  # with what it is and when it was produced
 
+Peer = tuple[DtypePolicy, torch.nn.Module]
+
 _ORACLE = "float64"
+
+
+def with_peers() -> dict[str, DtypePolicy]:
+    """The dtype policies of the catalog that have a peer of their own."""
+    return {name: policy for name, policy in policies().items() if policy.peer and not policy.floor}
+
+
+def at_once(found: Mapping[str, DtypePolicy]) -> dict[str, DtypePolicy]:
+    """Those whose peer multiplies as torch does."""
+    return {name: policy for name, policy in found.items() if not policy.matmul}
 
 
 @dataclass
 class Reference:
     """The reference of one preset in float64 and in every peer's dtype, with the same weights.
 
-    The weights are drawn where none are given. `products` says by dtype how its peers multiply matrices.
+    The weights are drawn where none are given. `products` says by dtype how its peers multiply matrices. `policies` are
+    those that have a peer here, by default all that have one of their own.
     """
 
     family: Family
@@ -44,6 +59,7 @@ class Reference:
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     sites: list[Site] = field(default_factory=list)
     products: Mapping[str, ProductPath] = field(default_factory=product_paths)
+    policies: Mapping[str, DtypePolicy] = field(default_factory=with_peers)
 
     def __post_init__(self):
         self.sites = self.sites or self.family.sites_of(self.preset)
@@ -60,12 +76,10 @@ class Reference:
             return self.build(_ORACLE)
 
     @cached_property
-    def peers(self) -> dict[str, tuple[DtypePolicy, torch.nn.Module]]:
-        return {
-            name: (policy, self.build(policy.peer))
-            for name, policy in policies().items()
-            if policy.peer and not policy.floor
-        }
+    def peers(self) -> dict[str, Peer]:
+        """By policy; those that differ in how they multiply are one model."""
+        built = {dtype: self.build(dtype) for dtype in {policy.peer for policy in self.policies.values()}}
+        return {name: (policy, built[policy.peer]) for name, policy in self.policies.items()}
 
     def build(self, dtype: str) -> torch.nn.Module:
         return self._build(self.preset.config, self.weights, dtype)
@@ -75,10 +89,13 @@ class Reference:
         pictures = self.family.reference.pictures
         return prompts.inputs(prompt, seed, partial(show, load(pictures), self.preset.config) if pictures else None)
 
-    def run(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Recorder:
-        """The whole model on a prompt, piece by piece where it has pieces, every site recorded."""
+    def run(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs, matmul: str = "") -> Recorder:
+        """The whole model on a prompt, piece by piece where it has pieces, every site recorded.
+
+        Here and below, `matmul` names the arithmetic that matrix products are emulated in; empty for torch's own.
+        """
         modules = {site.reference: model.get_submodule(site.reference) for site in self.sites}
-        return self._record(model, modules, prompt, case_inputs)
+        return self._record(model, modules, prompt, case_inputs, matmul)
 
     def computation(self, prompt: Prompt, case_inputs: CaseInputs) -> tuple[str, ...]:
         """What the oracle consists of on a prompt: see `Golden`."""
@@ -89,14 +106,22 @@ class Reference:
             found |= {f"{path}:{function}" for call in calls for function in call.functions}
         return tuple(sorted(found))
 
+    def _multiplying(self, model: torch.nn.Module, matmul: str) -> AbstractContextManager[Any]:
+        return Emulated(matmul, model.parameters()) if matmul else multiplied(_dtype(model), self.products)
+
     def _record(
-        self, model: torch.nn.Module, modules: dict[str, torch.nn.Module], prompt: Prompt, case_inputs: CaseInputs
+        self,
+        model: torch.nn.Module,
+        modules: dict[str, torch.nn.Module],
+        prompt: Prompt,
+        case_inputs: CaseInputs,
+        matmul: str = "",
     ) -> Recorder:
         side, recorder = self.family.reference, Recorder()
         fed, dtype = {}, _dtype(model)
         if prompt.pieces:
             fed[side.cache_name] = load(side.cache)(model)
-        with torch.no_grad(), recorder.on(modules, side.functions), multiplied(dtype, self.products):
+        with torch.no_grad(), recorder.on(modules, side.functions), self._multiplying(model, matmul):
             for start, end in prompt.spans:
                 piece = prompts.seen(case_inputs, start, end)
                 given = prompt.given(side, start).items()
@@ -125,7 +150,9 @@ class Reference:
                     found[site.name, port.name, ordinal] = (port, site, array, order)
         return found
 
-    def gradients(self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> dict[str, np.ndarray]:
+    def gradients(
+        self, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs, matmul: str = ""
+    ) -> dict[str, np.ndarray]:
         """The gradient of the prompt's `backward` output by each weight, in float64 where the model is.
 
         The weights are in the order in which the backward pass is done with them: nearest to the output first.
@@ -144,7 +171,7 @@ class Reference:
             for name, weight in model.named_parameters()
         ]
         try:
-            with multiplied(dtype, self.products):
+            with self._multiplying(model, matmul):
                 model(**arguments)[prompt.backward].backward()
         finally:
             for hook in hooks:
@@ -155,7 +182,13 @@ class Reference:
         return found
 
     def isolated(
-        self, model: torch.nn.Module, site: Site, calls: list[Call], dtype: torch.dtype, inside: Iterable[Site] = ()
+        self,
+        model: torch.nn.Module,
+        site: Site,
+        calls: list[Call],
+        dtype: torch.dtype,
+        inside: Iterable[Site] = (),
+        matmul: str = "",
     ) -> Recorder:
         """The site's module of a peer, or its function, run on the oracle's arguments rounded to the peer's dtype.
 
@@ -167,7 +200,7 @@ class Reference:
             module, functions = Calling(tapped(site.function, functions)), ()
         modules = {other.reference: model.get_submodule(other.reference) for other in inside}
         recorded = {site.reference: module} | modules
-        with torch.no_grad(), recorder.on(recorded, functions), multiplied(_dtype(model), self.products):
+        with torch.no_grad(), recorder.on(recorded, functions), self._multiplying(model, matmul):
             for call in calls:
                 module(*map_tensors(rounded, call.args), **map_tensors(rounded, call.kwargs))
         return recorder

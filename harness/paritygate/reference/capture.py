@@ -24,7 +24,7 @@ from paritygate.core.layout import real_rows
 from paritygate.core.site import Kind, Port, Site, address, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import measure
-from paritygate.reference.build import CaseInputs, Reference, Traced, Values, calls_of
+from paritygate.reference.build import CaseInputs, Peer, Reference, Traced, Values, at_once, calls_of, with_peers
 from paritygate.reference.decisions import INSIDE, PeerChoices
 from paritygate.reference.hooks import Recorder
 from paritygate.reference.oracle import lifted
@@ -44,11 +44,14 @@ def capture(
     say: Callable[[str], None],
     known: Mapping[str, Family] | None = None,
     low_precision: LowPrecision = "auto",
+    policies: Mapping[str, DtypePolicy] | None = None,
+    first_seed: int = 0,
 ) -> list[Golden]:
     """Captures each case and writes its golden; a kill at any moment leaves the old goldens valid.
 
     `known` are the families by name, by default those of the catalog; `low_precision` is how 16-bit peers multiply
-    matrices, by default as `product_paths` finds fit for this CPU. Raises UsageError where a case cannot be
+    matrices, by default as `product_paths` finds fit for this CPU. Floors are those of the peers of `policies`, by
+    default of all that have one; prompts are drawn from `first_seed` on. Raises UsageError where a case cannot be
     captured: a selector that finds nothing, a site that never runs, routing that stays nearly tied.
     """
     torch.set_num_threads(1)  # floors then do not depend on the number of cores
@@ -60,24 +63,28 @@ def capture(
             family = known[case.family]
             key = (case.family, case.preset)
             if key not in references:
-                references[key] = Reference(family, family.preset(case.preset), products=products)
-            golden = _capture_case(case, references[key], store, say)
+                chosen = with_peers() if policies is None else policies
+                references[key] = Reference(family, family.preset(case.preset), products=products, policies=chosen)
+            golden = _capture_case(case, references[key], store, say, first_seed)
             store.write(suite, golden)
             goldens.append(golden)
             say(f"{case.id}: {len(golden.ports)} ports captured, {_paths(golden)}")
     return goldens
 
 
-def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None]) -> Golden:
+def _capture_case(
+    case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None], first_seed: int
+) -> Golden:
     family, prompt = reference.family, reference.family.prompt(case.prompt)
-    passes = _clear_passes(case, reference, say)
+    passes = _clear_passes(case, reference, say, first_seed)
     first = next(passes)
     case_inputs, oracle, real = first.case_inputs, first.oracle, first.real
     isolated = {
-        name: isolated_values(reference, policy, model, prompt, first.recorder, case_inputs)
-        for name, (policy, model) in reference.peers.items()
+        name: isolated_values(reference, peer, prompt, first.recorder, case_inputs)
+        for name, peer in reference.peers.items()
     }
     floors = {Mode.ISOLATED: isolated, Mode.CHAINED: first.chained}
+    plain = at_once(reference.policies)  # an emulated product has the dtype of torch's own
     ranked = sorted(oracle.items(), key=lambda item: item[1][3])  # stable: ports of one event in the spec's order
     orders = {key: order for order, (key, _) in enumerate(ranked)}
     choices = {
@@ -96,7 +103,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
             tensor=store.put(array),
             modes=() if port.is_input else site.modes,
             role=port.role,
-            dtypes={} if port.is_input else {name: values[key].dtype.name for name, values in first.chained.items()},
+            dtypes={} if port.is_input else {name: first.chained[name][key].dtype.name for name in plain},
             floors={
                 mode: {
                     name: _floor(
@@ -126,7 +133,7 @@ def _capture_case(case: Case, reference: Reference, store: GoldenStore, say: Cal
         ports=ports,
         margins={name: round(margin, 6) for name, margin in first.margins.items()},
         provenance=_provenance(first.seed, reference),
-        peers={name: policy.peer for name, (policy, _) in reference.peers.items()},
+        peers={name: policy.peer for name, policy in reference.policies.items()},
         spec=spec_hash(case, family),
         computation=reference.computation(prompt, case_inputs),
         peer_values={
@@ -164,10 +171,10 @@ class _Pass:
     real: Real
 
 
-def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) -> Iterator[_Pass]:
+def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None], first_seed: int) -> Iterator[_Pass]:
     """A pass for each seed that is not refused; raises UnclearRoutingError after the last."""
     family, prompt = reference.family, reference.family.prompt(case.prompt)
-    for seed in range(MAX_SEEDS):
+    for seed in range(first_seed, MAX_SEEDS):
         case_inputs = reference.inputs(prompt, seed)
         with lifted():
             recorder = reference.run(reference.oracle, prompt, case_inputs)
@@ -177,10 +184,10 @@ def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None]) 
         if refused and (problem := _near_tie(margins, family.min_margin_x)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
-        chained = {
-            name: chained_values(reference, model, prompt, case_inputs) for name, (_, model) in reference.peers.items()
-        }
-        if refused and (problem := _flips(chained, oracle, real)):
+        chained = {name: chained_values(reference, peer, prompt, case_inputs) for name, peer in reference.peers.items()}
+        # Not what emulated peers choose: of 8 bits no prompt would be left.
+        as_torch = {name: values for name, values in chained.items() if not reference.policies[name].matmul}
+        if refused and (problem := _flips(as_torch, oracle, real)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
         yield _Pass(seed, case_inputs, recorder, oracle, chained, margins, real)
@@ -233,7 +240,10 @@ def _gradients(
     for draw, case_inputs in enumerate(draws):
         with lifted():
             oracle = reference.gradients(reference.oracle, prompt, case_inputs)
-        peers = {name: reference.gradients(model, prompt, case_inputs) for name, (_, model) in reference.peers.items()}
+        peers = {
+            name: reference.gradients(model, prompt, case_inputs, policy.matmul)
+            for name, (policy, model) in reference.peers.items()
+        }
         for order, (name, gradient) in enumerate(oracle.items(), first):
             port = Port(f"out.{name}", Kind.FLOAT, "XYZ"[: gradient.ndim].replace("", " ").strip(), "", "")
             floors = {policy: _floor(port, gradient, values[name], None) for policy, values in peers.items()}
@@ -249,32 +259,29 @@ def _gradients(
                 order=order,
                 tensor=store.put(gradient),
                 modes=(Mode.GRADIENT,),
-                dtypes={policy: values[name].dtype.name for policy, values in peers.items()},
+                dtypes={policy: peers[policy][name].dtype.name for policy in at_once(reference.policies)},
                 floors={Mode.GRADIENT: floors},
             )
     return tuple(port for port in _steadied((*ports.values(), *drawn)) if port.call == 0)
 
 
-def chained_values(reference: Reference, model: torch.nn.Module, prompt: Prompt, case_inputs: CaseInputs) -> Values:
-    values = reference.values(reference.run(model, prompt, case_inputs), prompt, case_inputs)
+def chained_values(reference: Reference, peer: Peer, prompt: Prompt, case_inputs: CaseInputs) -> Values:
+    policy, model = peer
+    values = reference.values(reference.run(model, prompt, case_inputs, policy.matmul), prompt, case_inputs)
     return {key: array for key, (_, _, array, _) in values.items()}
 
 
 def isolated_values(
-    reference: Reference,
-    policy: DtypePolicy,
-    model: torch.nn.Module,
-    prompt: Prompt,
-    oracle: Recorder,
-    case_inputs: CaseInputs,
+    reference: Reference, peer: Peer, prompt: Prompt, oracle: Recorder, case_inputs: CaseInputs
 ) -> Values:
-    values: Values = {}
+    (policy, model), values = peer, Values()
     for site in reference.family.sites_for(reference.preset, prompt):
         outputs = [port for port in site.ports if not port.is_input]
         if Mode.ISOLATED not in site.modes or not any(port.kind is Kind.FLOAT for port in outputs):
             continue  # masks and choices have no noise floor
         inside = _choosing_inside(reference, site)
-        recorder = reference.isolated(model, site, calls_of(site, oracle), getattr(torch, policy.peer), inside)
+        calls, dtype = calls_of(site, oracle), getattr(torch, policy.peer)
+        recorder = reference.isolated(model, site, calls, dtype, inside, policy.matmul)
         for ordinal, call in enumerate(recorder.calls[site.reference]):
             for port in outputs:
                 values[site.name, port.name, ordinal] = value(port, site.name, call, case_inputs)[0]

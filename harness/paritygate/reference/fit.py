@@ -22,7 +22,7 @@ from paritygate.core.golden import GRADIENTS, GoldenPort
 from paritygate.core.site import Kind, Port
 from paritygate.metrics.base import metrics, unit_roundoff
 from paritygate.metrics.measure import measure
-from paritygate.reference.build import CaseInputs, Key, Reference
+from paritygate.reference.build import CaseInputs, Key, Reference, at_once, with_peers
 from paritygate.reference.capture import Real, capture, chained_values, isolated_values
 from paritygate.reference.oracle import lifted
 from paritygate.reference.variants import AS_IT_IS, Variant, variants_of
@@ -94,7 +94,7 @@ def _captured(
     done = []
     for case in cases:
         try:
-            capture([case], suite, store, lambda line: None, known)
+            capture([case], suite, store, lambda line: None, known, policies=at_once(with_peers()))
         except UnclearRoutingError as reason:
             say(f"seed {seed}  {case.id}: left out, {reason.what}")
         else:
@@ -117,7 +117,7 @@ def _of_suite(
     for case in cases:
         family, key = known[case.family], (case.family, case.preset)
         if key not in references:
-            references[key] = Reference(family, family.preset(case.preset))
+            references[key] = Reference(family, family.preset(case.preset), policies=at_once(with_peers()))
         golden, count = store.read(suite, case.id), 0
         ports = {(port.site, port.port, port.call): port for port in golden.ports}
         if seed == 0:
@@ -141,13 +141,13 @@ def _values(reference: Reference, prompt: Prompt, variant: Variant, case_inputs:
         recorder = reference.run(reference.oracle, prompt, given)
         gradients = reference.gradients(reference.oracle, prompt, given) if prompt.backward else {}
     oracle = reference.values(recorder, prompt, given)
-    for name, (policy, model) in reference.peers.items():
+    for name, peer in reference.peers.items():
         with variant.run(reference.family):
             found = {
-                Mode.CHAINED: chained_values(reference, model, prompt, given),
-                Mode.ISOLATED: isolated_values(reference, policy, model, prompt, recorder, given),
+                Mode.CHAINED: chained_values(reference, peer, prompt, given),
+                Mode.ISOLATED: isolated_values(reference, peer, prompt, recorder, given),
             }
-            peer = reference.gradients(model, prompt, given) if prompt.backward else {}
+            of_weights = reference.gradients(peer[1], prompt, given) if prompt.backward else {}
         for (site_name, port_name, call), (port, site, array, _) in oracle.items():
             if port.kind is Kind.FLOAT and not port.is_input:
                 for mode in (mode for mode in found if mode in site.modes):
@@ -155,7 +155,7 @@ def _values(reference: Reference, prompt: Prompt, variant: Variant, case_inputs:
                     yield name, mode, site_name, call, port, array, value, real.of(site, call)
         for weight, array in gradients.items():
             port = Port(f"out.{weight}", Kind.FLOAT, "XYZ"[: array.ndim].replace("", " ").strip(), "", "")
-            yield name, Mode.GRADIENT, GRADIENTS, 0, port, array, peer[weight], None
+            yield name, Mode.GRADIENT, GRADIENTS, 0, port, array, of_weights[weight], None
 
 
 def _measured(seed: int, case: str, ports: Mapping[Key, GoldenPort], variant: str, found: Found) -> Iterator[Draw]:

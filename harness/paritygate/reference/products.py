@@ -7,6 +7,7 @@ the sum, and many times faster. Reads and writes nothing.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,12 +19,12 @@ Operation = Callable[..., Any]
 
 _aten = torch.ops.aten
 # Held here, by value: while an oracle runs, `torch.float32` means float64.
-_WIDE = torch.float32
+WIDE = torch.float32
 NARROW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 # What multiplies matrices. Anything else is the CPU's own in either path: `dot` and `mv`, which are no faster wide;
 # fused attention, which rounds between its two products; `addbmm` and the backward pass of a convolution, which round
 # after each matrix of a batch.
-_PRODUCTS = (
+MATRIX_PRODUCTS = (
     _aten.mm.default,
     _aten.bmm.default,
     _aten.addmm.default,
@@ -54,32 +55,23 @@ def multiplied(dtype: str, paths: Mapping[str, ProductPath]) -> AbstractContextM
     return Upcast(NARROW[dtype]) if paths.get(dtype) == "upcast" else nullcontext()
 
 
-class Upcast(TorchDispatchMode):
-    """Inside, matrix products of a 16-bit dtype are computed in float32 and rounded once, in backward passes too.
+class Multiplying(TorchDispatchMode):
+    """Inside, matrix products are computed by `product`, in backward passes too.
 
     It works below autograd, where `x @ y`, `F.linear`, `einsum` and eager attention have all become the same few
     operations, and none of them can be missed.
     """
 
-    def __init__(self, dtype: torch.dtype):
+    def __init__(self) -> None:
         super().__init__()
-        self._dtype = dtype
-        products = {op: self._widened(op) for op in _PRODUCTS}
+        products = {op: partial(self.product, op) for op in MATRIX_PRODUCTS}
         self._table: Mapping[Any, Operation] = products | {op: self._taken_apart(op) for op in _COMPOSITES}
+
+    def product(self, op: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        raise NotImplementedError
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._table.get(func, func)(*args, **(kwargs or {}))
-
-    def _widened(self, op: Any) -> Operation:
-        def widen(value: Any) -> Any:
-            return value.to(_WIDE) if isinstance(value, torch.Tensor) else value
-
-        def product(*args: Any, **kwargs: Any) -> torch.Tensor:
-            if args[0].dtype != self._dtype:
-                return op(*args, **kwargs)
-            return op(*map(widen, args), **kwargs).to(self._dtype)
-
-        return product
 
     def _taken_apart(self, op: Any) -> Operation:
         def composite(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -87,3 +79,21 @@ class Upcast(TorchDispatchMode):
                 return op.decompose(*args, **kwargs)
 
         return composite
+
+
+class Upcast(Multiplying):
+    """Inside, matrix products of a 16-bit dtype are computed in float32 and rounded once."""
+
+    def __init__(self, dtype: torch.dtype):
+        super().__init__()
+        self._dtype = dtype
+
+    def product(self, op: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if args[0].dtype != self._dtype:
+            return op(*args, **kwargs)
+        return op(*map(widened, args), **kwargs).to(self._dtype)
+
+
+def widened(value: Any) -> Any:
+    """A tensor in float32; anything else as it is."""
+    return value.to(WIDE) if isinstance(value, torch.Tensor) else value

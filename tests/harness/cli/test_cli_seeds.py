@@ -22,7 +22,7 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str,
     import paritygate.replay.launch
 
     def run(*unclear: str) -> list[str]:
-        def capture(cases, suite, store, say, known):
+        def capture(cases, suite, store, say, known, policies):
             (case,) = cases
             say(f"{case.id}: captured")
             if case.id in unclear:

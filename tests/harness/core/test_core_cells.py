@@ -177,9 +177,9 @@ def test_the_catalog_of_this_package() -> None:
     assert {cell.dtype for cell in select.select_cells(select.DEFAULT_CELLS)} == set(DTYPES)
     for name, policy in select.policies().items():
         assert ("@" in name) == bool(policy.matmul)
-        for borrowed in (policy.floor, policy.flow):
-            assert borrowed in ("", *DTYPES), "a floor is borrowed from a policy that has a peer"
-        assert policy.peer == select.policies()[policy.judged_as].peer
+        assert policy.floor in ("", *DTYPES), "a floor is borrowed from a policy that has a peer"
+        assert policy.plain in DTYPES, "the budgets name it"
+        assert policy.peer == select.policies()[policy.judged_as].peer == select.policies()[policy.plain].peer
     assert {name for name, policy in select.policies().items() if not policy.peer} == {"f64"}
     for name, cases in suites().items():
         assert cases, name

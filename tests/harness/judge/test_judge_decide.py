@@ -228,7 +228,7 @@ def test_a_value_that_no_golden_asks_for_is_an_error():
 def test_without_a_floor_there_is_no_pass():
     row = one(low(), ports=(port(floors={"chained": FLOORS["chained"]}),))
     assert row.verdict is Verdict.ERROR
-    assert row.reason == "no floor for max_abs of bf16, isolated: capture the case again"
+    assert row.reason == "no floor for max_abs of bf16, isolated: paritygate golden floors"
 
 
 def test_without_a_rule_there_is_no_pass():

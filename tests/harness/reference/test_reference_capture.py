@@ -16,6 +16,7 @@ from paritygate.core.errors import UsageError
 from paritygate.core.family import Case
 from paritygate.core.registry import extend
 from paritygate.reference import capture as capturing
+from paritygate.reference.build import with_peers
 from paritygate.reference.capture import capture
 from paritygate.store.golden import GoldenStore
 
@@ -46,7 +47,7 @@ def test_a_float_port_has_a_floor_for_each_peer_and_mode(tmp_path):
         modes = {"isolated", "chained"} if port.kind == "float" and not port.is_input else set()
         assert set(port.floors) == modes
         for floors in port.floors.values():
-            assert set(floors) == {"f32", "bf16", "f16"}
+            assert set(floors) == set(with_peers())
             assert all(set(metrics) >= {"rel_l2", "max_abs"} for metrics in floors.values())
     assert [p.order for p in golden.ports] == list(range(len(golden.ports)))
 

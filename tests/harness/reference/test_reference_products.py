@@ -15,8 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from paritygate.core.cell import Mode
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden, LowPrecision
+from paritygate.reference.build import at_once, with_peers
 from paritygate.reference.capture import capture
-from paritygate.reference.products import _PRODUCTS, NARROW, Upcast, product_paths
+from paritygate.reference.products import MATRIX_PRODUCTS, NARROW, Upcast, product_paths
 from paritygate.store.golden import GoldenStore
 
 from limits import FLOORS_APART, GRADIENT_FLOORS_APART, Op, limit
@@ -271,11 +272,11 @@ def test_no_product_stays_narrow_forward_or_backward(name: str, dtype: torch.dty
             if result.requires_grad:
                 result.sum().backward()
         upcast = isinstance(mode, Upcast)
-        assert bool(seen.wide & set(_PRODUCTS)) == upcast
-        assert bool(seen.narrow & set(_PRODUCTS)) != upcast
+        assert bool(seen.wide & set(MATRIX_PRODUCTS)) == upcast
+        assert bool(seen.narrow & set(MATRIX_PRODUCTS)) != upcast
     with Seen() as seen, Upcast(dtype), torch.inference_mode():
         assert torch.equal(run(*operands), result)
-    assert not seen.narrow & {*_PRODUCTS, aten.linear.default, aten.matmul.default}
+    assert not seen.narrow & {*MATRIX_PRODUCTS, aten.linear.default, aten.matmul.default}
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -317,7 +318,7 @@ def test_a_cpu_without_onednn_is_upcast(monkeypatch: pytest.MonkeyPatch) -> None
 
 def captured(case: Case, suite: str, store: GoldenStore, path: LowPrecision) -> tuple[Golden, str]:
     said: list[str] = []
-    (golden,) = capture([case], suite, store, said.append, low_precision=path)
+    (golden,) = capture([case], suite, store, said.append, low_precision=path, policies=at_once(with_peers()))
     return golden, said[-1]
 
 

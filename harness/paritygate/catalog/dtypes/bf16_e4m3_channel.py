@@ -9,6 +9,4 @@ POLICY = DtypePolicy(
     peer="bfloat16",
     doc="bfloat16, all operands of products in float8 with a scale for each row or channel; gradients in e5m2.",
     matmul="e4m3-channel",
-    floor="bf16",
-    roundoff=2.0**-4,
 )

@@ -9,6 +9,4 @@ POLICY = DtypePolicy(
     peer="bfloat16",
     doc="bfloat16, weights in float8 with a scale for each output channel.",
     matmul="e4m3-weights",
-    floor="bf16",
-    roundoff=2.0**-4,
 )

@@ -9,7 +9,4 @@ POLICY = DtypePolicy(
     peer="bfloat16",
     doc="bfloat16, weights in int8 with a scale for each output channel.",
     matmul="int8-weights",
-    floor="bf16",
-    # Half a step is the channel's largest weight / 254, and that largest is about three times their rms.
-    roundoff=2.0**-6,
 )

@@ -9,6 +9,4 @@ POLICY = DtypePolicy(
     peer="float16",
     doc="float16, products summed in float16, eight terms at a time: NVIDIA A100.",
     matmul="f16-accumulate",
-    floor="f16",
-    roundoff=2.0**-11,
 )

@@ -6,9 +6,7 @@ POLICY = DtypePolicy(
     name="f32@bf16x1",
     compute="float32",
     island="float32",
-    peer="bfloat16",
+    peer="float32",
     doc="float32, products of operands rounded to bfloat16: TPU, precision DEFAULT.",
     matmul="bf16x1",
-    floor="bf16",
-    flow="f32",
 )

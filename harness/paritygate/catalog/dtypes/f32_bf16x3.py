@@ -9,6 +9,4 @@ POLICY = DtypePolicy(
     peer="float32",
     doc="float32, products of operands in two bfloat16 parts: TPU, precision HIGH.",
     matmul="bf16x3",
-    floor="f32",
-    roundoff=2.0**-14,
 )

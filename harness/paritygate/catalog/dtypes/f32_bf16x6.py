@@ -9,5 +9,4 @@ POLICY = DtypePolicy(
     peer="float32",
     doc="float32, products of operands in three bfloat16 parts: TPU, precision HIGHEST.",
     matmul="bf16x6",
-    floor="f32",
 )

@@ -1,7 +1,7 @@
-"""`golden`: list the store, verify it, remove what nothing names, say what its references consist of."""
+"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +9,10 @@ from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
 from paritygate.core.errors import ExitCode, GoldenError, UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paritygate.core.family import Case
+    from paritygate.core.golden import Golden
     from paritygate.store.golden import Finding, GoldenStore
 
 
@@ -17,16 +21,17 @@ class Action(StrEnum):
     VERIFY = "verify"
     GC = "gc"
     DESCRIBE = "describe"
+    FLOORS = "floors"
 
 
 What = Annotated[
     Action,
     typer.Argument(
         metavar="|".join(Action),
-        help="List, verify, remove unused objects, or write into manifests what the reference consists of.",
+        help="List, verify, remove unused objects; add to manifests what the reference consists of, or floors.",
     ),
 ]
-Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For ls, verify and describe; all suites if left out.")]
+Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For all but gc; all suites if left out.")]
 
 
 def golden(context: Context, action: What, suite: Suite = "", as_json: Json = False) -> ExitCode:
@@ -38,7 +43,7 @@ def golden(context: Context, action: What, suite: Suite = "", as_json: Json = Fa
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
-    do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe}
+    do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe, Action.FLOORS: _floors}
     return do[action](settings, store, suite, as_json)
 
 
@@ -111,25 +116,50 @@ def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> 
 
 
 def _describe(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
-    from paritygate.catalog.select import suites
-    from paritygate.cli.output import plural, say, say_json
-
-    known, chosen = suites(), {}
-    for name in [suite] if suite else store.suites():
-        if name not in known:
-            raise unknown_name("suite", name, list(known))
-        chosen[name] = [case for case in known[name] if case.id in store.cases(name)]
+    chosen = _chosen(store, suite)
 
     from paritygate.reference.describe import describe  # torch: not before every name is known
 
+    return _rewritten(describe, chosen, settings, store, as_json, lambda golden: golden.computation)
+
+
+def _floors(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+    chosen = _chosen(store, suite)
+
+    from paritygate.reference.floors import add_floors
+
+    return _rewritten(add_floors, chosen, settings, store, as_json, lambda golden: golden.peers)
+
+
+def _chosen(store: "GoldenStore", suite: str) -> "dict[str, list[Case]]":
+    """The cases of the catalog that have a golden, by suite."""
+    from paritygate.catalog.select import suites
+
+    known = suites()
+    for name in (names := [suite] if suite else store.suites()):
+        if name not in known:
+            raise unknown_name("suite", name, list(known))
+    return {name: [case for case in known[name] if case.id in store.cases(name)] for name in names}
+
+
+def _rewritten(
+    rewrite: "Callable[..., list[Golden]]",
+    chosen: "Mapping[str, list[Case]]",
+    settings: Settings,
+    store: "GoldenStore",
+    as_json: bool,
+    shown: "Callable[[Golden], Any]",
+) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+
     tell = (lambda line: None) if as_json else say
-    found = {name: describe(cases, name, store, tell) for name, cases in chosen.items()}
+    found = {name: rewrite(cases, name, store, tell) for name, cases in chosen.items()}
     if as_json:
-        say_json({name: {golden.case.id: golden.computation for golden in goldens} for name, goldens in found.items()})
-    else:
-        total = sum(map(len, found.values()))
-        say(f"{plural(total, 'golden')} described in {settings.golden}", f"next    paritygate run {next(iter(found))}")
+        say_json({name: {golden.case.id: shown(golden) for golden in goldens} for name, goldens in found.items()})
+        return ExitCode.PASS
+    total = sum(map(len, found.values()))
+    say(f"{plural(total, 'golden')} rewritten in {settings.golden}", f"next    paritygate run {next(iter(found))}")
     return ExitCode.PASS
 
 
-VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage, describe.")
+VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage, describe, add floors.")
