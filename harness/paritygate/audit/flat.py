@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
+from typing import Literal as OneOf
 
 import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from paritygate.audit.source import Line, held, open_jaxpr, source_line
+
+Way = OneOf["forward", "backward"]
 
 _JAX = str(Path(jax.__file__).parent)
 
@@ -28,20 +31,24 @@ class Value:
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation: what it computes, of what, and the line that says so."""
+    """One equation: what it computes, of what, and the line that says so.
+
+    `way` is `backward` for what a derivative added to go back from its result.
+    """
 
     primitive: str
     params: dict[str, Any]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     line: Line
+    way: Way = "forward"
 
 
 def flat(closed: ClosedJaxpr) -> list[Equation]:
     """Every equation in the order of evaluation; of a loop its body once, of a choice each branch.
 
-    What a jitted function, a loop or a branch is given and gives is one value with what it is inside, a choice's that
-    of its first branch. Equations that only hold others are left out.
+    What a jitted function, a loop or a branch is given and gives is one value with what it is inside. A choice ends
+    in a `cond` of what its branches give, branch after branch; other equations that only hold others are left out.
     """
     walk = _Walk()
     return list(walk.of(closed, {}, Line()))
@@ -52,7 +59,12 @@ class _Walk:
         self._numbers = count()
 
     def of(
-        self, program: ClosedJaxpr | Jaxpr, known: dict[Any, Value], around: Line, of_jax: bool = False
+        self,
+        program: ClosedJaxpr | Jaxpr,
+        known: dict[Any, Value],
+        around: Line,
+        of_jax: bool = False,
+        way: Way = "forward",
     ) -> Iterator[Equation]:
         """The equations of a jaxpr whose variables in `known` are values that there are already.
 
@@ -77,21 +89,25 @@ class _Walk:
         for equation in jaxpr.eqns:
             line = around if of_jax else source_line(equation)
             line = line if line.file else around
+            here: Way = "backward" if "transpose(" in str(equation.source_info.name_stack) else way
             inputs = tuple(value(atom) for atom in equation.invars)
+            given_by: list[Value] = []
             inner = _jaxprs(equation)
             for number, (inner_program, body) in enumerate((each, open_jaxpr(each)) for each in inner):
                 # What is given to a body are the last of an equation's inputs: before them are a choice's index, and
                 # what a loop's condition looks at.
                 given = inputs[len(inputs) - len(body.invars) :] if len(body.invars) <= len(inputs) else ()
                 inside = dict(zip(body.invars, given, strict=False))
-                yield from self.of(inner_program, inside, line, of_jax or _is_jax(body))
-                if number == 0:
+                yield from self.of(inner_program, inside, line, of_jax or _is_jax(body), here)
+                if equation.primitive.name == "cond":
+                    given_by += [inside[atom] for atom in body.outvars if not isinstance(atom, Literal)]
+                elif number == 0:
                     for outer, atom in zip(equation.outvars, body.outvars, strict=False):
                         if not isinstance(atom, Literal) and atom in inside:
                             known[outer] = inside[atom]
-            if not inner:
+            if given_by or not inner:
                 outputs = tuple(value(atom) for atom in equation.outvars)
-                yield Equation(equation.primitive.name, equation.params, inputs, outputs, line)
+                yield Equation(equation.primitive.name, equation.params, tuple(given_by) or inputs, outputs, line, here)
 
 
 def _jaxprs(equation: JaxprEqn) -> list[ClosedJaxpr | Jaxpr]:

@@ -1,21 +1,19 @@
 """The rules of the precision lint, on a program as one list of equations; each rule is a function."""
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from paritygate.audit.flat import Equation, flat
-from paritygate.audit.source import Line
-from paritygate.core.lint import RULES, Finding
+from paritygate.audit.source import qualified
+from paritygate.core.lint import Finding
 
 # Give what they are given, in another shape or order.
 _MOVES = frozenset(
-    "reshape transpose broadcast_in_dim squeeze slice dynamic_slice rev copy expand_dims concatenate split".split()
+    "reshape transpose broadcast_in_dim squeeze slice dynamic_slice rev copy expand_dims concatenate split cond".split()
 )
 _SELECTS = frozenset("select_n gather pad where scatter dynamic_update_slice stop_gradient".split())
 _CASTS = frozenset({"convert_element_type", "reduce_precision", "bitcast_convert_type"})
@@ -39,25 +37,31 @@ Rule = Callable[[Sequence[Equation], Uses, np.dtype], Iterator[Found]]
 def lint(case: str, cell: str, program: ClosedJaxpr, compute: str) -> list[Finding]:
     """What the rules find in a program whose model dtype is `compute`; each once a line."""
     equations, model = flat(program), jnp.dtype(compute)
+    uses = uses_of(equations)
+    equations = [equation for equation in equations if equation.outputs]  # one that only prints has none
+    found: dict[Finding, None] = {}
+    for name, rule in RULES.items():
+        for equation, what, *then in rule(equations, uses, model):
+            where = " -> ".join(qualified(each.line) for each in (equation, *then))
+            found[Finding(case, cell, name, where, equation.line.short, what, equation.way)] = None
+    return list(found)
+
+
+def uses_of(equations: Sequence[Equation]) -> Uses:
+    """The equations that are given each value."""
     uses: dict[int, list[Equation]] = defaultdict(list)
     for equation in equations:
         for value in equation.inputs:
             uses[value.number].append(equation)
-    equations = [equation for equation in equations if equation.outputs]  # one that only prints has none
-    found: dict[Finding, None] = {}
-    for name, rule in _RULES.items():
-        for equation, what, *then in rule(equations, uses, model):
-            where = " -> ".join(_function(each.line) for each in (equation, *then))
-            found[Finding(case, cell, name, where, equation.line.short, what)] = None
-    return list(found)
+    return uses
 
 
-def _is_float(dtype: np.dtype) -> bool:
+def is_float(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, jnp.floating)
 
 
-def _is_low(dtype: np.dtype) -> bool:
-    return _is_float(dtype) and dtype.itemsize <= 2
+def is_low(dtype: np.dtype) -> bool:
+    return is_float(dtype) and dtype.itemsize <= 2
 
 
 def _bits(dtype: np.dtype) -> str:
@@ -77,15 +81,15 @@ def _round_trips(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> 
         if equation.primitive != "convert_element_type":
             continue
         (wide,), (low,) = equation.inputs, equation.outputs
-        if not (_is_float(wide.dtype) and _is_low(low.dtype) and low.dtype.itemsize < wide.dtype.itemsize):
+        if not (is_float(wide.dtype) and is_low(low.dtype) and low.dtype.itemsize < wide.dtype.itemsize):
             continue
-        for back in _next(equation, uses):
+        for back in next_uses(equation, uses):
             again = back.outputs[0].dtype
-            if back.primitive == "convert_element_type" and _is_float(again) and again.itemsize > low.dtype.itemsize:
+            if back.primitive == "convert_element_type" and is_float(again) and again.itemsize > low.dtype.itemsize:
                 yield equation, f"{wide.dtype} → {_bits(low.dtype)} → {again} at {back.line.short}", back
 
 
-def _next(equation: Equation, uses: Uses) -> Iterator[Equation]:
+def next_uses(equation: Equation, uses: Uses) -> Iterator[Equation]:
     """What uses an equation's results, behind moves."""
     pending, seen = list(equation.outputs), set[int]()
     while pending:
@@ -102,14 +106,14 @@ def _next(equation: Equation, uses: Uses) -> Iterator[Equation]:
 
 def _low_math(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
-        if equation.primitive in _STEEP and _is_low(equation.outputs[0].dtype):
+        if equation.primitive in _STEEP and is_low(equation.outputs[0].dtype):
             yield equation, f"{equation.primitive} in {_bits(equation.outputs[0].dtype)}"
 
 
 def _accumulation(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
         values = (*equation.inputs[:2], *equation.outputs)
-        if equation.primitive in _PRODUCTS and all(_is_low(value.dtype) for value in values):
+        if equation.primitive in _PRODUCTS and all(is_low(value.dtype) for value in values):
             given, result = equation.inputs[0].dtype, equation.outputs[0].dtype
             yield equation, f"{equation.primitive} of {_bits(given)} gives {_bits(result)}"
 
@@ -119,24 +123,24 @@ def _islands(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iter
         if not _computes(equation) or equation.primitive in _PRODUCTS:
             continue
         dtype = equation.outputs[0].dtype
-        if _is_float(dtype) and dtype.itemsize > model.itemsize:
+        if is_float(dtype) and dtype.itemsize > model.itemsize:
             yield equation, f"computed in {dtype}"
 
 
 def _narrow(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
         for value in equation.outputs:
-            if _is_float(value.dtype) and value.dtype.itemsize < model.itemsize:
+            if is_float(value.dtype) and value.dtype.itemsize < model.itemsize:
                 yield equation, f"{value.dtype}, in a model of {model}"
 
 
 def _low_constants(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
         for value in equation.inputs:
-            if value.constant is None or not _is_float(value.dtype):
+            if value.constant is None or not is_float(value.dtype):
                 continue
             if not value.shape:
-                if _is_low(value.dtype) and equation.primitive in ("mul", "add", "sub", "div"):
+                if is_low(value.dtype) and equation.primitive in ("mul", "add", "sub", "div"):
                     number = float(value.constant)
                     if _is_rounded(np.array([number]), value.dtype):
                         yield equation, f"{equation.primitive} by {number:.6g}, as {_bits(value.dtype)} have it"
@@ -162,7 +166,7 @@ def _is_rounded(constant: np.ndarray, low: np.dtype) -> bool:
 def _low_positions(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
         result = equation.outputs[0].dtype
-        if not _is_low(result):
+        if not is_low(result):
             continue
         if equation.primitive == "iota":
             yield equation, f"counts in {_bits(result)}"
@@ -173,7 +177,7 @@ def _low_positions(equations: Sequence[Equation], uses: Uses, model: np.dtype) -
 def _low_masks(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     made = {value.number: equation for equation in equations for value in equation.outputs}
     for equation in equations:
-        if equation.primitive != "add" or not _is_low(equation.outputs[0].dtype):
+        if equation.primitive != "add" or not is_low(equation.outputs[0].dtype):
             continue
         for value in equation.inputs:
             if _is_mask(value.number, made):
@@ -200,11 +204,11 @@ def _is_mask(number: int, made: Mapping[int, Equation]) -> bool:
 def _weak_types(equations: Sequence[Equation], uses: Uses, model: np.dtype) -> Iterator[Found]:
     for equation in equations:
         for value in equation.outputs:
-            if value.weak and value.shape and _is_float(value.dtype) and not uses.get(value.number):
+            if value.weak and value.shape and is_float(value.dtype) and not uses.get(value.number):
                 yield equation, f"a weak {value.dtype}"
 
 
-_RULES: dict[str, Rule] = {
+RULES: Mapping[str, Rule] = {
     "round-trip": _round_trips,
     "low-math": _low_math,
     "accumulation": _accumulation,
@@ -215,15 +219,3 @@ _RULES: dict[str, Rule] = {
     "low-mask": _low_masks,
     "weak-type": _weak_types,
 }
-assert _RULES.keys() == RULES.keys()
-
-
-def _function(line: Line) -> str:
-    module = _modules().get(line.file) or _modules(len(sys.modules)).get(line.file, line.file)
-    return f"{module}:{line.function}"
-
-
-@cache
-def _modules(count: int = 0) -> dict[str, str]:
-    """The module of each file that is imported; `count` is how many, so that a later look sees later ones."""
-    return {file: name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))}

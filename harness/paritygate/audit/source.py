@@ -1,7 +1,9 @@
 """What an equation of a traced program holds, and the line of source that it comes from."""
 
 import re
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +36,18 @@ def source_line(eqn: JaxprEqn) -> Line:
         return Line()
     found = _SUMMARY.fullmatch(source_info_util.summarize(eqn.source_info))
     return Line(found["file"], int(found["number"]), found["function"] or "") if found else Line()
+
+
+def qualified(line: Line) -> str:
+    """The function of a line as `module:Class.method`; the file stands for a module that is not imported."""
+    module = _modules().get(line.file) or _modules(len(sys.modules)).get(line.file, line.file)
+    return f"{module}:{line.function}"
+
+
+@cache
+def _modules(count: int = 0) -> dict[str, str]:
+    """The module of each file that is imported; `count` is how many, so that a later look sees later ones."""
+    return {file: name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))}
 
 
 def held(eqn: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:

@@ -182,9 +182,10 @@ class Side:
     in JAX, cache(module, kind, batch, length) gives an object whose `arguments` puts an empty cache, and later the one
     that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is
     called as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the
-    reference's names (candidate only); in a cell that emulates an arithmetic it is also given `rewrite`, which it
-    applies to the derivative as a function of the weights. `parameters` is called as parameters(module) and returns the
-    candidate's parameters under the reference's names and in its layouts, without arithmetic on them (candidate only).
+    reference's names (candidate only); it may also be given `compiled`, to be used in place of `jax.jit` on the
+    derivative, a function of the weights and then of what else is given. `parameters` is called as parameters(module)
+    and returns the candidate's parameters under the reference's names and in its layouts, without arithmetic on them
+    (candidate only).
     """
 
     build: str

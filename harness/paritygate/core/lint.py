@@ -14,6 +14,9 @@ RULES: Mapping[str, str] = {
     "low-position": "whole numbers as 16-bit floats: positions, counts",
     "low-mask": "a mask that is added in 16 bits",
     "weak-type": "a result whose dtype gives way to that of what it meets next",
+    "compiled-accumulation": "XLA sums in 16 bits",
+    "excess-precision": "XLA left out a rounding to 16 bits that the program asks for",
+    "compiled-float64": "XLA computes in float64, in a narrower model",
 }
 
 
@@ -22,7 +25,8 @@ class Finding:
     """What one rule found at one line of the candidate, in one case and cell. Written to `findings.jsonl`.
 
     `where` is the function, `module:Class.method`; of a round trip that which rounds and that which widens, joined by
-    ` -> `. `line` is `file.py:88`; `what` says it of this place.
+    ` -> `. `line` is `file.py:88`; `what` says it of this place. `of` is what it was found in: the `forward` or the
+    `backward` pass as it was traced, or what XLA made of a pass, `compiled`.
     """
 
     case: str
@@ -31,18 +35,21 @@ class Finding:
     where: str
     line: str
     what: str
+    of: str = "forward"
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Findings that are as they must be: those whose rule and function match the globs. `reason` says why."""
+    """Findings that are as they must be: those whose rule, function and program match the globs. `reason` says why."""
 
     rule: str
     where: str
     reason: str
+    of: str = "*"
 
     def fits(self, finding: Finding) -> bool:
-        return fnmatchcase(finding.rule, self.rule) and fnmatchcase(finding.where, self.where)
+        pairs = ((finding.rule, self.rule), (finding.where, self.where), (finding.of, self.of))
+        return all(fnmatchcase(text, glob) for text, glob in pairs)
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,17 @@ class Noted:
     cells: tuple[str, ...]
     cases: tuple[str, ...]
     reason: str = ""
+    of: str = "forward"
+
+    @property
+    def kind(self) -> str:
+        """The rule, and what it was found in where that is not the forward pass: `island, backward`."""
+        return self.rule if self.of == "forward" else f"{self.rule}, {self.of}"
 
     @property
     def text(self) -> str:
         """`low-math  moe.py:69 (jax_llama4.moe:Llama4Router.__call__): logistic in bfloat16  (bf16/single/cpu)`"""
-        return f"{self.rule}  {self.line} ({self.where}): {self.what}  ({', '.join(self.cells)})"
+        return f"{self.kind}  {self.line} ({self.where}): {self.what}  ({', '.join(self.cells)})"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ def noted(findings: Iterable[tuple[str, Finding]], expectations: Mapping[str, tu
     cells: dict[tuple[str, Finding], dict[str, None]] = {}
     cases: dict[tuple[str, Finding], dict[str, None]] = {}
     for family, finding in findings:
-        key = (family, Finding("", "", finding.rule, finding.where, finding.line, finding.what))
+        key = (family, Finding("", "", finding.rule, finding.where, finding.line, finding.what, finding.of))
         cells.setdefault(key, {})[finding.cell] = None
         cases.setdefault(key, {})[finding.case] = None
     used: set[tuple[str, Expected]] = set()
@@ -25,7 +25,7 @@ def noted(findings: Iterable[tuple[str, Finding]], expectations: Mapping[str, tu
         kinds[kind].append(
             Noted(
                 family, finding.rule, finding.where, finding.line, finding.what,
-                tuple(cells[key]), tuple(cases[key]), row.reason if row else "",
+                tuple(cells[key]), tuple(cases[key]), row.reason if row else "", finding.of,
             )
         )  # fmt: skip
     idle = [

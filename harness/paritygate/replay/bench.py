@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr
+from jax.stages import Traced
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.decision import Agreeing
@@ -51,7 +51,8 @@ class Bench:
     `again` are the values of further passes, where the candidate does not give the same bits each time: how much they
     differ from a measured one is its noise.
     `kept` is given every value of the candidate's before it is compared, in the golden's layout, and `look`,
-    where there is one, the program of each pass of the whole model.
+    where there is one, what was traced of each pass of the whole model,
+    forward and backward.
     """
 
     family: Family
@@ -63,7 +64,7 @@ class Bench:
     again: tuple[Values, ...] = ()
     kept: Callable[[GoldenPort, Mode, np.ndarray], None] = lambda golden, mode, array: None
     routing: Routing = "own"
-    look: Callable[[ClosedJaxpr], None] | None = None
+    look: Callable[[Traced], None] | None = None
 
     @cached_property
     def prompt(self) -> Prompt:

@@ -97,12 +97,12 @@ def parameters(model: Any) -> dict[str, np.ndarray]:
 
 
 def gradients(
-    model: Any, arguments: dict[str, Any], output: str, rewrite: Callable[[Any], Any] = lambda derivative: derivative
+    model: Any, arguments: dict[str, Any], output: str, compiled: Callable[[Any], Any] = jax.jit
 ) -> dict[str, np.ndarray]:
     """The gradient of a scalar output by every parameter, under HF's tensor names and in its layouts."""
     graphdef, weights, rest = nnx.split(model, nnx.Param, ...)
 
-    def value(weights: Any) -> jax.Array:
+    def value(weights: Any, rest: Any, arguments: dict[str, Any]) -> jax.Array:
         return getattr(nnx.merge(graphdef, weights, rest)(**arguments), output)
 
-    return to_state_dict(nnx.merge(graphdef, jax.jit(rewrite(jax.grad(value)))(weights), rest))
+    return to_state_dict(nnx.merge(graphdef, compiled(jax.grad(value))(weights, rest, arguments), rest))

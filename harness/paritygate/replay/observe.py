@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
-from jax.extend.core import ClosedJaxpr
+from jax.stages import Traced
 
 from paritygate.audit.arithmetic import emulated
 from paritygate.core.site import Port, Site
@@ -154,15 +154,15 @@ def observe(
     arguments: dict[str, jax.Array],
     forced: Mapping[Place, jax.Array],
     matmul: str = "",
-    look: Callable[[ClosedJaxpr], None] | None = None,
+    look: Callable[[Traced], None] | None = None,
 ) -> list[jax.Array | None]:
     """One forward pass of `module`; a place that the pass does not reach gives None.
 
     The modules at the places of `forced` return those values, whatever they compute. Matrix products are computed in
-    the arithmetic that `matmul` names. `look` is given the program.
+    the arithmetic that `matmul` names. `look` is given what was traced, which is what runs.
     """
     graphdef, weights, rest = nnx.split(module, nnx.Param, ...)
     given = (graphdef, tuple(places), tuple(forced), matmul, weights, rest, arguments, list(forced.values()))
     if look is not None:
-        look(_observe.trace(*given).jaxpr)
+        look(_observe.trace(*given))
     return _observe(*given)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
+    from jax.stages import Traced
 
     from paritygate.core.cell import Cell, Mode
     from paritygate.core.family import Case
@@ -167,18 +168,25 @@ def _replay(
 
 
 def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
-    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell."""
+    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell.
+
+    What it compiles is what the pass then runs.
+    """
+    from paritygate.audit.compiled import lint_compiled
     from paritygate.audit.lint import lint
     from paritygate.core.codec import to_json
 
     programs: list[Any] = []
     said: set[Any] = set()
 
-    def look(bench: "Bench", program: Any) -> None:
+    def look(bench: "Bench", traced: "Traced") -> None:
+        program = traced.jaxpr
         if any(program is other for other in programs):  # of another piece, of the same shapes
             return
         programs.append(program)
-        for finding in lint(bench.case.id, str(bench.cell), program, bench.policy.dtype("compute")):
+        named, compute = (bench.case.id, str(bench.cell), program), bench.policy.dtype("compute")
+        text = traced.lower().compile().as_text() or ""
+        for finding in (*lint(*named, compute), *lint_compiled(*named, text, compute)):
             if finding not in said:
                 said.add(finding)
                 emit("finding", to_json(finding))

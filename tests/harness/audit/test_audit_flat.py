@@ -28,10 +28,6 @@ def _looped(x):
     return jax.lax.while_loop(lambda state: state[0] < 2, lambda state: (state[0] + 1, jnp.exp(state[1])), (0, x))[1]
 
 
-def _chosen(x):
-    return jax.lax.cond(x[0] > 0, jnp.exp, jnp.exp, x)
-
-
 def _recomputed(x):
     return jax.checkpoint(jnp.exp)(x)
 
@@ -51,7 +47,7 @@ _own_vjp.defvjp(lambda x: (jnp.exp(x), x), lambda x, tangent: (tangent,))
 
 
 @pytest.mark.parametrize(
-    "function", [_jitted, _scanned, _looped, _chosen, _recomputed, _own_jvp, _own_vjp, jax.jit(jax.jit(_scanned))]
+    "function", [_jitted, _scanned, _looped, _recomputed, _own_jvp, _own_vjp, jax.jit(jax.jit(_scanned))]
 )
 def test_what_a_program_calls_is_in_place_and_linked(function):
     """Doubled before and halved after: the exponential is given the one, and gives the other what it takes."""
@@ -61,6 +57,24 @@ def test_what_a_program_calls_is_in_place_and_linked(function):
     (third,) = (e for e in equations if e.primitive == "div")
     assert exponential.inputs[0].number == twice.outputs[0].number
     assert third.inputs[0].number == exponential.outputs[0].number
+
+
+def test_a_choice_gives_what_any_of_its_branches_gives():
+    equations = program(lambda x: jax.lax.cond(x[0] > 0, jnp.exp, jnp.sin, x * 2) / 3, X)
+    made = {e.primitive: e for e in equations}
+    branches = {made["exp"].outputs[0].number, made["sin"].outputs[0].number}
+    assert {value.number for value in made["cond"].inputs} == branches
+    assert made["exp"].inputs[0].number == made["sin"].inputs[0].number == made["mul"].outputs[0].number
+    assert made["div"].inputs[0].number == made["cond"].outputs[0].number
+
+
+def test_what_a_derivative_adds_is_of_the_backward_pass():
+    def loss(x):
+        return jax.lax.scan(lambda carry, _: (jnp.sin(carry), None), x, None, length=2)[0].sum()
+
+    ways = {(e.primitive, e.way) for e in program(jax.grad(loss), X)}
+    assert ("sin", "forward") in ways and ("mul", "backward") in ways
+    assert ("sin", "backward") not in ways and ("mul", "forward") not in ways
 
 
 def test_each_call_of_a_function_that_jax_traced_once_has_its_own_line():

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from paritygate.audit.compiled import RULES as COMPILED
+from paritygate.audit.lint import RULES as TRACED
 from paritygate.audit.lint import lint
 from paritygate.core.lint import RULES
 
@@ -71,7 +73,32 @@ def test_a_weak_result_is_found_unless_something_takes_it():
 
 
 def test_every_rule_is_told_in_words_and_tested():
-    assert RULES.keys() == {*WRONG, "narrow", "weak-type"}
+    assert TRACED.keys() == {*WRONG, "narrow", "weak-type"}
+    assert list(RULES) == [*TRACED, *COMPILED]
+
+
+def test_a_finding_says_which_pass_it_is_of():
+    @jax.custom_vjp
+    def same(x):
+        return x
+
+    def back(_, cotangent):
+        return (cotangent.astype(jnp.bfloat16).astype(jnp.float32),)
+
+    same.defvjp(lambda x: (x, None), back)
+    program = jax.make_jaxpr(jax.grad(lambda x: (same(x) * x).sum()))(WIDE)
+    found = lint("toy.plain", "x", program, "float32")
+    assert {(each.rule, each.of) for each in found} == {("round-trip", "backward"), ("narrow", "backward")}
+
+
+def test_a_round_trip_through_a_choice_is_found_in_whichever_branch_rounds():
+    def chosen(x):
+        rounded = jax.lax.cond(
+            x[0, 0] > 0, lambda x: jnp.zeros(x.shape, jnp.bfloat16), lambda x: x.astype(jnp.bfloat16), x
+        )
+        return rounded.astype(jnp.float32)
+
+    assert rules(chosen, WIDE) == ["round-trip"]
 
 
 def test_a_finding_says_where():

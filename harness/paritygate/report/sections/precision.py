@@ -33,7 +33,7 @@ def _function(where: str) -> str:
 def _table(findings: tuple[Noted, ...], tone: Tone) -> Table:
     lines = (
         (
-            Item(finding.rule, tone),
+            Item(finding.kind, tone),
             Item(finding.line, Tone.CODE),
             Item(_function(finding.where), Tone.CODE),
             Item(finding.what),
