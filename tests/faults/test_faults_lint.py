@@ -69,8 +69,8 @@ def backward(bench: Bench, model: Any) -> Any:
 
 
 def own(where: str) -> str:
-    """With the names that functions have where no fault is planted in them."""
-    return re.sub(r"<(\S+) with a fault>:.*?(?= -> |$)", r"\1", where)
+    """With the function that a fault was planted in, where the fault has functions of its own."""
+    return re.sub(r"\.<locals>.*?(?= -> |$)", "", where)
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))

@@ -217,7 +217,8 @@ def test_a_fault_is_explained_by_the_hypothesis_that_is_so(variant: Callable[[st
     text = f"head doubled (the candidate doubles the logits): {count}"
     line = f"{CASE}  head:out  {text}"
     said = place.done("run", "toy", "--cells", "f64", code=1).out
-    assert f"\nExplanation\n{line}\n" in said
+    parting = f"{CASE}  head:out  {_line('doubled = ')} (<lambda>) gives head:out, the first value that parts ("
+    assert f"\nExplanation\n{line}\n{parting}" in said
     run = said.rpartition("next    paritygate locate ")[2].strip()
     assert line in place.done("locate", run, code=1).out
     assert text in place.done("show", run, "head:out").out
@@ -226,11 +227,47 @@ def test_a_fault_is_explained_by_the_hypothesis_that_is_so(variant: Callable[[st
     assert found["explanations"] == [{"hypothesis": "head doubled", "says": "doubles the logits", "agreed": VALUES}]
     assert (found["agreed"], found["values"], found["tried"]) == (VALUES - 1, VALUES, 1)
     assert not list((place.root / "runs" / run).glob(".explain*")), "the values are not kept"
-    assert place.done("explain", run, "toy-2.plane", code=2).err.startswith("unknown case of the run: toy-2.plane\n")
+    assert place.done("explain", run, "toy-2.plane", code=2).err.startswith("no row matches: toy-2.plane\n")
 
     candidate = place.extension / "toy_jax.py"
     candidate.write_text(candidate.read_text() + "# another\n")
     assert place.done("explain", run, code=2).err.startswith("candidate has changed since the run: toy_jax\n")
+
+
+def _line(text: str) -> str:
+    lines = (TOY / "toy_variants.py").read_text().splitlines()
+    return f"toy_variants.py:{next(at for at, line in enumerate(lines, 1) if line.startswith(text))}"
+
+
+def test_a_drift_of_precision_is_blamed_on_the_line_that_rounds(variant: Callable[[str], Workplace]) -> None:
+    place = variant("coarse")
+    line = f"{_line('coarse = ')} (<lambda>) rounded to 4 bits of mantissa"
+    said = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json
+    (blame,) = said["blames"]
+    (first, *others), run = blame["lines"], said["run"]
+    assert (blame["cell"], blame["address"], blame["parting"]) == ("bf16/single/cpu", "head:out", None)
+    assert f"{first['line']} ({first['function']}) {first['what']}" == line
+    assert first["share"] > sum(abs(other["share"]) for other in others)
+    assert first["raised"] < min(other["raised"] for other in others)
+    assert (blame["unequal"], blame["raised_to"]) == (0.0, "float32")
+    words = [f"{first['share']:.0%}", first["line"], "<lambda>", "rounded", "to", "4", "bits"]
+    for command in (("show", run, "*/bf16*/isolated/head:out"), ("report", run, "--text", "divergence")):
+        assert " ".join(words) in " ".join(place.done(*command).out.split())
+    assert line in place.done("gate", run, code=1).out
+
+    # Of any value that is asked for, a right one too; in float64 it is where the candidate parts from the reference.
+    asked = place.done("explain", run, "layers.0:inner.active", "--json").json["blames"]
+    assert {(each["cell"], each["mode"]) for each in asked} == {
+        (f"{dtype}/single/cpu", mode) for dtype in ("f64", "bf16") for mode in ("isolated", "chained")
+    }
+    for each in asked:
+        if each["cell"].startswith("bf16"):
+            assert each["lines"] and not each["reason"]
+        else:
+            assert each["reason"].startswith("no value parts from the reference by more than ")
+    kept = (Path(said["folder"]) / "blames.jsonl").read_text().splitlines()
+    assert [json.loads(each)["address"] for each in kept] == ["head:out", *("layers.0:inner.active",) * 4]
+    assert place.done("explain", run, "*", code=2).err.startswith("too many rows at once: *\n")
 
 
 def test_what_cannot_be_explained_leaves_a_run_as_it_is(variant: Callable[[str], Workplace]) -> None:
@@ -245,7 +282,7 @@ def test_what_cannot_be_explained_leaves_a_run_as_it_is(variant: Callable[[str],
     quiet = place.done("run", "toy", "--cells", "f64", "--no-explain", "--json", code=1).json
     assert (quiet["counterfactuals"], quiet["not_explained"]) == ([], "")
     none = place.done("explain", place.done("run", "toy", "--cells", "f32", "--json", code=1).json["run"]).out
-    assert none.startswith("no semantic divergence in float64 to explain\n")
+    assert none.startswith("no divergence of float64 or of precision to explain\n")
 
 
 def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Workplace]) -> None:

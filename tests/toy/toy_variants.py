@@ -38,6 +38,7 @@ nan = _head(lambda x: x.at[0, 0, 0].set(jnp.nan))
 nan_in_padding = _head(lambda x: x.at[1, 0, 0].set(jnp.nan))
 transposed = _head(lambda x: x.swapaxes(1, 2))
 doubled = _head(lambda x: x * 2)
+coarse = _head(lambda x: jax.lax.reduce_precision(x, 8, 4) if x.dtype == jnp.bfloat16 else x)
 late = _head(lambda x: x.at[0, 5:, 1::2].multiply(2))
 integers = _head(lambda x: jnp.round(x).astype(jnp.int32))
 

@@ -3,19 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 from typing import Literal as OneOf
 
-import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from paritygate.audit.source import Line, held, open_jaxpr, source_line
+from paritygate.audit.source import Line, held, is_jax, open_jaxpr, source_line
 
 Way = OneOf["forward", "backward"]
-
-_JAX = str(Path(jax.__file__).parent)
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ class _Walk:
                 # what a loop's condition looks at.
                 given = inputs[len(inputs) - len(body.invars) :] if len(body.invars) <= len(inputs) else ()
                 inside = dict(zip(body.invars, given, strict=False))
-                yield from self.of(inner_program, inside, line, of_jax or _is_jax(body), here)
+                yield from self.of(inner_program, inside, line, of_jax or is_jax(body), here)
                 if equation.primitive.name == "cond":
                     given_by += [inside[atom] for atom in body.outvars if not isinstance(atom, Literal)]
                 elif number == 0:
@@ -115,8 +111,3 @@ def _jaxprs(equation: JaxprEqn) -> list[ClosedJaxpr | Jaxpr]:
     if equation.primitive.name == "while":
         return [equation.params["body_jaxpr"], equation.params["cond_jaxpr"]]
     return list(held(equation))
-
-
-def _is_jax(jaxpr: Jaxpr) -> bool:
-    """Whether what was traced is a function of JAX: it does so once, so that the lines are those of the first call."""
-    return f" at {_JAX}" in (jaxpr.debug_info.func_src_info or "")

@@ -97,13 +97,13 @@ class _Interpreter:
     def _equation(self, eqn: JaxprEqn, inputs: list[Any], origins: list[Origin], way: str) -> _Values:
         name = eqn.primitive.name
         if name in self.rules:
-            return self._ruled(eqn, inputs, origins), _origins(eqn, origins, way)
+            return self._ruled(eqn, inputs, origins), origins_of(eqn, origins, way)
         if not self._touches(eqn):
             # JAX before 0.10 gives the functions that are called beside the parameters, later ones among them.
             given: Any = eqn.primitive.get_bind_params(eqn.params)
             functions, params = given if isinstance(given, tuple) else ((), given)
             found = eqn.primitive.bind(*functions, *inputs, **params)
-            return list(found) if eqn.primitive.multiple_results else [found], _origins(eqn, origins, way)
+            return list(found) if eqn.primitive.multiple_results else [found], origins_of(eqn, origins, way)
         if name not in _EMITTED:
             raise InfrastructureError(
                 "a primitive cannot be looked into",
@@ -275,7 +275,7 @@ _EMITTED: Mapping[str, Callable[..., _Values]] = {
 }
 
 
-def _origins(eqn: JaxprEqn, origins: list[Origin], way: str) -> list[Origin]:
+def origins_of(eqn: JaxprEqn, origins: list[Origin], way: str) -> list[Origin]:
     """Of an equation that was not looked into.
 
     What a backward pass computes is a cotangent where it is made of one, or of nothing: the 1 that it starts from.

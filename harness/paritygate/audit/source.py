@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from jax.extend import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
+_JAX = str(Path(jax.__file__).parent)
 # `file:line:column (function)`, the column from Python 3.11 on
 _SUMMARY = re.compile(r"(?P<file>.+?):(?P<number>\d+)(:\d+)?( \((?P<function>.*)\))?")
 
@@ -50,6 +52,15 @@ def _modules(count: int = 0) -> dict[str, str]:
     return {file: name for name, module in list(sys.modules.items()) if (file := getattr(module, "__file__", None))}
 
 
+def calling_line(eqn: JaxprEqn) -> Line:
+    """The line that calls the function which `source_line` is in; an empty one where there is none."""
+    if eqn.source_info.traceback is None:
+        return Line()
+    outer, *inner = source_info_util.summarize(eqn.source_info, num_frames=2).splitlines() or [""]
+    found = _SUMMARY.fullmatch(outer) if inner else None
+    return Line(found["file"], int(found["number"]), found["function"] or "") if found else Line()
+
+
 def held(eqn: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
     """The programs among an equation's parameters, however deep in tuples."""
     return _programs(tuple(eqn.params.values()))
@@ -57,6 +68,11 @@ def held(eqn: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:
 
 def open_jaxpr(program: ClosedJaxpr | Jaxpr) -> Jaxpr:
     return program.jaxpr if isinstance(program, ClosedJaxpr) else program
+
+
+def is_jax(jaxpr: Jaxpr) -> bool:
+    """Whether what was traced is a function of JAX: it does so once, so that the lines are those of the first call."""
+    return f" at {_JAX}" in (jaxpr.debug_info.func_src_info or "")
 
 
 def _programs(value: Any) -> Iterator[ClosedJaxpr | Jaxpr]:

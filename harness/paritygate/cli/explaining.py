@@ -1,12 +1,13 @@
 """The counterfactual pass: for each value to blame, which hypothesis makes the difference vanish."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paritygate.cli.verb import Settings
+from paritygate.core.blame import Blame
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.drift import Diagnosis, Drift, Kept, Row
 from paritygate.core.errors import GoldenError, InfrastructureError, UsageError
@@ -50,18 +51,23 @@ def missing_for(run: Run) -> str:
 
 def explained_or_why(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: Path | None) -> str:
     """Explains what there is to explain, and returns why that could not be done; nothing where it was."""
-    if not to_explain(run, rows):
-        return ""
-    if missing := missing_for(run):
-        return f"no {missing} here"
-    try:
-        explain_run(settings, run, rows, compile_cache=compile_cache)
-    except Exception as reason:  # the run is whole without it, and its verdict must not hang on it
-        return f"{type(reason).__name__}: {reason}".replace("\n", "; ")
-    return ""
+    from paritygate.cli.blaming import blame_run, to_blame
+
+    missing, why = missing_for(run) if to_explain(run, rows) else "", list[str]()
+    if missing:
+        why.append(f"no {missing} here")
+    for what in (
+        lambda: None if missing else explain_run(settings, run, rows, compile_cache=compile_cache),
+        lambda: blame_run(settings, run, to_blame(run, rows), compile_cache),
+    ):
+        try:
+            what()
+        except Exception as reason:  # the run is whole without it, and its verdict must not hang on it
+            why.append(f"{type(reason).__name__}: {reason}".replace("\n", "; "))
+    return "; ".join(why)
 
 
-def said(found: Sequence[Counterfactual]) -> list[str]:
+def said(found: Sequence[Counterfactual | Blame]) -> list[str]:
     return [f"{each.case}  {each.address}  {each.text}" for each in found]
 
 
@@ -167,24 +173,24 @@ def _values(
         )
         if again.info.problems:
             raise InfrastructureError("values cannot be kept", where=case.id, got="; ".join(again.info.problems))
-        _refuse_others(run, again, case)
+        refuse_others(run, case.id, again.info.goldens[case.id], again.info.workers[0]["candidate"])
         objects = ObjectStore(again.folder / "values")
         for kept in again.values():
             yield (kept.site, kept.port, kept.call), np.array(objects.get(kept.tensor))
 
 
-def _refuse_others(run: Run, again: Run, case: Case) -> None:
-    """Raises where the golden or the candidate is not the one that the run is about."""
-    if again.info.goldens[case.id] != run.info.goldens[case.id]:
+def refuse_others(run: Run, case: str, golden: str, candidate: Mapping[str, str]) -> None:
+    """Raises where the golden, by its hash, or the candidate, by that of each package, is not the one of the run."""
+    if golden != run.info.goldens[case]:
         raise GoldenError(
             "golden has changed since the run",
-            where=f"{run.info.suite}/{case.id}",
-            expected=run.info.goldens[case.id][:12],
-            got=again.info.goldens[case.id][:12],
+            where=f"{run.info.suite}/{case}",
+            expected=run.info.goldens[case][:12],
+            got=golden[:12],
             try_=f"paritygate run {run.info.suite}",
         )
     judged = {source: digest for worker in run.info.workers for source, digest in worker["candidate"].items()}
-    for source, digest in again.info.workers[0]["candidate"].items():
+    for source, digest in candidate.items():
         if judged.get(source) != digest:
             raise UsageError(
                 "candidate has changed since the run",

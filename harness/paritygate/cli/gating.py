@@ -46,6 +46,7 @@ def say_gate(
                 "lint": data.lint,
                 "first_divergences": found,
                 "counterfactuals": run.counterfactuals(),
+                "blames": run.blames(),
                 "not_explained": not_explained,
                 **cost,
             }
@@ -58,7 +59,7 @@ def say_gate(
             say(divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else []))
         if len(found) > DIVERGENCES_SHOWN:
             say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
-    if explained := said(run.counterfactuals()):
+    if explained := said([*run.counterfactuals(), *run.blames()]):
         say("", "Explanation", *explained)
     if not_explained:
         say("", f"Explanation not found: {not_explained}")

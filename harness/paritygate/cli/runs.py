@@ -1,6 +1,7 @@
 """Finding runs: by folder name, by path, or `latest`; and naming the rows of one."""
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from paritygate.cli.verb import Settings
@@ -39,3 +40,26 @@ def run_names(runs: Path) -> list[str]:
 def row_id(row: Row) -> str:
     """What a glob is matched against: `tiny-scout.long/bf16/single/cpu/chained/layers.3.attn:out`."""
     return f"{row.drift.case}/{row.drift.cell}/{row.drift.mode}/{row.drift.address}"
+
+
+def key_of(row: Row) -> tuple[str, str, str, str]:
+    """The key of the blame that is about a row."""
+    return (row.drift.case, row.drift.cell, row.drift.mode, row.drift.address)
+
+
+def matches(row: Row, glob: str) -> bool:
+    return row.drift.address == glob or fnmatchcase(row_id(row), glob)
+
+
+def no_such_row(glob: str, rows: list[Row]) -> UsageError:
+    import difflib
+
+    addresses = list(dict.fromkeys(row.drift.address for row in rows))
+    near = difflib.get_close_matches(glob, addresses, n=3, cutoff=0.5)
+    return UsageError(
+        "no row matches",
+        where=glob,
+        expected="a value such as layers.3.attn:out, or a glob over case/cell/mode/site:port",
+        got=f"{len(rows)} rows, none of that name",
+        try_=f"did you mean {' or '.join(near)}?" if near else "paritygate show",
+    )

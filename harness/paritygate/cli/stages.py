@@ -175,8 +175,8 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     from paritygate.report.data import ReportData
     from paritygate.report.render import write_report
 
-    explained = tuple(run.counterfactuals())
-    data = ReportData(run.info, tuple(rows), golden_provenance(settings, run), run.coverage(), explained, run.lint())
+    provenance, explained, blames = golden_provenance(settings, run), run.counterfactuals(), run.blames()
+    data = ReportData(run.info, tuple(rows), provenance, run.coverage(), tuple(explained), run.lint(), tuple(blames))
     return write_report(run.folder, data)
 
 

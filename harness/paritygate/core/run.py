@@ -1,7 +1,7 @@
 """A run: rows plus provenance, in one folder.
 
-Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json` and `explanations.jsonl`; reads what the replay
-wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl` and `values.jsonl`.
+Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `explanations.jsonl` and `blames.jsonl`; reads
+what the replay wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl` and `values.jsonl`.
 """
 
 import json
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from paritygate.core.blame import Blame
 from paritygate.core.codec import canonical, from_json, readable
 from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Kept, Row
@@ -122,6 +123,10 @@ class Run:
         """What was found to explain the first divergences; empty where nobody asked."""
         return list(_lines(self.folder / "explanations.jsonl", Counterfactual))
 
+    def blames(self) -> list[Blame]:
+        """Which lines of the candidate were found to make drifts; empty where nobody asked."""
+        return list(_lines(self.folder / "blames.jsonl", Blame))
+
     def judged(self) -> Iterator[Row]:
         """The judged lines. Raises UsageError where the run was not judged yet, or where not every line is there."""
         path = self._of_judge("rows.jsonl")
@@ -187,6 +192,9 @@ class Run:
 
     def save_counterfactuals(self, found: Sequence[Counterfactual]) -> None:
         write_atomic(self.folder / "explanations.jsonl", "".join(canonical(each) + "\n" for each in found).encode())
+
+    def save_blames(self, found: Sequence[Blame]) -> None:
+        write_atomic(self.folder / "blames.jsonl", "".join(canonical(each) + "\n" for each in found).encode())
 
     def save(self, info: RunInfo) -> "Run":
         write_atomic(self.folder / "run.json", readable(info).encode())

@@ -17,7 +17,7 @@ from paritygate.core.cell import Cell, Mode
 from paritygate.core.drift import Diagnosis, Row, Verdict
 
 # By the key of a diverged row (or of a twin): the row to blame (or the twin).
-Blame = dict[tuple[str | int, ...], Row]
+ToBlame = dict[tuple[str | int, ...], Row]
 
 NOT_COMPARED = (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED)
 DIVERGED = frozenset({Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH})
@@ -40,7 +40,7 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
             by_cell[row.drift.case, row.drift.cell].append(row)
     alone = {_value(row) for row in rows if row.drift.mode == Mode.ISOLATED and row.verdict not in NOT_COMPARED}
     replayed = {value[:3] for value in alone}
-    blame: Blame = {}
+    blame: ToBlame = {}
     for failing in by_cell.values():
         failing.sort(key=lambda row: row.drift.order)
         isolated = _blame_isolated([row for row in failing if row.drift.mode == Mode.ISOLATED])
@@ -68,7 +68,7 @@ def _left_out(row: Row) -> Row:
     return replace(row, diagnosis=Diagnosis.SEMANTIC, reason=f"{row.reason}; {note}".removeprefix("; "))
 
 
-def _blame_isolated(failing: list[Row]) -> Blame:
+def _blame_isolated(failing: list[Row]) -> ToBlame:
     """By key of each diverged row, the row to blame. `failing` is in production order.
 
     A site gets golden inputs, so what is upstream of it cannot be to blame: only what it computed earlier itself (in
@@ -76,7 +76,7 @@ def _blame_isolated(failing: list[Row]) -> Blame:
     the site differs before it, so it is the innermost too. A site inside that differs only later is not to blame: its
     own replay, on its own golden inputs, is another one.
     """
-    blame: Blame = {}
+    blame: ToBlame = {}
     first_of_call: dict[tuple[str, int], Row] = {}
     first_inside: dict[str, Row] = {}
     for row in failing:
@@ -89,7 +89,7 @@ def _blame_isolated(failing: list[Row]) -> Blame:
     return blame
 
 
-def _blame_chained(failing: list[Row], isolated: Blame, replayed: Collection[tuple[str | int, ...]]) -> Blame:
+def _blame_chained(failing: list[Row], isolated: ToBlame, replayed: Collection[tuple[str | int, ...]]) -> ToBlame:
     """As above for chained rows, `isolated` holding who is to blame for those of the same case and cell.
 
     `replayed` are the sites (case, cell, site) that were compared alone.
@@ -98,7 +98,7 @@ def _blame_chained(failing: list[Row], isolated: Blame, replayed: Collection[tup
     a value that differs on golden inputs too, by fault of its own site, differs by itself. Where there is no isolated
     replay of it, nothing speaks for such a second fault.
     """
-    found: Blame = {}
+    found: ToBlame = {}
     own_first: dict[tuple[str, int], Row] = {}
     for row in failing:
         drift = row.drift
@@ -110,7 +110,7 @@ def _blame_chained(failing: list[Row], isolated: Blame, replayed: Collection[tup
     return found
 
 
-def _feeding(first: Row, isolated: Blame, replayed: Collection[tuple[str | int, ...]]) -> Row:
+def _feeding(first: Row, isolated: ToBlame, replayed: Collection[tuple[str | int, ...]]) -> Row:
     """The row to blame for the first chained difference: itself, or a site around it that differs on golden inputs.
 
     A site that is right on golden inputs and differs first in the chain was fed wrong values by the code around it: by
@@ -125,7 +125,7 @@ def _feeding(first: Row, isolated: Blame, replayed: Collection[tuple[str | int, 
     return next((by_itself[site] for site in _containers(first.drift.site) if site in by_itself), first)
 
 
-def _finish(row: Row, blame: Blame, twins: Blame, oracles: Collection[str]) -> Row:
+def _finish(row: Row, blame: ToBlame, twins: ToBlame, oracles: Collection[str]) -> Row:
     blamed = blame[row.drift.key]
     if Cell.parse(row.drift.cell).dtype not in oracles:
         # Low precision hides small differences, so its first one may lie downstream of the fault. Where the float64
@@ -141,7 +141,7 @@ def _finish(row: Row, blame: Blame, twins: Blame, oracles: Collection[str]) -> R
     return replace(row, diagnosis=diagnosis, reason=f"{row.reason}; {note}".removeprefix("; ") if note else row.reason)
 
 
-def _own(row: Row, twins: Blame, oracles: Collection[str]) -> tuple[Diagnosis, str]:
+def _own(row: Row, twins: ToBlame, oracles: Collection[str]) -> tuple[Diagnosis, str]:
     """Another computation, or rounding."""
     if Cell.parse(row.drift.cell).dtype in oracles:
         return Diagnosis.SEMANTIC, ""

@@ -42,6 +42,8 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sorted": in_order}
 
 # The candidate's values by mode and address, as it gave them.
 Values = dict[tuple[str, str], np.ndarray]
+# A golden value, and the site and the port that the candidate shows it at.
+Read = tuple[GoldenPort, Site, Port]
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Bench:
         """Every golden value that a replay in `mode` is compared with."""
         return [port for port in self.manifest.ports if mode in port.modes]
 
-    def choices_inside(self, site: Site, call: int) -> list[tuple[GoldenPort, Site, Port]]:
+    def choices_inside(self, site: Site, call: int) -> list[Read]:
         """The choices that sites inside `site` make while it is run alone, where they may be nearly tied."""
         if not self.manifest.peer_values:
             return []

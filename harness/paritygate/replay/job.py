@@ -4,11 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
+from paritygate.core.site import address
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,40 @@ class Environment:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A value whose drift is to be blamed on lines of the candidate.
+
+    `what` is asked: how much each line adds, or where the candidate first parts from the reference by more than
+    `limit`. `drift` is what a run measured.
+    """
+
+    suite: str
+    case: Case
+    cell: Cell
+    mode: str
+    site: str
+    port: str
+    call: int
+    what: Literal["lines", "parting"]
+    drift: float = 0.0
+    limit: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """As of the `Blame` that answers it."""
+        return (self.case.id, str(self.cell), self.mode, address(self.site, self.port, self.call))
+
+
+@dataclass(frozen=True)
 class Planting:
-    """One fault to plant, and what is replayed while it is: one case of one suite in some cells."""
+    """One fault to plant, and what is done while it is: one case of one suite replayed in some cells, drifts blamed."""
 
     fault: str
     patches: tuple[Patch, ...]
     suite: str
     case: Case
     cells: tuple[Cell, ...]
+    asked: tuple[Asked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,8 @@ class Job:
     """The work of one worker, everything spelled out, so that it reads no catalog.
 
     It is all `cells` of all `cases`, of the candidate as it is, and then whatever is in `plantings`.
-    `keep` is the folder in which every value that is compared is kept; empty for none.
+    `keep` is the folder in which every value that is compared is kept; empty for none. `asked` is whose drifts are to
+    be blamed, for which JAX's x64 must be on and `oracle` names the policy that computes in float64.
     """
 
     environment: Environment
@@ -69,6 +98,8 @@ class Job:
     plantings: tuple[Planting, ...] = ()
     keep: str = ""
     routing: Routing = "own"
+    asked: tuple[Asked, ...] = ()
+    oracle: str = ""
 
 
 def sources_hash(path: Path) -> str:

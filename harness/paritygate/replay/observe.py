@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jax.extend.core import ClosedJaxpr
 from jax.stages import Traced
 
 from paritygate.audit.arithmetic import emulated
@@ -161,8 +162,47 @@ def observe(
     The modules at the places of `forced` return those values, whatever they compute. Matrix products are computed in
     the arithmetic that `matmul` names. `look` is given what was traced, which is what runs.
     """
-    graphdef, weights, rest = nnx.split(module, nnx.Param, ...)
-    given = (graphdef, tuple(places), tuple(forced), matmul, weights, rest, arguments, list(forced.values()))
+    given = _given(module, places, arguments, forced, matmul)
     if look is not None:
         look(_observe.trace(*given))
     return _observe(*given)
+
+
+def _given(
+    module: nnx.Module,
+    places: list[Place],
+    arguments: dict[str, jax.Array],
+    forced: Mapping[Place, jax.Array],
+    matmul: str,
+) -> tuple[Any, ...]:
+    graphdef, weights, rest = nnx.split(module, nnx.Param, ...)
+    return graphdef, tuple(places), tuple(forced), matmul, weights, rest, arguments, list(forced.values())
+
+
+class Program(NamedTuple):
+    """What `observe` runs: the program and its arguments, the first `weights` of which are weights.
+
+    `shapes` are the values that it returns, each leaf one output.
+    """
+
+    jaxpr: ClosedJaxpr
+    arguments: list[jax.Array]
+    weights: int
+    shapes: list[Any]
+
+
+def traced(
+    module: nnx.Module,
+    places: list[Place],
+    arguments: dict[str, jax.Array],
+    forced: Mapping[Place, jax.Array],
+) -> Program:
+    """The program of `observe`, not run and in no other arithmetic than its own."""
+    given = _given(module, places, arguments, forced, "")
+    found = _observe.trace(*given)
+    return Program(found.jaxpr, jax.tree.leaves(given[4:]), len(jax.tree.leaves(given[4])), list(found.out_info))
+
+
+def given_leaves(module: nnx.Module, arguments: dict[str, jax.Array], forced: Mapping[Place, jax.Array]) -> list[Any]:
+    """The arguments of that program, without it."""
+    return jax.tree.leaves(_given(module, [], arguments, forced, "")[4:])

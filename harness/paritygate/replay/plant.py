@@ -1,7 +1,8 @@
 """Plants a fault: changes functions of the candidate in this process, and nothing in any file.
 
 A function is changed by compiling its source again, with the change, among the globals of its own module, so that it
-keeps its decorators. Whatever holds the old one by name holds the new one while the fault is planted: its class or
+keeps its decorators, and with the line numbers of its file, from which lines that were put in move those behind them
+away. Whatever holds the old one by name holds the new one while the fault is planted: its class or
 module, and every module that imported it.
 """
 
@@ -13,7 +14,8 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from difflib import SequenceMatcher
+from types import CodeType, ModuleType
 from typing import Any
 
 import jax
@@ -107,16 +109,41 @@ def _changed(target: str, source: str) -> Any:
     factory = ast.parse(f"def {_FACTORY}(__class__): return {name}")
     (made,) = factory.body
     assert isinstance(made, ast.FunctionDef)
-    made.body[:0] = ast.parse(source).body
+    body = ast.parse(source)
+    ast.increment_lineno(body, function.__code__.co_firstlineno - 1)
+    made.body[:0] = body.body
     flags = function.__code__.co_flags & __future__.annotations.compiler_flag
-    code = compile(factory, f"<{target} with a fault>", "exec", flags=flags, dont_inherit=True)
+    code = compile(factory, function.__code__.co_filename, "exec", flags=flags, dont_inherit=True)
+    within = function.__qualname__.removesuffix(function.__name__)
     names: dict[str, Any] = {}
-    exec(code, function.__globals__, names)
+    exec(_renamed(code, f"{_FACTORY}.<locals>.", within), function.__globals__, names)
     new = names[_FACTORY](owner)
     new_function = inspect.unwrap(getattr(new, "__func__", new))
     if inspect.isfunction(new_function):
         new_function.__qualname__ = function.__qualname__
     return new
+
+
+def _renamed(code: CodeType, old: str, new: str) -> CodeType:
+    """The code with other qualified names, of the functions in it too: a traceback reads as in the file."""
+    consts = tuple(_renamed(each, old, new) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_consts=consts, co_qualname=code.co_qualname.replace(old, new, 1))
+
+
+def planted_lines(patches: Iterable[Patch]) -> list[tuple[str, int]]:
+    """File and number of each line that the patches put in, as a traceback has it while they are planted."""
+    found: list[tuple[str, int]] = []
+    for target, source in changed_sources(patches).items():
+        function = _function(target)
+        code, old = function.__code__, textwrap.dedent(inspect.getsource(function))
+        matcher = SequenceMatcher(None, old.splitlines(), source.splitlines(), autojunk=False)
+        found += [
+            (code.co_filename, code.co_firstlineno + line)
+            for kind, _, _, start, end in matcher.get_opcodes()
+            if kind != "equal"
+            for line in range(start, end)
+        ]
+    return found
 
 
 def _importers(held: Any) -> list[tuple[ModuleType, str]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paritygate.core.family import Case
     from paritygate.core.golden import GoldenPort
     from paritygate.replay.bench import Bench
-    from paritygate.replay.job import Job
+    from paritygate.replay.job import Asked, Job
     from paritygate.store.golden import GoldenStore
 
     Emit = Callable[[str, Any], None]
@@ -78,6 +78,7 @@ def work(job: "Job", emit: "Emit") -> None:
             job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), _linter(emit)
         )
     _plant_all(job, store, emit)
+    sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
 
 
@@ -86,7 +87,7 @@ def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
     if not job.plantings:
         return
     from paritygate.core.errors import UsageError
-    from paritygate.replay.plant import check, planted
+    from paritygate.replay.plant import check, planted, planted_lines
 
     if bad := [f"{planting.fault}: {text}" for planting in job.plantings for text in check(planting.patches)]:
         raise UsageError("faults cannot be planted", got="\n".join(bad))
@@ -99,6 +100,37 @@ def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
                     lambda kind, value, name=name: emit("faulty", {"fault": name, kind: value}),
                 )  # fmt: skip
                 emit("replayed", {"fault": name, "cell": str(cell)})
+            if planting.asked:
+                lines = [f"{Path(file).name}:{number}" for file, number in planted_lines(planting.patches)]
+                _blame_all(
+                    job, store, planting.asked,
+                    lambda found, name=planting.fault, lines=lines: emit(
+                        "blamed", {"fault": name, "blame": found, "planted": lines}
+                    ),
+                )  # fmt: skip
+
+
+def _blame_all(
+    job: "Job", store: "GoldenStore", asked: "Sequence[Asked]", say: "Callable[[Any], None]"
+) -> dict[str, str]:
+    """Blames lines for each drift that is asked for; what cannot be taken apart is said so. Returns what was judged."""
+    if not asked:
+        return {}
+    from paritygate.core.codec import to_json
+    from paritygate.core.errors import HarnessError
+    from paritygate.replay.bench import Bench
+    from paritygate.replay.blame import Models, blame, without
+
+    models = Models()
+    for each in asked:
+        family, golden = job.families[each.case.family], store.read(each.suite, each.case.id)
+        bench = Bench(family, each.case, golden, each.cell, job.policies[each.cell.dtype], store, routing=job.routing)
+        try:
+            found = blame(bench, each, job.policies[job.oracle], models)
+        except HarnessError as reason:
+            found = without(each, str(reason).replace("\n", "; "))
+        say(to_json(found))
+    return {name: digest for package in models.packages for name, digest in _sources(package).items()}
 
 
 def _replay(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
+from paritygate.core.blame import Blame
 from paritygate.core.cell import Mode
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
@@ -56,7 +57,8 @@ def severity(row: Row) -> tuple[bool, bool, float]:
 class ReportData:
     """A judged run as plain data.
 
-    `golden_provenance` is text about the goldens' origin, shown as it is; `counterfactuals` what explains divergences.
+    `golden_provenance` is text about the goldens' origin, shown as it is; `counterfactuals` what explains divergences,
+    and `blames` the lines that they come from.
     """
 
     info: RunInfo
@@ -65,12 +67,13 @@ class ReportData:
     coverage: Coverage = field(default_factory=Coverage)
     counterfactuals: tuple[Counterfactual, ...] = ()
     lint: Lint = field(default_factory=Lint)
+    blames: tuple[Blame, ...] = ()
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
-        explained = tuple(run.counterfactuals())
-        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint())
+        explained, blames = tuple(run.counterfactuals()), tuple(run.blames())
+        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint(), blames)
 
     @cached_property
     def failures(self) -> tuple[Row, ...]:

@@ -13,6 +13,7 @@ from paritygate.core.errors import ExitCode
 from paritygate.core.fault import Fault, FaultGroup, Patch
 from paritygate.core.hypothesis import Counterfactual, Explanation
 from paritygate.core.mutant import ExplainedFault
+from paritygate.replay import blaming
 
 CASE = "tiny/tiny-scout.long"
 PATCHES = (Patch("jax_llama4.norms:f", "a", "b"),)
@@ -116,7 +117,7 @@ def test_what_is_to_be_explained_is_each_fault_in_f64_and_code_1_where_not_as_na
     paritygate: Callable, asked: dict[str, Any]
 ) -> None:
     # Nothing was measured, so nothing differs, and nothing explains it.
-    said = paritygate("mutate", "--explain")
+    said = paritygate("mutate", "semantic", "--explain")
     assert asked["plantings"] == {"eps": CELLS[:1], "gain": CELLS[:1]}
     assert said.code == ExitCode.PASS
     assert said.out.startswith("eps  no semantic divergence in float64\n")
@@ -124,13 +125,28 @@ def test_what_is_to_be_explained_is_each_fault_in_f64_and_code_1_where_not_as_na
 
     named = replace(NORM, faults=(replace(NORM.faults[0], hypothesis="norm eps ÷ 10"), *NORM.faults[1:]))
     asked["groups"] = {"norm": named}
-    said = paritygate("mutate", "--explain")
+    said = paritygate("mutate", "semantic", "--explain")
     assert said.code == ExitCode.DRIFT
     assert said.out.startswith("eps  no semantic divergence in float64; the catalog names 'norm eps ÷ 10'\n")
-    assert json.loads(paritygate("mutate", "--explain", "--json").out)["ok"] is False
+    assert json.loads(paritygate("mutate", "semantic", "--explain", "--json").out)["ok"] is False
 
     asked["problems"] = ["worker for f64/single/cpu was killed by signal 9"]
-    assert paritygate("mutate", "--explain").code == ExitCode.INFRASTRUCTURE
+    assert paritygate("mutate", "semantic", "--explain").code == ExitCode.INFRASTRUCTURE
+
+
+def test_a_fault_of_precision_is_planted_in_float64_and_in_the_first_cell_that_sees_it(
+    paritygate: Callable, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blame_all(rows, plantings, store, folder, **options):
+        assert (rows, plantings) == ((), []), "nothing was measured, so no row differs by precision"
+        return blaming.Blamed((), {}, {}, ())
+
+    monkeypatch.setattr(blaming, "blame_all", blame_all)
+    said = paritygate("mutate", "upcast", "--explain")
+    assert asked["plantings"] == {"upcast": [CELLS[0], CELLS[3]]}
+    assert said.code == ExitCode.DRIFT
+    assert "no row differs by precision" in said.out
+    assert "1 faults of precision: the planted line is ranked first of 0, gives most of 0\n" in said.out
 
 
 def test_an_explanation_is_right_where_the_named_hypothesis_explains_everything() -> None:

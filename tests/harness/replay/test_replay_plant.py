@@ -101,3 +101,15 @@ def test_a_patch_that_does_not_apply_says_so(target: ModuleType, patch: Patch, s
     with pytest.raises((UsageError, SyntaxError)), planted([patch]):
         pass
     assert target.double(1) == 2
+
+
+def test_a_planted_function_says_its_file_and_the_lines_that_it_has_there(target: ModuleType) -> None:
+    """So that a line of it is named as a reader would; what is put in moves what is behind it."""
+    child = Patch("plant_target:Child.value", "super()", "(lambda: super(Child, self))()")
+    before = target.Child.value.__code__
+    with planted([child]):
+        code = target.Child.value.__code__
+        (inner,) = (each for each in code.co_consts if hasattr(each, "co_qualname"))
+        assert code is not before
+        assert (code.co_filename, code.co_firstlineno) == (before.co_filename, before.co_firstlineno)
+        assert (code.co_qualname, inner.co_qualname) == ("Child.value", "Child.value.<locals>.<lambda>")

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from paritygate.core.blame import Blame, BlamedLine
 from paritygate.core.decision import Agreeing
 from paritygate.core.errors import UsageError
 from paritygate.report.assemble import sections
@@ -226,3 +227,31 @@ def test_a_finding_that_nobody_expected_is_first_and_fails_the_run(synthetic: Mo
     assert "llama4: low-mask in jax_llama4.masks:*" in text
     listed = replace(synthetic.lint(), new=(), listed=synthetic.lint().new)
     assert render_text(replace(data, lint=listed), width=200).startswith("PASS")
+
+
+def test_the_lines_to_blame_are_ranked_with_what_raising_them_gives(failing: ReportData) -> None:
+    row = failing.first_divergences[0]
+    lines = (
+        BlamedLine("attention.py:47", "attention_weights", "dot_general in bfloat16", 0.55, 0.0039),
+        BlamedLine("attention.py:55", "attention_weights", "exp in bfloat16", 0.3, 0.001),
+        BlamedLine("norms.py:15", "_divide_by_rms", "rsqrt in float32", 1e-7, 0.004),
+    )
+    where = (row.drift.case, row.drift.cell, row.drift.mode, row.drift.address)
+    blame = Blame(*where, 0.004, 0.004, 1e-16, lines, inputs=0.12, remainder=0.03, raised_to="float32")
+
+    def said(blame: Blame) -> str:
+        return " ".join(render_text(replace(failing, blames=(blame,)), ["divergence"], width=200).split())
+
+    text = said(blame)
+    assert f"Lines to blame for {row.drift.address} in {row.drift.case}, " in text
+    assert "Drift of the run 0.004, of the program one equation after another 0.004, of the same program in " in text
+    assert "55% attention.py:47 attention_weights dot_general in bfloat16 0.0039 30% attention.py:55 " in text
+    assert "12% golden inputs, rounded to the cell's dtypes 3% what lines do only together" in text
+    assert "Raising attention.py:55 (attention_weights) gives back most." in text
+    assert "norms.py:15" not in text, "it adds nothing to speak of"
+    assert "do not trust" not in text and "no rounding explains" not in text
+    assert "All parts together miss the drift by 0.01 of it: do not trust" in said(replace(blame, unequal=0.01))
+    assert "which no rounding explains: see its f64 cell" in said(replace(blame, exact=0.002))
+    assert "no line is blamed: the backward pass" in said(replace(blame, reason="the backward pass is not taken apart"))
+    other = replace(blame, address="no.such:out")
+    assert "Lines to blame" not in said(other), "it is of a row that does not differ first"

@@ -15,7 +15,7 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
     rows = list(found.judged())
     divergences, gaps, code = first_divergence(rows), found.coverage().gaps, gate_run(found, rows)
     new = found.lint().new
-    explained = found.counterfactuals()
+    explained, blames = found.counterfactuals(), found.blames()
     if as_json:
         data = {
             "run": found.info.id,
@@ -24,12 +24,12 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
             "gaps": gaps,
             "findings": new,
         }
-        say_json(data | {"counterfactuals": explained})
+        say_json(data | {"counterfactuals": explained, "blames": blames})
         return code
     for divergence in divergences:
         say(divergence.text, *(f"    {line}" for line in divergence.finding))
-    if explained:
-        say("", "Explanation", *said(explained), "")
+    if explained or blames:
+        say("", "Explanation", *said([*explained, *blames]), "")
     say(*(f"not covered: {gap.text}" for gap in gaps), *(f"not expected: {finding.text}" for finding in new))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")

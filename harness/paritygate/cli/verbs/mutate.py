@@ -27,7 +27,7 @@ Write = Annotated[
 
 Explain = Annotated[
     bool,
-    typer.Option("--explain", help="Which hypothesis explains each fault in f64; exit code 1 where not the named one."),
+    typer.Option("--explain", help="Which hypothesis, or line, explains each fault; exit code 1 where another does."),
 ]
 
 
@@ -60,8 +60,7 @@ def mutate(
     if explain:
         if write:
             raise UsageError("explanations are not written", where="--explain", expected="no --write")
-        faults_to_explain = [fault for _, fault in chosen if fault.kind in ("semantic", "decode", "mapping")]
-        return _explain(settings, faults_to_explain, workers, timeout, cache, as_json)
+        return _explain(settings, [fault for _, fault in chosen], workers, timeout, cache, as_json)
     mutants = plant(
         settings,
         chosen,
@@ -89,22 +88,34 @@ def _explain(
     compile_cache: Path | None,
     as_json: bool,
 ) -> ExitCode:
+    from paritygate.cli.blaming import blame_faults
     from paritygate.cli.explaining import explain_faults
     from paritygate.cli.output import say, say_json
+    from paritygate.report.blame_parts import faults_table
+    from paritygate.report.text import render_parts
 
-    found = explain_faults(settings, faults, workers, timeout_s, compile_cache)
-    ok = all(each.is_right for each in found)
+    semantic = [fault for fault in faults if fault.kind in ("semantic", "decode", "mapping")]
+    of_precision = [fault for fault in faults if fault.kind == "precision"]
+    found = explain_faults(settings, semantic, workers, timeout_s, compile_cache) if semantic else []
+    blamed = blame_faults(settings, of_precision, workers, timeout_s, compile_cache) if of_precision else []
+    ok = all(each.is_right for each in (*found, *blamed))
     if as_json:
-        say_json({"ok": ok, "faults": found})
-    else:
-        for each in found:
-            text = each.counterfactual.text if each.counterfactual else "no semantic divergence in float64"
-            say(f"{each.fault}  {text}" + ("" if each.is_right else f"; the catalog names {each.named!r}"))
+        say_json({"ok": ok, "faults": found, "blamed": blamed})
+        return ExitCode.PASS if ok else ExitCode.DRIFT
+    for each in found:
+        text = each.counterfactual.text if each.counterfactual else "no semantic divergence in float64"
+        say(f"{each.fault}  {text}" + ("" if each.is_right else f"; the catalog names {each.named!r}"))
+    if found:
         named = [each for each in found if each.named]
         right = sum(each.is_right for each in named)
         whole = sum(each.is_whole for each in found)
         say(f"{len(found)} faults, {whole} explained wholly; {len(named)} name a hypothesis, {right} rightly")
-        say("next    paritygate list faults")
+    if blamed:
+        say(*render_parts([faults_table(blamed)], settings.width, settings.color))
+        first = sum(each.place == 1 for each in blamed)
+        most = sum(each.gives_most for each in blamed)
+        say(f"{len(blamed)} faults of precision: the planted line is ranked first of {first}, gives most of {most}")
+    say("next    paritygate list faults")
     return ExitCode.PASS if ok else ExitCode.DRIFT
 
 

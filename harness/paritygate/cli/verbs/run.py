@@ -8,7 +8,7 @@ from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, Rout
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
-NoExplain = Annotated[bool, typer.Option("--no-explain", help="Try no hypotheses on what differs in float64.")]
+NoExplain = Annotated[bool, typer.Option("--no-explain", help="Do not look for what explains divergences.")]
 
 
 def run(

@@ -1,14 +1,13 @@
 """`show`: what a run says; with ROW, everything about the rows that it matches."""
 
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
 
-from paritygate.cli.runs import row_id
-from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
-from paritygate.core.drift import Row
-from paritygate.core.errors import ExitCode, UsageError
+from paritygate.cli.runs import key_of, matches, no_such_row, row_id
+from paritygate.cli.verb import Context, Json, RunName, Settings, Verb, settings_of
+from paritygate.core.blame import Blame
+from paritygate.core.errors import ExitCode
 
 ROWS_IN_FULL = 8
 
@@ -41,11 +40,13 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
         return ExitCode.PASS
     if len(chosen) <= ROWS_IN_FULL:
         explained = {each.address: each.text for each in found.counterfactuals()}
+        blamed = {each.key: each for each in found.blames()}
         for each in chosen:
             say(
                 row_id(each),
                 *(f"  {line}" for line in render_parts(row_parts(each), settings.width - 2, settings.color)),
                 *([f"  {explained[each.drift.address]}"] if root(each) and each.drift.address in explained else []),
+                *(f"  {line}" for line in _blamed(blamed.get(key_of(each)), settings)),
                 "",
             )
     else:
@@ -54,22 +55,11 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
     return ExitCode.PASS
 
 
-def matches(row: Row, glob: str) -> bool:
-    return row.drift.address == glob or fnmatchcase(row_id(row), glob)
+def _blamed(blame: Blame | None, settings: Settings) -> list[str]:
+    from paritygate.report.blame_parts import blame_parts
+    from paritygate.report.text import render_parts
 
-
-def no_such_row(glob: str, rows: list[Row]) -> UsageError:
-    import difflib
-
-    addresses = list(dict.fromkeys(row.drift.address for row in rows))
-    near = difflib.get_close_matches(glob, addresses, n=3, cutoff=0.5)
-    return UsageError(
-        "no row matches",
-        where=glob,
-        expected="a value such as layers.3.attn:out, or a glob over case/cell/mode/site:port",
-        got=f"{len(rows)} rows, none of that name",
-        try_=f"did you mean {' or '.join(near)}?" if near else "paritygate show",
-    )
+    return render_parts(blame_parts(blame), settings.width - 2, settings.color) if blame else []
 
 
 VERB = Verb("show", show, "What a run says; with ROW, everything about that row.")

@@ -1,8 +1,9 @@
 """First divergence: for each case and cell the earliest failing value that nothing upstream explains."""
 
 from paritygate.core.drift import Row
+from paritygate.report.blame_parts import blame_parts
 from paritygate.report.data import ReportData, root
-from paritygate.report.parts import PROSE, Column, Details, Item, Part, Section, Table, Text, Tone
+from paritygate.report.parts import PROSE, Column, Details, Heading, Item, Part, Section, Table, Text, Tone
 from paritygate.report.row_parts import row_parts
 from paritygate.report.words import MEANINGS, count, row_words, verdict_item
 
@@ -34,6 +35,11 @@ def build(data: ReportData) -> list[Part]:
     parts += [Text(f"{row.drift.address} in {row.drift.case}: {row.evidence}.") for row in shown if row.evidence]
     explained = [each for each in data.counterfactuals if each.address in by_address]
     parts += [Text(f"{each.address} in {each.case}: {each.text}.") for each in explained]
+    for blame in [each for each in data.blames if each.address in by_address][:SHOWN_IN_FULL]:
+        parts += [
+            Heading(f"Lines to blame for {blame.address} in {blame.case}, {blame.cell}, {blame.mode}"),
+            *blame_parts(blame),
+        ]
     for row in shown:
         drift = row.drift
         parts.append(
