@@ -103,6 +103,7 @@ EMULATED: dict[str, Emulated] = {
     "bf16x6": Emulated((3.0e-8, 3.5e-7), "float32's own sum, one by one 0.42 · 2^-24 · √128 = 2.8e-7, in lanes less"),
     "tf32": Emulated((2.6e-4, 3.3e-4), "0.42 roundoffs of 2^-11 for each of two operands: 2.9e-4"),
     "f16-accumulate": Emulated((5.0e-4, 1.5e-3), "32 totals, each rounded: 0.42 · 2^-11 · √16 = 8e-4"),
+    "bf16-accumulate": Emulated((4.0e-3, 1.2e-2), "as f16-accumulate, in roundoffs of 2^-8: 6.6e-3"),
     "e4m3-weights": Emulated((2.2e-2, 3.0e-2), "0.42 roundoffs of 2^-4 for one operand: 2.6e-2"),
     "e4m3-tensor": Emulated((3.3e-2, 4.2e-2), "0.42 roundoffs of 2^-4 for each of two operands: 3.7e-2"),
     "e4m3-channel": Emulated((3.3e-2, 4.2e-2), "0.42 roundoffs of 2^-4 for each of two operands: 3.7e-2"),

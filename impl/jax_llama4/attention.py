@@ -40,17 +40,17 @@ def attention_weights(
     mask: Bool[Array, "B T S"] | None = None,
 ) -> Float[Array, "B N T S"]:
     """Softmax of the scaled scores over the keys, rounded where HF's eager attention rounds; N is a multiple of K."""
-    compute, softmax = numerics.compute, numerics.softmax
+    compute, softmax, wide = numerics.compute, numerics.softmax, numerics.product("scores")
     batch, length, heads, width = query.shape
     # Key head k serves the G consecutive query heads from k·G on. HF: repeats each key head G times instead.
     grouped = query.reshape(batch, length, key.shape[2], -1, width)
-    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)
-    scores = scores.reshape(batch, heads, length, -1)
+    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision, preferred_element_type=wide)
+    scores = scores.astype(numerics.scores).reshape(batch, heads, length, -1)
     # HF: rounds the scores to the model dtype, and again after the scaling, whose factor torch keeps in float32.
-    scores = (scores.astype(softmax) * scaling).astype(compute)
+    scores = (scores.astype(softmax) * scaling).astype(numerics.scores)
     if mask is not None:
         # HF: adds finfo.min to what is masked. Not -inf: a row with nothing to see stays finite, uniform over all keys.
-        scores = jnp.where(mask[:, None, :, :], scores, jnp.finfo(compute).min.astype(compute))
+        scores = jnp.where(mask[:, None, :, :], scores, jnp.finfo(scores.dtype).min.astype(scores.dtype))
     # HF: softmax in the model dtype; torch's kernel works in float32 inside and rounds the result.
     return jax.nn.softmax(scores.astype(softmax), axis=-1).astype(compute)
 

@@ -35,7 +35,7 @@ class Llama4TextDecoderLayer(nnx.Module):
         numerics: Numerics | None = None,
         moe_dispatch: Dispatch = "auto",
     ):
-        numerics = resolve(dtype, param_dtype, precision, numerics)
+        self.numerics = numerics = resolve(dtype, param_dtype, precision, numerics)
         self.self_attn = Llama4TextAttention(config, layer_idx, numerics=numerics, rngs=rngs)
         if layer_idx in config.moe_layers:
             self.feed_forward = Llama4TextMoe(config, numerics=numerics, rngs=rngs, moe_dispatch=moe_dispatch)
@@ -58,7 +58,11 @@ class Llama4TextDecoderLayer(nnx.Module):
         *,
         query_slots: Int[Array, "... T"] | None = None,
     ) -> DecoderLayerOutput:
-        """Arguments are those of `Llama4TextAttention`; the mixture's router logits are returned where asked for."""
+        """Arguments are those of `Llama4TextAttention`; the mixture's router logits are returned where asked for.
+
+        Hidden states come and go in the residual dtype.
+        """
+        residual = self.numerics.residual
         attended = self.self_attn(
             self.input_layernorm(hidden_states),
             mask_info,
@@ -70,7 +74,7 @@ class Llama4TextDecoderLayer(nnx.Module):
             frequencies,
             query_slots=query_slots,
         )
-        hidden_states = hidden_states + attended.attention_output
+        hidden_states = hidden_states + attended.attention_output.astype(residual)
         normed = self.post_attention_layernorm(hidden_states)
         router_logits = None
         if isinstance(self.feed_forward, Llama4TextMoe):
@@ -78,7 +82,7 @@ class Llama4TextDecoderLayer(nnx.Module):
         else:
             fed = self.feed_forward(normed)
         return DecoderLayerOutput(
-            hidden_states=shard(hidden_states + fed, "batch", "length", "embed"),
+            hidden_states=shard(hidden_states + fed.astype(residual), "batch", "length", "embed"),
             attention_weight=attended.attention_weight,
             router_logits=router_logits if output_router_logits else None,
             cache_view=attended.cache_view,

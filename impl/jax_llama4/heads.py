@@ -31,7 +31,7 @@ class Llama4TiedHead(nnx.Module):
 
     def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         table = self.embedding[...].astype(self.numerics.compute)
-        return dot_general(x, table, (((2,), (1,)), ((), ())), self.numerics.precision)
+        return dot_general(x, table, (((2,), (1,)), ((), ())), self.numerics.precision, self.numerics.logits)
 
 
 class HoldsTextModel:
@@ -54,6 +54,11 @@ class HoldsTextModel:
 
     def get_embedding(self: Any) -> nnx.Embed:
         return self.get_decoder().embed_tokens
+
+
+def _head(config: Llama4TextConfig, width: int, numerics: Numerics, rngs: nnx.Rngs) -> Linear:
+    std = config.initializer_range
+    return Linear(config.hidden_size, width, std=std, result="logits", numerics=numerics, rngs=rngs)
 
 
 class _TextModelWithHead(HoldsTextModel, Pretrained, nnx.Module):
@@ -120,8 +125,7 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
         if config.tie_word_embeddings:
             self.lm_head = Llama4TiedHead(self.model.embed_tokens, numerics=self.numerics)
         else:
-            std = config.initializer_range
-            self.lm_head = Linear(config.hidden_size, config.vocab_size, std=std, numerics=self.numerics, rngs=rngs)
+            self.lm_head = _head(config, config.vocab_size, self.numerics, rngs)
 
     def __call__(
         self,
@@ -141,7 +145,7 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
         apply_lm_head: bool = True,
         logits_to_keep: int = 0,
     ) -> Llama4CausalLMOutputWithPast:
-        """Logits in the compute dtype and, given `labels`, the next-token loss.
+        """Logits in `Numerics.logits` and, given `labels`, the next-token loss.
 
         Inputs and errors are those of `Llama4TextModel`. Labels are shifted here, not by the caller. Logits are for
         every position, or for the last `logits_to_keep` where that is not 0, as in HF; without `apply_lm_head` there
@@ -211,8 +215,7 @@ class Llama4ForSequenceClassification(_TextModelWithHead):
             numerics=numerics,
             **stack_options,
         )
-        std = config.initializer_range
-        self.score = Linear(config.hidden_size, config.num_labels, std=std, numerics=self.numerics, rngs=rngs)
+        self.score = _head(config, config.num_labels, self.numerics, rngs)
 
     def __call__(
         self,

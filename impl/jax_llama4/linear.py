@@ -16,10 +16,17 @@ def normal_init(std: float) -> nnx.Initializer:
 
 
 def dot_general(
-    x: Float[Array, "*B I"], kernel: Float[Array, "..."], dimension_numbers: Any, precision: Any = None
+    x: Float[Array, "*B I"],
+    kernel: Float[Array, "..."],
+    dimension_numbers: Any,
+    precision: Any = None,
+    dtype: Any = None,
 ) -> Float[Array, "*B J"]:
-    """`jax.lax.dot_general` of an activation and a matrix, summed in `accumulation` and rounded once."""
-    return _wide_product(x, kernel, dimension_numbers, precision).astype(x.dtype)
+    """`jax.lax.dot_general` of an activation and a matrix, summed in `accumulation` and rounded once.
+
+    To `dtype`, by default the activation's.
+    """
+    return _wide_product(x, kernel, dimension_numbers, precision).astype(dtype or x.dtype)
 
 
 def _wide_product(x: Array, kernel: Array, dimension_numbers: Any, precision: Any) -> Array:
@@ -41,14 +48,24 @@ def _wide_product(x: Array, kernel: Array, dimension_numbers: Any, precision: An
 class Linear(nnx.Module):
     """x @ kernel + bias, rounded once; kernel (in_features, out_features) of width `std`, bias (out_features,) or none.
 
+    `result` is the role that the result is rounded to.
     HF: keeps the transpose of the kernel under the name `weight`. Its kernels add the bias before they round, which
     `nnx.Linear` does not.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, *, std: float, bias: bool = False, numerics: Numerics, rngs: nnx.Rngs
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        std: float,
+        bias: bool = False,
+        result: str = "compute",
+        numerics: Numerics,
+        rngs: nnx.Rngs,
     ):
         self.numerics = numerics
+        self.result = result
         self.kernel = nnx.Param(normal_init(std)(rngs.params(), (in_features, out_features), numerics.param))
         self.bias = nnx.Param(jnp.zeros((out_features,), numerics.param)) if bias else None
 
@@ -59,4 +76,4 @@ class Linear(nnx.Module):
         product = _wide_product(inputs.astype(compute), kernel, over_last, self.numerics.precision)
         if self.bias is not None:
             product = product + self.bias[...].astype(compute).astype(product.dtype)
-        return product.astype(compute)
+        return product.astype(getattr(self.numerics, self.result))

@@ -60,8 +60,10 @@ class Llama4Router(nnx.Module):
 
         HF: `torch.topk` on a CPU breaks ties in no fixed order below 64 experts; here the lowest index wins.
         """
-        compute = self.numerics.compute
-        logits = jnp.einsum("md,de->me", x, self.kernel[...].astype(compute), precision=self.numerics.precision)
+        compute, wide = self.numerics.compute, self.numerics.product("router_logits")
+        kernel, precision = self.kernel[...].astype(compute), self.numerics.precision
+        logits = jnp.einsum("md,de->me", x, kernel, precision=precision, preferred_element_type=wide)
+        logits = logits.astype(self.numerics.router_logits)
         choice: Int[Array, "M k"] = self.tap_choice(jax.lax.top_k(logits, self.top_k)[1])
         experts = jnp.arange(self.num_experts, dtype=choice.dtype)
         chosen = jnp.any(choice[:, :, None] == experts, axis=1)

@@ -7,7 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-ROLES = ("param", "compute", "norm", "rope", "softmax", "activation", "router", "temperature", "loss")
+# What follows the model's dtype in HF, and what HF computes in float32 whatever that is.
+_MODEL = ("param", "compute", "residual", "scores", "router_logits", "logits")
+_ISLANDS = ("norm", "rope", "softmax", "activation", "router", "temperature", "loss")
+ROLES = (*_MODEL, *_ISLANDS)
 
 # HF: the `.float()` calls in its model. This is the only dtype named in the package.
 HF_ISLAND = jnp.dtype("float32")
@@ -32,11 +35,15 @@ class Numerics:
 
     param: np.dtype  # stored weights
     compute: np.dtype  # activations between modules, operands and results of matrix products
+    residual: np.dtype  # the stream that layers add to, embeddings first, until a norm reads it
+    scores: np.dtype  # query · key and what becomes of it until the softmax
+    router_logits: np.dtype  # the router's product, and the top-k of it
+    logits: np.dtype  # the head's product: over the vocabulary, or over the labels
     norm: np.dtype  # inside RMSNorm and L2Norm, up to the product with the weight
     rope: np.dtype  # inverse frequencies, angles, cos and sin, and the rotation itself
-    softmax: np.dtype  # scaling of the scores and the attention softmax
+    softmax: np.dtype  # inside the scaling of the scores and the attention softmax
     activation: np.dtype  # inside silu
-    router: np.dtype  # inside the router's sigmoid; its logits and the top-k stay in `compute`
+    router: np.dtype  # inside the router's sigmoid
     temperature: np.dtype  # attention temperature and its product with the query
     loss: np.dtype  # log-softmax of the logits and the mean over tokens
     # HIGHEST because accelerators otherwise round float32 operands. None leaves the choice to JAX's own default.
@@ -63,8 +70,15 @@ class Numerics:
         silu and softmax do so inside. In float64 every role is float64: that is HF with its float32 islands lifted.
         """
         model, island = jnp.dtype(dtype), accumulation(dtype)
-        roles: dict[str, Any] = dict.fromkeys(ROLES, island) | {"param": model, "compute": model}
+        roles: dict[str, Any] = {role: model if role in _MODEL else island for role in ROLES}
         return cls(**roles, precision=precision)
+
+    def product(self, role: str) -> np.dtype:
+        """What a product of `compute` operands is asked for in, to lose no more than one rounding to the role's dtype.
+
+        `compute`, or where the role has another dtype, what the product is summed in.
+        """
+        return self.compute if getattr(self, role) == self.compute else accumulation(self.compute)
 
     def require_available(self) -> None:
         """Raise ValueError where JAX would silently store a narrower dtype than asked for (float64 without x64)."""

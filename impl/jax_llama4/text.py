@@ -59,7 +59,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         self.embed_tokens = nnx.Embed(
             config.vocab_size,
             config.hidden_size,
-            dtype=numerics.compute,
+            dtype=numerics.residual,
             param_dtype=numerics.param,
             embedding_init=normal_init(config.initializer_range),
             rngs=rngs,
@@ -189,7 +189,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         shape, width = inputs_embeds.shape, self.config.hidden_size
         if len(shape) != 3 or shape[-1] != width or 0 in shape:
             raise ValueError(f"inputs_embeds: expected a non-empty (batch, length, {width}), got {shape}")
-        return inputs_embeds.astype(self.numerics.compute)
+        return inputs_embeds.astype(self.numerics.residual)
 
     def init_cache(
         self,

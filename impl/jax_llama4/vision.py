@@ -173,7 +173,7 @@ class Llama4VisionModel(Pretrained, nnx.Module):
         tokens = self.tap_tokens(self._tokens(patches))
         whole_stack = feature_layer in (LAST_LAYER, layers)
         encoded = self.model(
-            shard(self.layernorm_pre(tokens), "batch", "length", "embed"),
+            shard(self.layernorm_pre(tokens).astype(self.numerics.residual), "batch", "length", "embed"),
             self.rotary_embedding(),
             output_attentions,
             output_hidden_states or not whole_stack,

@@ -107,7 +107,7 @@ class Llama4VisionEncoderLayer(nnx.Module):
         rngs: nnx.Rngs,
         numerics: Numerics | None = None,
     ):
-        numerics = resolve(dtype, param_dtype, precision, numerics)
+        self.numerics = numerics = resolve(dtype, param_dtype, precision, numerics)
         self.self_attn = Llama4VisionAttention(config, numerics=numerics, rngs=rngs)
         self.mlp = Llama4VisionMLP(config, numerics=numerics, rngs=rngs)
         self.input_layernorm = Llama4VisionLayerNorm(config.hidden_size, numerics=numerics)
@@ -119,10 +119,11 @@ class Llama4VisionEncoderLayer(nnx.Module):
         frequencies: Float[Array, "P R 2"],
         output_attentions: bool = False,
     ) -> DecoderLayerOutput:
-        """Arguments are those of `Llama4VisionAttention`. HF: returns a tuple."""
+        """Arguments are those of `Llama4VisionAttention`; hidden states in the residual dtype. HF: returns a tuple."""
+        residual = self.numerics.residual
         attended = self.self_attn(self.input_layernorm(hidden_states), frequencies, output_attentions)
-        hidden_states = hidden_states + attended.attention_output
-        hidden_states = hidden_states + self.mlp(self.post_attention_layernorm(hidden_states))
+        hidden_states = hidden_states + attended.attention_output.astype(residual)
+        hidden_states = hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)).astype(residual)
         return DecoderLayerOutput(
             hidden_states=shard(hidden_states, "batch", "length", "embed"),
             attention_weight=attended.attention_weight,

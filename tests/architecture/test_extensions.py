@@ -35,11 +35,11 @@ def compute(golden: np.ndarray, got: np.ndarray, dtype: str) -> float:
 METRIC = Metric("mean_shift", (Kind.FLOAT,), unit="value", better="lower", compute=compute, absolute=True)
 '''
 
-POLICY = '''"""The dtype policy `bf16-wide`: bfloat16 whose islands are float64."""
+POLICY = '''"""The dtype policy `bf16-lifted`: bfloat16 whose islands are float64."""
 
 from paritygate.core.cell import DtypePolicy
 
-POLICY = DtypePolicy("bf16-wide", "bfloat16", "float64", peer="bfloat16", x64=True, doc="bfloat16, float64 islands.")
+POLICY = DtypePolicy("bf16-lifted", "bfloat16", "float64", peer="bfloat16", x64=True, doc="bfloat16, float64 islands.")
 '''
 
 FAULTS = '''"""A fault of the toy's norm, and a variant that computes the same."""
@@ -103,7 +103,7 @@ def family_text() -> str:
 # folder of the extension directory: (the file, its text)
 EXTENSIONS = {
     "metrics": ("mean_shift.py", METRIC),
-    "dtypes": ("bf16_wide.py", POLICY),
+    "dtypes": ("bf16_lifted.py", POLICY),
     "families": ("deep.py", family_text()),
     "faults": ("norm.py", FAULTS),
     "sections": ("signature.py", SECTION),
@@ -163,7 +163,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Extended:
 @pytest.fixture(scope="module")
 def run(extended: Extended) -> Run:
     """A run of the toy with all extensions, the new dtype policy among its cells."""
-    said = extended.call("run", "toy", "--cells", "f64,bf16-wide", "--json").json
+    said = extended.call("run", "toy", "--cells", "f64,bf16-lifted", "--json").json
     assert said["problems"] == []
     return Run.open(Path(said["folder"]))
 
@@ -191,8 +191,8 @@ def test_metric(extended: Extended, run: Run) -> None:
 
 def test_dtype_policy(extended: Extended, run: Run) -> None:
     cells = {cell["cell"]: cell for cell in extended.call("list", "cells", "--json").json}
-    assert cells["bf16-wide/single/cpu"]["doc"] == "bfloat16, float64 islands."
-    rows = [row for row in run.judged() if row.drift.cell == "bf16-wide/single/cpu"]
+    assert cells["bf16-lifted/single/cpu"]["doc"] == "bfloat16, float64 islands."
+    rows = [row for row in run.judged() if row.drift.cell == "bf16-lifted/single/cpu"]
     assert {row.drift.mode for row in rows} == {"isolated", "chained"}
     assert len(rows) == 16 and all(row.verdict == "pass" for row in rows)
     assert {row.drift.dtype for row in rows} == {"bfloat16"}
@@ -203,7 +203,7 @@ def test_dtype_policy(extended: Extended, run: Run) -> None:
 def test_dtype_policy_that_came_after_the_capture_asks_for_one(extended: Extended) -> None:
     folder = extended.directory("late") / "dtypes"
     folder.mkdir(parents=True)
-    (folder / "late.py").write_text(POLICY.replace("bf16-wide", "bf16-late"))
+    (folder / "late.py").write_text(POLICY.replace("bf16-lifted", "bf16-late"))
     bad = extended.call(
         "run", "toy", "--cells", "bf16-late", "--mode", "isolated", "--json", kinds=["late"], code=1
     ).json
@@ -247,7 +247,7 @@ def test_without_their_files_there_is_none_of_it(extended: Extended, run: Run) -
         return extended.call(*arguments, kinds=(), code=code)
 
     assert "mean_shift" not in without("list", "metrics").out
-    assert "unknown dtype policy: bf16-wide" in without("run", "toy", "--cells", "bf16-wide", code=2).err
+    assert "unknown dtype policy: bf16-lifted" in without("run", "toy", "--cells", "bf16-lifted", code=2).err
     assert "unknown suite, preset or case: deep" in without("run", "deep", code=2).err
     assert "unknown fault, group or kind: eps-tenfold" in without("mutate", "eps-tenfold", code=2).err
     assert "No such command 'hello'" in without("hello", "Ada", code=2).err

@@ -26,16 +26,17 @@ FAULTS = {fault.name: fault for group, fault in select_faults(["precision"]) if 
 
 
 @cache
-def model_of(suite: str, case_id: str) -> tuple[Bench, Any, Any]:
+def model_of(suite: str, case_id: str, dtype: str) -> tuple[Bench, Any, Any]:
     golden = STORE.read(suite, case_id)
-    family, policy = families()[golden.case.family], policies()["bf16"]
-    bench = Bench(family, golden.case, golden, Cell("bf16", "single", "cpu"), policy, STORE)
+    family, policy = families()[golden.case.family], policies()[dtype]
+    bench = Bench(family, golden.case, golden, Cell(dtype, "single", "cpu"), policy, STORE)
     return bench, *nnx.split(load(family.candidate.build)(golden.config, bench.weights(), policy))
 
 
 def new_findings(fault: Fault) -> tuple[Noted, ...]:
     suite, case = case_of(fault)
-    bench, graphdef, state = model_of(suite, case.id)
+    # f16 has the program of bf16; what only another policy computes is seen in that one.
+    bench, graphdef, state = model_of(suite, case.id, "bf16" if fault.sees == "f16" else fault.sees)
 
     def run(state: Any, given: dict[str, jax.Array]) -> Any:
         return nnx.merge(graphdef, state)(**given)
@@ -94,3 +95,15 @@ def test_a_right_candidate_has_no_new_finding():
 def test_what_is_in_the_backward_pass_is_found_there():
     name = "gradient-of-norm-weights-in-16-bits"
     assert {finding.of for finding in new_findings(FAULTS[name])} == {"backward"}
+
+
+def test_a_stream_that_is_rounded_and_widened_again_is_a_new_finding_though_its_dtype_is_right():
+    fault = FAULTS["residual-in-16-bits"]
+    widened = [
+        replace(
+            patch, new=patch.new.replace(".astype(self.numerics.compute)", ".astype(jnp.bfloat16).astype(residual)")
+        )
+        for patch in fault.patches
+    ]
+    widened[0] = replace(widened[0], new=f"import jax.numpy as jnp\n    {widened[0].new}")
+    assert {finding.rule for finding in new_findings(replace(fault, patches=tuple(widened)))} >= {"round-trip"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paritygate.catalog.select import DEFAULT_CELLS, fault_groups, select_cells, select_faults
-from paritygate.cli.mutants import narrowest, read_mutants
+from paritygate.cli.mutants import cells_for, narrowest, read_mutants
 from paritygate.core.budget import Budgets
 from paritygate.core.mutant import KillMatrix, Mutant
 from paritygate.judge.budgets import read_budgets
@@ -51,7 +51,7 @@ def test_every_fault_was_planted_in_the_cells_that_tell_and_a_harmless_variant_i
     needed = {
         (fault.name, str(cell))
         for _, fault in select_faults()
-        for cell in (cells if fault.kind == "harmless" else narrowest(fault, cells))
+        for cell in (cells if fault.kind == "harmless" else narrowest(fault, cells_for(fault, cells)))
     }
     assert needed <= {(mutant.fault, mutant.cell) for mutant in recorded.mutants}, AGAIN
 

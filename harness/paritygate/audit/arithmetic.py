@@ -22,7 +22,7 @@ from paritygate.core.errors import UsageError, unknown_name
 Scale = Literal["tensor", "channel"]
 Multiply = Callable[[Array, Array], Array]  # the equation itself, in float32 at the highest precision
 
-F32_ROUNDOFF, F16_ROUNDOFF = 2.0**-24, 2.0**-11
+F32_ROUNDOFF, F16_ROUNDOFF, BF16_ROUNDOFF = 2.0**-24, 2.0**-11, 2.0**-8
 _SMALLEST_NORMAL = 2.0**-126
 
 
@@ -162,8 +162,10 @@ def _parts(x: Array, count: int) -> list[Array]:
     return [*found, to_bf16(x)]
 
 
-def _in_blocks(at: At, lhs: Array, rhs: Array, multiply: Multiply, block: int) -> Array:
-    """Sums `block` products, adds them to a float16 total, and so on."""
+def _in_blocks(
+    at: At, lhs: Array, rhs: Array, multiply: Multiply, block: int, total: Any, round: Callable[[Array], Array]
+) -> Array:
+    """Sums `block` products of rounded operands, adds them to a total of that dtype, and so on."""
     if at.eqn.primitive.name != "dot_general":
         raise UsageError(
             "no such product in this arithmetic",
@@ -180,18 +182,22 @@ def _in_blocks(at: At, lhs: Array, rhs: Array, multiply: Multiply, block: int) -
         x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % block)])
         return jnp.moveaxis(x.reshape(*x.shape[:-1], -1, block), -2, 0)
 
-    ones, others = blocks(to_f16(lhs), left, left_batch), blocks(to_f16(rhs), right, right_batch)
+    ones, others = blocks(round(lhs), left, left_batch), blocks(round(rhs), right, right_batch)
     batch = tuple(range(len(left_batch)))
     numbers = (((ones.ndim - 2,), (others.ndim - 2,)), (batch, batch))
 
-    def step(total: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
+    def step(so_far: Array, pair: tuple[Array, Array]) -> tuple[Array, None]:
         added = jax.lax.dot_general(*pair, numbers, precision=jax.lax.Precision.HIGHEST)
-        return (total.astype(jnp.float32) + added).astype(jnp.float16), None
+        return (so_far.astype(jnp.float32) + added).astype(total), None
 
     shape = (*ones.shape[1:-1], others.shape[-2])
-    total, _ = jax.lax.scan(step, jnp.zeros(shape, jnp.float16), (ones, others))
+    whole, _ = jax.lax.scan(step, jnp.zeros(shape, total), (ones, others))
     gives: Any = at.eqn.outvars[0].aval
-    return total.astype(jnp.float32).reshape(gives.shape)
+    return whole.astype(jnp.float32).reshape(gives.shape)
+
+
+def _as_is(x: Array) -> Array:
+    return x
 
 
 def _scaled_float(x: Array, axes: Sequence[int], scale: Scale, format: Format) -> Array:
@@ -256,8 +262,14 @@ _ROWS = (
     Arithmetic(
         "f16-accumulate", "NVIDIA A100, HMMA with float16 accumulators; GPU, F16_F16_F16",
         "t ← f16(t + Σ of 8 products), in turn", "Fasi, Higham, Mikaitis, Pranesh 2021, PeerJ CS 7:e330",
-        partial(_in_blocks, block=8), relative=2.0**-11, accumulation=F16_ROUNDOFF, block=8,
+        partial(_in_blocks, block=8, total=jnp.float16, round=to_f16),
+        relative=2.0**-11, accumulation=F16_ROUNDOFF, block=8,
         native={"gpu": "F16_F16_F16"},
+    ),
+    Arithmetic(
+        "bf16-accumulate", "none: a kernel that keeps its sum in the dtype of a bfloat16 result",
+        "t ← bf16(t + Σ of 8 products), in turn, of operands as they are", "the fault linear-summed-in-16-bits",
+        partial(_in_blocks, block=8, total=jnp.bfloat16, round=_as_is), accumulation=BF16_ROUNDOFF, block=8,
     ),
     Arithmetic(
         "e4m3-weights", "any that stores weights in 8 bits and multiplies wider",

@@ -21,6 +21,14 @@ from paritygate.core.run import write_atomic
 Chosen = Sequence[tuple[FaultGroup, Fault]]
 
 
+def cells_for(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
+    """`cells`, and where they are those of the default, the one that a fault is first seen in, if it is another."""
+    from paritygate.catalog.select import DEFAULT_CELLS, select_cells
+
+    extra = fault.sees not in {cell.dtype for cell in cells} and set(select_cells(DEFAULT_CELLS)) <= set(cells)
+    return [*cells, *(select_cells(fault.sees) if extra else ())]
+
+
 def narrowest(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
     """Those of `cells` that a fault cannot be judged without: the oracle's own dtype, and the first that sees it."""
     from paritygate.catalog.select import policies

@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from paritygate.core.errors import UsageError
 
+# Roles that follow `compute` where a policy does not name them; every other role is an island.
+FOLLOWING = ("param", "residual", "scores", "router_logits", "logits")
+
 
 class Mode(StrEnum):
     """How the candidate is run on a golden."""
@@ -20,7 +23,8 @@ class DtypePolicy:
     """Named dtypes per role, plus the matmul precision.
 
     `compute` is the model dtype, `island` that of the places where the reference computes wider (norm statistics,
-    rope, router sigmoid, ...). `roles` overrides single roles by name. `peer` is the torch dtype whose drift is the
+    rope, router sigmoid, ...). `roles` overrides single roles by name, and says of the values that have such a role
+    which dtype they must have, whatever the reference's have. `peer` is the torch dtype whose drift is the
     noise floor, empty for the oracle's own dtype, which is judged against fixed limits. `x64` is what JAX must be
     started with.
 
@@ -59,8 +63,9 @@ class DtypePolicy:
         return f"peer in torch {self.peer}" + (f", its products emulated in {self.matmul}" if self.matmul else "")
 
     def dtype(self, role: str) -> str:
-        """The dtype name of a role: `compute`, or an island's."""
-        return self.roles.get(role, self.compute if role == "compute" else self.island)
+        """The dtype name of a role: its own, or that of `compute`, or an island's."""
+        follows = role == "compute" or role in FOLLOWING
+        return self.roles.get(role, self.compute if follows else self.island)
 
 
 @dataclass(frozen=True)

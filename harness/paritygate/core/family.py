@@ -12,6 +12,7 @@ from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.hypothesis import Hypothesis
 from paritygate.core.lint import Expected
+from paritygate.core.sensitivity import Aspect
 from paritygate.core.site import Glue, Site, placeholder
 from paritygate.core.where import Block
 
@@ -185,7 +186,8 @@ class Side:
     reference's names (candidate only); it may also be given `compiled`, to be used in place of `jax.jit` on the
     derivative, a function of the weights and then of what else is given. `parameters` is called as parameters(module)
     and returns the candidate's parameters under the reference's names and in its layouts, without arithmetic on them
-    (candidate only).
+    (candidate only). `narrowed` is called as narrowed(module, path, policy) and returns a context in which the module
+    at a path computes in another policy (candidate only).
     """
 
     build: str
@@ -197,6 +199,7 @@ class Side:
     gradients: str = ""
     pictures: str = ""
     parameters: str = ""
+    narrowed: str = ""
 
 
 @dataclass(frozen=True)
@@ -228,7 +231,8 @@ class Family:
     `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words. `glue` is what
     joins the sites; `branches` is what its configs choose between;
     `hypotheses` are known ways to get it wrong. `expected` are the findings of the precision lint that are as they must
-    be: where there are any, others fail the gate.
+    be: where there are any, others fail the gate. `aspects` are the parts of a dtype policy that
+    `dtypes` narrows one at a time.
     """
 
     name: str
@@ -248,6 +252,7 @@ class Family:
     branches: tuple[Branch, ...] = ()
     hypotheses: tuple[Hypothesis, ...] = ()
     expected: tuple[Expected, ...] = ()
+    aspects: tuple[Aspect, ...] = ()
     doc: str = ""
 
     def preset(self, name: str) -> Preset:

@@ -40,15 +40,24 @@ class Finding:
 
 @dataclass(frozen=True)
 class Expected:
-    """Findings that are as they must be: those whose rule, function and program match the globs. `reason` says why."""
+    """Findings that are as they must be: those whose rule, function, program and cell match the globs.
+
+    `reason` says why.
+    """
 
     rule: str
     where: str
     reason: str
     of: str = "*"
+    cells: str = "*"
 
     def fits(self, finding: Finding) -> bool:
-        pairs = ((finding.rule, self.rule), (finding.where, self.where), (finding.of, self.of))
+        pairs = (
+            (finding.rule, self.rule),
+            (finding.where, self.where),
+            (finding.of, self.of),
+            (finding.cell, self.cells),
+        )
         return all(fnmatchcase(text, glob) for text, glob in pairs)
 
 

@@ -74,6 +74,7 @@ class RunInfo:
     budgets: str = ""
     baseline: str = ""
     routing: Routing = "own"
+    floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
     format: int = RUN_FORMAT
 
     @property

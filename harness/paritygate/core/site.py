@@ -29,7 +29,8 @@ class Port:
     ` | TRANSFORM`.
 
     `traits` are layer traits that must all hold for the port to exist. `role` asks for further metrics (`logits`).
-    `numerics` is the role whose dtype an input has in a cell: `compute`, or the name of an island such as `rope`.
+    `numerics` is the role whose dtype it has in a cell, such as `rope`: an input is given in it, and an output must
+    have it where the policy names that role, else what the reference has.
     `fed` says for which prompts it exists: `whole` leaves out those that are fed piece by piece through a cache, under
     which two implementations hold keys and masks in other places.
     """

@@ -13,7 +13,7 @@ from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import Family
-from paritygate.core.golden import Golden, GoldenPort
+from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.histogram import TAIL, Histogram
 from paritygate.core.registry import discover
 from paritygate.core.site import Kind
@@ -55,7 +55,8 @@ def judge(
     for drift in drifts:
         measured.setdefault(drift.key, []).append(drift)
 
-    decider = _Decider(budgets, accepted, goldens)
+    known = discover("paritygate.catalog.families", "FAMILY", Family)
+    decider = _Decider(budgets, accepted, goldens, known)
     rows: list[Row] = []
     for case, golden in goldens.items():
         for port in (port for port in golden.ports if not port.is_input):
@@ -76,7 +77,7 @@ def judge(
     rows = refuse_what_follows(rows)
     rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
     rows = diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
-    return with_evidence(rows, goldens, discover("paritygate.catalog.families", "FAMILY", Family))
+    return with_evidence(rows, goldens, known)
 
 
 def _unmeasured(case: str, cell: str, mode: str, port: GoldenPort) -> Drift:
@@ -109,8 +110,15 @@ class _Bound:
 class _Decider:
     """Budgets and baseline, applied to one drift at a time."""
 
-    def __init__(self, budgets: Budgets, accepted: Mapping[Key, Accepted], goldens: Mapping[str, Golden]):
+    def __init__(
+        self,
+        budgets: Budgets,
+        accepted: Mapping[Key, Accepted],
+        goldens: Mapping[str, Golden],
+        known: Mapping[str, Family],
+    ):
         self.budgets, self.accepted, self.metrics = budgets, accepted, metrics()
+        self.roles = {case: _roles(golden, known.get(golden.case.family)) for case, golden in goldens.items()}
         self.ports = {
             (case, port.site, port.port, port.call): port for case, golden in goldens.items() for port in golden.ports
         }
@@ -143,9 +151,12 @@ class _Decider:
         if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
             return _error(drift, f"not a number: {', '.join(bad)}")
 
-        expected = port.dtypes.get(policy.plain, "") if policy.peer else policy.compute
+        role = "param" if port.site == GRADIENTS else self.roles[drift.case].get((port.site, port.port), "compute")
+        named = policy.roles.get(role, "") if role != "compute" else ""
+        expected = named or (port.dtypes.get(policy.plain, "") if policy.peer else policy.compute)
         if port.kind is Kind.FLOAT and expected not in ("", drift.dtype):
-            reason = f"computed in {drift.dtype}, where the reference in this cell has {expected}"
+            who = f"{policy.name} keeps {role} in" if named else "the reference in this cell has"
+            reason = f"computed in {drift.dtype}, where {who} {expected}"
             return Row(drift, Verdict.MISMATCH, reason=reason)
 
         line = self.accepted.get(drift.key)
@@ -213,6 +224,13 @@ class _Decider:
         if line is not None and all(bound.is_accepted(factor) for bound in over):
             return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse)
         return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
+
+
+def _roles(golden: Golden, family: Family | None) -> dict[tuple[str, str], str]:
+    """The role of the dtype of each port, by site and port, where its family is known."""
+    preset = next((p for p in family.presets if p.name == golden.case.preset), None) if family else None
+    sites = family.sites_of(preset) if family and preset else []
+    return {(site.name, port.name): port.numerics for site in sites for port in site.ports}
 
 
 def _bound(

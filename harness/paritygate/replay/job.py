@@ -1,6 +1,7 @@
 """What a worker is told (a Job, by file) and what it says back (lines on its standard output)."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
+from paritygate.core.sensitivity import Variation
 from paritygate.core.site import address
 
 
@@ -21,6 +23,7 @@ class Environment:
     platform: str
     x64: bool
     devices: int = 1
+    rounding: Literal["fused", "every"] = "fused"  # `every`: of each operation, also where XLA joins several into one
 
     def variables(self, compile_cache: str) -> dict[str, str]:
         """The environment variables that start JAX this way."""
@@ -30,6 +33,8 @@ class Environment:
             # NumPy only measures small arrays here: BLAS threads would spin on the cores that XLA computes on.
             "OPENBLAS_NUM_THREADS": "1",
         }
+        if self.rounding == "every":
+            found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_allow_excess_precision=false".strip()
         if compile_cache:
             # Everything is worth keeping: a run compiles hundreds of programs of a few milliseconds each.
             found |= {
@@ -81,7 +86,8 @@ class Planting:
 class Job:
     """The work of one worker, everything spelled out, so that it reads no catalog.
 
-    It is all `cells` of all `cases`, of the candidate as it is, and then whatever is in `plantings`.
+    It is all `cells` of all `cases`, of the candidate as it is, then whatever is in `plantings`, and what all `cases`
+    cost in each of the `variations`.
     `keep` is the folder in which every value that is compared is kept; empty for none. `asked` is whose drifts are to
     be blamed, for which JAX's x64 must be on and `oracle` names the policy that computes in float64.
     """
@@ -96,6 +102,7 @@ class Job:
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
     plantings: tuple[Planting, ...] = ()
+    variations: tuple[Variation, ...] = ()
     keep: str = ""
     routing: Routing = "own"
     asked: tuple[Asked, ...] = ()

@@ -76,6 +76,7 @@ def replay(
         goldens={case.id: store.manifest_hash(suite, case.id) for case in cases},
         versions={"paritygate": version("paritygate"), "python": sys.version.split()[0]},
         routing=routing,
+        floors={str(cell): policies()[cell.dtype].floor_from for cell in cells},
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)

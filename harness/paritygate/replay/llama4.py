@@ -1,6 +1,7 @@
 """Builds `jax_llama4` as a candidate from HF's config and weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -18,12 +19,10 @@ from jax_llama4 import (
 from jax_llama4.loading import to_state_dict
 from jax_llama4.precision import ROLES
 from paritygate.core.cell import DtypePolicy
+from paritygate.replay.observe import submodule
 
 CACHE = "past_key_values"
 _PAGE_SIZE = 4  # so that a prompt of some dozen slots has several pages and ends within one
-
-# Stored weights have the compute dtype, unless a policy names a role `param`.
-_ROLE = {"param": "compute"}
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
@@ -45,10 +44,28 @@ def build_multimodal(config: Mapping[str, Any], weights: Mapping[str, np.ndarray
 
 
 def _build(cls: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
-    numerics = Numerics(**{role: jnp.dtype(policy.dtype(_ROLE.get(role, role))) for role in ROLES})
+    numerics = _numerics(policy)
     return cls.from_state_dict(
         cls.config_class.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
     )
+
+
+def _numerics(policy: DtypePolicy) -> Numerics:
+    return Numerics(**{role: jnp.dtype(policy.dtype(role)) for role in ROLES})
+
+
+@contextmanager
+def narrowed(model: Any, path: str, policy: DtypePolicy) -> Iterator[None]:
+    """While open, the module at a path and all in it compute in the policy; weights are stored as they were."""
+    parts: list[Any] = [part for _, part in nnx.iter_modules(submodule(model, path)) if hasattr(part, "numerics")]
+    kept = [part.numerics for part in parts]
+    try:
+        for part in parts:
+            part.numerics = _numerics(policy)
+        yield
+    finally:
+        for part, numerics in zip(parts, kept, strict=True):
+            part.numerics = numerics
 
 
 class DenseFeed:

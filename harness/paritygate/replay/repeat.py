@@ -26,7 +26,7 @@ Replay = Callable[[Bench, nnx.Module], Iterator[Drift]]
 
 
 @dataclass(frozen=True)
-class _Recorder(Bench):
+class Recorder(Bench):
     """A bench that keeps the values it is given, and measures none."""
 
     values: Values = field(default_factory=dict)
@@ -48,7 +48,7 @@ class _Recorder(Bench):
 def passes(bench: Bench, model: nnx.Module, modes: Sequence[Mode], replays: Mapping[str, Replay]) -> tuple[Values, ...]:
     """The values of a case, by mode and address, in passes that are not measured."""
     given = (bench.family, bench.case, bench.manifest, bench.cell, bench.policy, bench.store)
-    recorders = [_Recorder(*given, routing=bench.routing) for _ in range(PASSES)]
+    recorders = [Recorder(*given, routing=bench.routing) for _ in range(PASSES)]
     for recorder in recorders:
         for mode in modes:
             for _ in replays[mode](recorder, model):

@@ -79,6 +79,11 @@ def work(job: "Job", emit: "Emit") -> None:
         )
     _plant_all(job, store, emit)
     sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
+    if job.variations:
+        from paritygate.replay.costs import costs
+
+        for cost in costs(job, store):
+            emit("cost", to_json(cost))
     emit("done", _about(jax, job, counts, started) | {"candidate": sources})
 
 

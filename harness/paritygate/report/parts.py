@@ -148,6 +148,22 @@ class LineChart:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """`share` is its length, from 0 to 1; `text` the number that it stands for."""
+
+    label: str
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Bars:
+    title: str
+    bars: tuple[Bar, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Grid:
     """Parts side by side where there is room."""
 
@@ -189,6 +205,7 @@ Part = (
     | Table
     | HeatMap
     | LineChart
+    | Bars
     | Grid
     | Details
     | SitePages

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
@@ -13,13 +14,31 @@ from paritygate.report.assemble import assemble
 from paritygate.report.chart import draw
 from paritygate.report.data import ReportData
 from paritygate.report.pack import pack
-from paritygate.report.parts import Part, SitePages
+from paritygate.report.parts import Part, Section, SitePages
 
 HERE = Path(__file__).parent
 
 
+@dataclass(frozen=True)
+class Page:
+    """What stands in the title, at the top and at the foot of a page; `word` is its answer."""
+
+    word: str
+    suite: str
+    run: str
+    started: str
+    version: str
+
+
 def render_html(data: ReportData, sections: Sequence[str] | None = None) -> str:
-    """The whole page. It names no other file: style and script are inside, and a policy lets nothing else run."""
+    """The whole page of a run."""
+    info = data.info
+    page = Page(data.outcome.value, info.suite, info.id, info.started, info.versions.get("paritygate", ""))
+    return render_page(page, assemble(data, sections))
+
+
+def render_page(page: Page, built: Sequence[tuple[Section, Sequence[Part]]]) -> str:
+    """A page of sections. It names no other file: style and script are inside, and a policy lets nothing else run."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -35,10 +54,9 @@ def render_html(data: ReportData, sections: Sequence[str] | None = None) -> str:
     environment.globals |= {"part": part, "draw": draw}  # pyright: ignore[reportAttributeAccessIssue]
     style = (HERE / "static" / "report.css").read_text()
     script = (HERE / "static" / "pages.js").read_text()
-    built = assemble(data, sections)
-    pages = [page for _, parts in built for p in parts if isinstance(p, SitePages) for page in p.pages]
+    pages = [each for _, parts in built for p in parts if isinstance(p, SitePages) for each in p.pages]
     return environment.get_template("report.html.j2").render(
-        data=data,
+        page=page,
         sections=built,
         style=Markup(style),
         script=Markup(script),

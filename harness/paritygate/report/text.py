@@ -9,6 +9,7 @@ from paritygate.report.assemble import assemble
 from paritygate.report.data import ReportData, failing, root, worst
 from paritygate.report.parts import (
     Banner,
+    Bars,
     Column,
     Details,
     Figures,
@@ -87,6 +88,8 @@ class _Page:
                 return self.heat_map(part)
             case LineChart():
                 return self.chart(part)
+            case Bars():
+                return self.bars(part)
             case Grid():
                 return [line for inner in part.parts for line in self.lines(inner)]
             case Details():
@@ -192,6 +195,12 @@ class _Page:
                 line.append(Item(f"{number(point.value)} ({against})", Tone.PLAIN if point.ok else Tone.BAD))
             rows.append(tuple(line))
         return [self.plain(f"{part.title}, {part.y_label}"), *self.table(Table(columns, tuple(rows)))]
+
+    def bars(self, part: Bars) -> list[str]:
+        left = max((len(bar.label) for bar in part.bars), default=0)
+        room = max(self.width - left - 2 - max((len(bar.text) for bar in part.bars), default=0) - 2, 8)
+        lines = [f"{bar.label:<{left}}  {'█' * round(bar.share * room) or '▏'} {bar.text}" for bar in part.bars]
+        return ["", self.plain(part.title), *map(self.plain, lines), *textwrap.wrap(part.caption, self.width)]
 
     def site(self, page: SitePage) -> list[str]:
         """A line a site; the worst rows that fail by themselves in full."""

@@ -10,7 +10,7 @@ import pytest
 
 from paritygate.audit.arithmetic import ARITHMETICS, CONTRACTIONS, emulated, rules
 from paritygate.audit.rounding import E4M3, E5M2, to_bf16, to_f16, to_float8, to_tf32, truncated_to_bf16
-from paritygate.catalog.select import policies
+from paritygate.catalog.select import families, policies
 from paritygate.core.errors import UsageError
 
 from limits import EMULATED
@@ -67,7 +67,8 @@ def test_on_random_matrices_it_is_as_far_off_as_theory_says(name: str) -> None:
 
 def test_every_arithmetic_has_its_limits_and_every_policy_its_arithmetic() -> None:
     assert set(EMULATED) == set(NAMES)
-    assert {policy.matmul for policy in policies().values()} == {"", *NAMES}
+    swept = {matmul for aspect in families()["llama4"].aspects for matmul in aspect.matmul.values()}
+    assert {policy.matmul for policy in policies().values()} | swept == {"", *NAMES}
     with pytest.raises(UsageError, match=r"^unknown matmul arithmetic: bf16x2\n"):
         rules("bf16x2")
     assert set(rules("tf32")) == set(CONTRACTIONS)
@@ -127,6 +128,9 @@ def test_a_sum_in_float16_loses_what_one_in_float32_keeps() -> None:
     ones[0, 8] = 1 + 2.0**-10
     small = np.concatenate([np.full((1, 8), 256.0), np.full((1, 800), 2.0**-4)], axis=1).astype(np.float32)
     assert product("f16-accumulate", small, np.ones((808, 1), np.float32)) == 2048, "half a spacing, a hundred times"
+    assert product("bf16-accumulate", small, np.ones((808, 1), np.float32)) == 2048
+    assert product("bf16-accumulate", ones[:, :16], ones[:, :16].T) == 16, "operands are not rounded, the total is"
+    assert product("bf16-accumulate", ones[:, 8:9], np.ones((1, 1), np.float32)) == 1
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,7 +146,7 @@ def test_batched_ragged_and_convolved_products(name: str) -> None:
     convolved = emulated(lambda x, k: jax.lax.conv(x, k, (2, 2), "VALID"), name, weights=(1,))
     ragged = emulated(lambda x, k: jax.lax.ragged_dot(x, k, jnp.array([2, 3])), name, weights=(1,))
     rows, groups = left[0, 0], right[0, :2]
-    if name == "f16-accumulate":
+    if name.endswith("-accumulate"):
         with pytest.raises(UsageError, match=r"no such product in this arithmetic: ragged_dot_general at"):
             ragged(rows, groups)
         return

@@ -53,6 +53,17 @@ def asked(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> dict[str,
     return called
 
 
+def test_a_fault_that_only_another_policy_sees_is_planted_in_that_one_too(paritygate: Callable, asked: dict[str, Any]):
+    stream = Fault("stream", "precision", PATCHES, CASE, ("layers.0:out",), sees="mixed")
+    asked["groups"] = {"stream": FaultGroup("stream", "llama4", (stream,))}
+    paritygate("mutate")
+    assert asked["plantings"] == {"stream": [*CELLS, "mixed/single/cpu"]}
+    paritygate("mutate", "--spread")
+    assert asked["plantings"] == {"stream": [CELLS[0], "mixed/single/cpu"]}
+    paritygate("mutate", "--cells", "f64,bf16")
+    assert asked["plantings"] == {"stream": [CELLS[0], CELLS[-1]]}, "what is asked for is what is done"
+
+
 def test_all_faults_in_all_cells_or_those_of_a_glob(paritygate: Callable, asked: dict[str, Any]) -> None:
     paritygate("mutate")
     assert asked["plantings"] == dict.fromkeys(("eps", "gain", "upcast", "reordered"), CELLS)

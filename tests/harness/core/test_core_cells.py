@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paritygate.catalog import select
 from paritygate.catalog.select import DEFAULT_CELLS, select_cases, select_cells, suite_of, suites
-from paritygate.core.cell import Cell, DtypePolicy
+from paritygate.core.cell import FOLLOWING, Cell, DtypePolicy
 from paritygate.core.errors import UsageError
 from paritygate.core.family import Case
 
@@ -63,11 +63,11 @@ def test_bad_expressions(expression: str) -> None:
 @pytest.mark.parametrize(
     ("expression", "text"),
     [
-        ("bf61", "unknown dtype policy: bf61\n  expected  one of bf16, bf16@e4m3-channel, "),
+        ("bf61", "unknown dtype policy: bf61\n  expected  one of bf16, bf16-wide, "),
         ("f64 x singel", "unknown mesh layout: singel\n  expected  one of single\n  try       did you mean single?"),
         ("f64 x single x cqu", "unknown platform: cqu\n  expected  one of cpu, gpu, tpu\n  try       did you mean "),
         ("f64 x cpu", "unknown mesh layout: cpu\n  expected  one of single"),
-        ("BF16", "unknown dtype policy: BF16\n  expected  one of bf16, bf16@e4m3-channel, "),
+        ("BF16", "unknown dtype policy: BF16\n  expected  one of bf16, bf16-wide, "),
     ],
 )
 def test_unknown_names_in_an_expression(expression: str, text: str) -> None:
@@ -90,6 +90,9 @@ def test_bad_cells(text: str) -> None:
 def test_the_dtype_of_a_role() -> None:
     policy = DtypePolicy("p", compute="bfloat16", island="float32", peer="", roles={"rope": "float64"})
     assert [policy.dtype(role) for role in ("compute", "norm", "rope")] == ["bfloat16", "float32", "float64"]
+    assert [policy.dtype(role) for role in FOLLOWING] == ["bfloat16"] * len(FOLLOWING)
+    wide = DtypePolicy("p", compute="bfloat16", island="float32", peer="", roles={"residual": "float32"})
+    assert [wide.dtype(role) for role in ("residual", "logits", "compute")] == ["float32", "bfloat16", "bfloat16"]
     whole = DtypePolicy("p", compute="bfloat16", island="float32", peer="", roles={"compute": "float16"})
     assert whole.dtype("compute") == "float16"
 
@@ -172,7 +175,7 @@ def test_a_golden_lives_in_the_first_suite_that_has_its_case(
 
 
 def test_the_catalog_of_this_package() -> None:
-    assert set(select.policies()) == {*DTYPES, *EMULATED, "mixed"}
+    assert set(select.policies()) == {*DTYPES, *EMULATED, "bf16-wide", "mixed"}
     assert {cell.dtype for cell in select.select_cells("all-dtypes x single x cpu")} == set(select.policies())
     assert {cell.dtype for cell in select.select_cells(select.DEFAULT_CELLS)} == set(DTYPES)
     for name, policy in select.policies().items():

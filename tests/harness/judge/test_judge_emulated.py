@@ -27,12 +27,17 @@ RULE = Budget("of-bf16", "rel_l2", "that of bf16", factor=2.0, minimum_eps_x=1.0
 FLOORS = {"bf16": 1e-2, "bf16@one": 5e-2, "mixed": 1e-2}
 
 
-def judged(policy: str, drift: float, dtype: str = "bfloat16", port: GoldenPort = PORT) -> Row:
-    case = Case("toy", "toy-2", "plain")
+def judged(
+    policy: str,
+    drift: float,
+    dtype: str = "bfloat16",
+    port: GoldenPort = PORT,
+    case: Case = Case("toy", "toy-2", "plain"),  # noqa: B008 (frozen)
+) -> Row:
     golden = Golden(case, {}, {}, {}, (port,), {}, {}, spec="")
     cell = f"{policy}/single/cpu"
     found = Drift(
-        case.id, cell, "isolated", "mlp", "out", 0, 0, "float", "B D", (2, 4), dtype, metrics={"rel_l2": drift}
+        case.id, cell, "isolated", port.site, port.port, 0, 0, "float", "B D", (2, 4), dtype, metrics={"rel_l2": drift}
     )
     budgets = Budgets((RULE,), BaselineRule(1.25, "noise"))
     (row,) = judge([found], {case.id: golden}, [cell], ["isolated"], budgets, {}, POLICIES)
@@ -56,6 +61,25 @@ def test_a_golden_without_that_peer_is_no_pass() -> None:
 def test_values_have_the_dtypes_of_the_policy_that_multiplies_as_torch_does(policy: str) -> None:
     row = judged(policy, 1e-3, dtype="float32")
     assert row.verdict is Verdict.MISMATCH and "where the reference in this cell has bfloat16" in row.reason
+
+
+def test_a_role_that_the_policy_names_has_its_dtype_and_not_the_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = replace(PORT, site="layers.0", port="out", dtypes={"bf16": "bfloat16"})
+    policy = DtypePolicy("wide", "bfloat16", "float32", peer="bfloat16", roles={"residual": "float32"}, floor="bf16")
+    monkeypatch.setitem(POLICIES, "wide", policy)
+
+    def said(port: GoldenPort, dtype: str) -> Row:
+        return judged("wide", 1e-3, dtype, port, Case("llama4", "tiny-scout", "long"))
+
+    assert said(stream, "float32").verdict is Verdict.PASS
+    row = said(stream, "bfloat16")
+    assert row.verdict is Verdict.MISMATCH
+    assert row.reason.startswith("computed in bfloat16, where wide keeps residual in float32")
+    other = replace(stream, site="layers.0.attn")
+    assert said(other, "bfloat16").verdict is Verdict.PASS and said(other, "float32").verdict is Verdict.MISMATCH
+    weight = replace(stream, site="gradients", port="out.norm.weight")
+    assert said(weight, "bfloat16").verdict is Verdict.PASS, "parameters are not named"
+    assert said(replace(stream, site="nowhere"), "bfloat16").verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(

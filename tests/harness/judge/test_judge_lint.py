@@ -39,3 +39,12 @@ def test_a_family_that_expects_nothing_has_its_findings_listed():
 
 def test_expectations_that_nothing_met_are_named():
     assert noted([("toy", finding("island", "toy.norm:Norm"))], {"toy": ROWS}).idle == ("toy: low-* in toy.gate:*",)
+
+
+def test_what_one_cell_may_have_is_new_in_another():
+    rows = {"toy": (Expected("island", "toy.norm:*", "kept wide", cells="mixed/*"),)}
+    lint = noted(
+        [("toy", finding("island", "toy.norm:Norm", f"{dtype}/single/cpu")) for dtype in ("bf16", "mixed")], rows
+    )
+    assert [each.cells for each in lint.expected] == [("mixed/single/cpu",)]
+    assert [each.cells for each in lint.new] == [("bf16/single/cpu",)]

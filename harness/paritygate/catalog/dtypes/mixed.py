@@ -7,7 +7,7 @@ POLICY = DtypePolicy(
     compute="bfloat16",
     island="float32",
     peer="bfloat16",
-    roles={"param": "float32"},
-    doc="float32 parameters, bfloat16 compute, with the float32 islands that the reference has.",
+    roles={"param": "float32", "residual": "float32"},
+    doc="float32 parameters and residual stream, bfloat16 compute, with the float32 islands that the reference has.",
     floor="bf16",
 )

@@ -1,6 +1,6 @@
 """Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
 
-from paritygate.catalog.families.llama4_precision import EXPECTED
+from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import GLUE, SITES
 from paritygate.catalog.families.llama4_text_hypotheses import TEXT_HYPOTHESES
 from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
@@ -184,6 +184,7 @@ FAMILY = Family(
         cache="paritygate.replay.llama4:cache",
         gradients="paritygate.replay.llama4:gradients",
         parameters="paritygate.replay.llama4:parameters",
+        narrowed="paritygate.replay.llama4:narrowed",
     ),
     sites=SITES,
     presets=(
@@ -252,5 +253,6 @@ FAMILY = Family(
     branches=BRANCHES,
     hypotheses=TEXT_HYPOTHESES,
     expected=EXPECTED,
+    aspects=ASPECTS,
     doc="Llama 4 text decoder",
 )

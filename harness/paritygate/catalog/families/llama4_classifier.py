@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from paritygate.catalog.families import llama4
-from paritygate.catalog.families.llama4_precision import EXPECTED
+from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.catalog.families.llama4_text_hypotheses import CLASSIFIER_HYPOTHESES
 from paritygate.core.cell import Mode
@@ -55,6 +55,7 @@ FAMILY = replace(
     prompts=_PROMPTS,
     hypotheses=CLASSIFIER_HYPOTHESES,
     expected=EXPECTED,
+    aspects=ASPECTS,
     suites={"classify": tuple(f"{preset.name}.{prompt.name}" for preset in _PRESETS for prompt in _PROMPTS)},
     glue=(
         Glue("text", "model", "model", _SEEN_IN, doc="the layers one after another, each with its kind of mask"),

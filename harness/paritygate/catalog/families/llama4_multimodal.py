@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from paritygate.catalog.families import llama4
-from paritygate.catalog.families.llama4_precision import EXPECTED
+from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.catalog.families.llama4_vision_hypotheses import MULTIMODAL_HYPOTHESES
 from paritygate.catalog.families.llama4_vision_sites import FUNCTIONS, VISION_GLUE, VISION_SITES
@@ -231,5 +231,6 @@ FAMILY = Family(
     ),
     hypotheses=MULTIMODAL_HYPOTHESES,
     expected=EXPECTED,
+    aspects=ASPECTS,
     doc="Llama 4 with pictures",
 )

@@ -1,6 +1,7 @@
-"""What the precision lint finds in a right Llama 4, and why it is right: HF does the same."""
+"""Precision of Llama 4: what the lint finds in a right one and why HF has it too, and what a policy is made of."""
 
 from paritygate.core.lint import Expected
+from paritygate.core.sensitivity import Aspect
 
 _OURS = "jax_llama4."
 _NORM = _OURS + "norms:Llama4TextRMSNorm.__call__"
@@ -58,6 +59,27 @@ EXPECTED = (
         _OURS + "attention:*",
         "HF: torch gives 16 bits too; CPU, GPU and TPU sum such a product in 32 bits and round once.",
     ),
+    Expected("island", _OURS + "decoder:*", "The policy keeps the residual stream in float32.", cells="mixed/*"),
+    *(
+        Expected(
+            "round-trip",
+            f"{source} -> {_OURS}{adding}",
+            "The policy keeps the residual stream in float32: what is added to it has the model's dtype.",
+            cells="mixed/*",
+        )
+        for source, adding in (
+            (_LINEAR, "decoder:*"),
+            (_LINEAR, "vision*:*"),
+            (_OURS + "norms:*", "vision*:*"),
+            (_LINEAR, "multimodal:Llama4ImageMerge.__call__"),
+        )
+    ),
+    Expected(
+        "round-trip",
+        f"{_LINEAR} -> {_LINEAR}",
+        "The policy keeps parameters in float32: a bias is rounded to what products take, and added to their sum.",
+        cells="mixed/*",
+    ),
     Expected("accumulation", _OURS + "moe:Llama4Router.__call__", "HF: the router is a linear layer of 16 bits."),
     Expected("round-trip", f"{_OURS}linear:_wide_product -> {_OURS}norms:*", _ROUNDED, "backward"),
     Expected("round-trip", f"{_OURS}linear:_wide_product -> {_OURS}mlp:GELUActivation.__call__", _ROUNDED, "backward"),
@@ -89,4 +111,22 @@ EXPECTED = (
     Expected("excess-precision", _OURS + "moe:*", _KEPT),
     Expected("excess-precision", _OURS + "vision:Llama4VisionModel._tokens", _KEPT),
     Expected("excess-precision", _OURS + "vision_encoder:Llama4VisionEncoderLayer.__call__", _KEPT),
+)
+
+# Every role that is read on the way to the logits is in one of these.
+ASPECTS = (
+    Aspect("norm", ("norm",), doc="RMS, L2 and layer norms, inside"),
+    Aspect("softmax", ("scores", "softmax"), doc="attention scores, their scaling and their softmax"),
+    Aspect("router", ("router_logits", "router"), doc="router logits, top-k of them, sigmoid"),
+    Aspect("logits", ("logits",), doc="vocabulary logits"),
+    Aspect("residual", ("residual",), doc="the residual stream, embeddings first"),
+    Aspect("rope", ("rope",), doc="frequencies, angles, cos and sin, rotation"),
+    Aspect("activation", ("activation",), doc="SiLU and GELU, inside"),
+    Aspect("temperature", ("temperature",), doc="attention temperature and its product with the query"),
+    Aspect("products", ("param", "compute"), doc="weights, operands and results of products"),
+    Aspect(
+        "accumulation",
+        matmul={"bfloat16": "bf16-accumulate", "float16": "f16-accumulate"},
+        doc="what products are summed in, emulated: rounded after every 8 terms",
+    ),
 )

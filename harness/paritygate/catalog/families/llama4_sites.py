@@ -27,7 +27,10 @@ def _norm(name: str, path: str) -> Site:
         name,
         path,
         path,
-        (Port("in.x", FLOAT, HIDDEN, "arg:0", "x"), Port("out", FLOAT, HIDDEN, "result", "result")),
+        (
+            Port("in.x", FLOAT, HIDDEN, "arg:0", "x", numerics="residual"),
+            Port("out", FLOAT, HIDDEN, "result", "result"),
+        ),
         fed="whole",
         doc="RMS norm",
     )
@@ -50,7 +53,10 @@ SITES = (
         "embed",
         "model.embed_tokens",
         "model.embed_tokens",
-        (Port("in.tokens", INDEX, "B T", "arg:0", "inputs"), Port("out", FLOAT, HIDDEN, "result", "result")),
+        (
+            Port("in.tokens", INDEX, "B T", "arg:0", "inputs"),
+            Port("out", FLOAT, HIDDEN, "result", "result", numerics="residual"),
+        ),
         doc="token embedding",
     ),
     Site(
@@ -95,11 +101,11 @@ SITES = (
         "model.layers.{layer}",
         "model.layers.{layer}",
         (
-            Port("in.x", FLOAT, HIDDEN, "arg:0", "hidden_states"),
+            Port("in.x", FLOAT, HIDDEN, "arg:0", "hidden_states", numerics="residual"),
             _FREQUENCIES,
             _MASK,
             _SLOTS,
-            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states"),
+            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states", numerics="residual"),
         ),
         doc="decoder layer: the residual adds around its modules",
     ),
@@ -152,7 +158,7 @@ SITES = (
         _FEED_FORWARD + ".router",
         (
             Port("in.x", FLOAT, ROWS, "arg:0", "x"),
-            Port("out.logits", FLOAT, "(B T) E", "result:1", "result:1"),
+            Port("out.logits", FLOAT, "(B T) E", "result:1", "result:1", numerics="router_logits"),
             Port("out.choice", INDEX, "(B T) J", "result:0 | chosen", "tap_choice | sorted"),
             Port("out.scores", FLOAT, "(B T) E", "result:0", "result:0"),
         ),
@@ -183,7 +189,7 @@ SITES = (
         "lm_head",
         (
             Port("in.x", FLOAT, HIDDEN, "arg:0", "inputs"),
-            Port("out", FLOAT, "B T V", "result", "result", role="logits"),
+            Port("out", FLOAT, "B T V", "result", "result", role="logits", numerics="logits"),
         ),
         doc="vocabulary logits",
     ),

@@ -22,21 +22,32 @@ _FREQUENCIES = Port(
 
 
 def _module(
-    name: str, path: str, argument: str, doc: str, reference_layout: str = "", covers: tuple[str, ...] = ()
+    name: str,
+    path: str,
+    argument: str,
+    doc: str,
+    reference_layout: str = "",
+    covers: tuple[str, ...] = (),
+    numerics: str = "compute",
 ) -> Site:
-    """A site that takes one value and gives one."""
+    """A site that takes one value, in the dtype of a role, and gives one."""
     return Site(
         name,
         path,
         path,
         (
-            Port("in.x", FLOAT, PATCHES, "arg:0", argument, reference_layout=reference_layout),
+            Port("in.x", FLOAT, PATCHES, "arg:0", argument, reference_layout=reference_layout, numerics=numerics),
             Port("out", FLOAT, PATCHES, "result", "result", reference_layout=reference_layout),
         ),
         fed="pictures",
         covers=covers,
         doc=doc,
     )
+
+
+def _norm(name: str, path: str) -> Site:
+    """A layer norm of the residual stream."""
+    return _module(name, path, "x", "layer norm", numerics="residual")
 
 
 VISION_SITES = (
@@ -88,14 +99,14 @@ VISION_SITES = (
         _LAYER,
         _LAYER,
         (
-            Port("in.x", FLOAT, PATCHES, "kwarg:hidden_state", "hidden_states"),
+            Port("in.x", FLOAT, PATCHES, "kwarg:hidden_state", "hidden_states", numerics="residual"),
             _FREQUENCIES,
-            Port("out", FLOAT, PATCHES, "result:0", "result:hidden_states"),
+            Port("out", FLOAT, PATCHES, "result:0", "result:hidden_states", numerics="residual"),
         ),
         fed="pictures",
         doc="encoder layer: the residual adds around its modules",
     ),
-    _module("vision.layers.{vision_layer}.input_norm", _LAYER + ".input_layernorm", "x", "layer norm"),
+    _norm("vision.layers.{vision_layer}.input_norm", _LAYER + ".input_layernorm"),
     Site(
         "vision.layers.{vision_layer}.attn",
         _LAYER + ".self_attn",
@@ -112,7 +123,7 @@ VISION_SITES = (
         covers=(_LAYER + ".self_attn.?_proj",),
         doc="attention of all patches of a tile to each other",
     ),
-    _module("vision.layers.{vision_layer}.post_norm", _LAYER + ".post_attention_layernorm", "x", "layer norm"),
+    _norm("vision.layers.{vision_layer}.post_norm", _LAYER + ".post_attention_layernorm"),
     _module(
         "vision.layers.{vision_layer}.mlp",
         _LAYER + ".mlp",
@@ -120,7 +131,7 @@ VISION_SITES = (
         "feed-forward",
         covers=(_LAYER + ".mlp.*",),
     ),
-    _module("vision.post_norm", "vision_model.layernorm_post", "x", "layer norm"),
+    _norm("vision.post_norm", "vision_model.layernorm_post"),
     Site(
         "vision.adapter",
         "vision_model.vision_adapter",
@@ -153,7 +164,7 @@ VISION_SITES = (
         "",
         "image_merge",
         (
-            Port("in.embeds", FLOAT, "B T D", "arg:0", "inputs_embeds"),
+            Port("in.embeds", FLOAT, "B T D", "arg:0", "inputs_embeds", numerics="residual"),
             Port("in.mask", MASK, "B T", "arg:1", "image_mask", reference_layout="B T 1"),
             Port(
                 "in.features",
@@ -164,7 +175,7 @@ VISION_SITES = (
                 reference_layout="(I P) D",
                 candidate_layout="(I P) D",
             ),
-            Port("out", FLOAT, "B T D", "result", "result"),
+            Port("out", FLOAT, "B T D", "result", "result", numerics="residual"),
         ),
         fed="pictures",
         function="masked_scatter",

@@ -1,5 +1,6 @@
 """Faults of text attention: temperature, heads, scores, softmax, values, and which layer is of which kind."""
 
+from paritygate.catalog.faults.rounding import SCORES
 from paritygate.core.fault import Fault, FaultGroup, Patch
 
 _SCOUT, _FAR = "tiny/tiny-scout.long", "tiny/tiny-scout.far"
@@ -10,7 +11,6 @@ _TEMPERATURE = "jax_llama4.attention:attention_temperature"
 _WEIGHTS = "jax_llama4.attention:attention_weights"
 _VALUES = "jax_llama4.attention:weighted_values"
 _SOFTMAX = "jax.nn.softmax(scores.astype(softmax), axis=-1)"
-_SCORES = 'jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)'
 _AT_QUERY = ("layers.3.attn:inner.query",)
 _AT_PROBS = ("layers.*.attn:inner.probs",)
 _AT_OUT = ("layers.*.attn:out",)
@@ -199,7 +199,7 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _WEIGHTS,
-                    f"scores = {_SCORES}",
+                    f"scores = {SCORES}",
                     "repeated = jnp.repeat(key, heads // key.shape[2], axis=2)\n"
                     '    scores = jnp.einsum("btnh,bsnh->bnts", query, repeated, precision=numerics.precision)',
                 ),

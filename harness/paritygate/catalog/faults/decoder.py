@@ -6,7 +6,7 @@ _SCOUT, _TILES = "tiny/tiny-scout.long", "vision/tiny-vision.tiles"
 _LAYER = "jax_llama4.decoder:Llama4TextDecoderLayer.__call__"
 _TEXT = "jax_llama4.text:Llama4TextModel"
 _PRODUCT = "jax_llama4.linear:_wide_product"
-_ADD_ATTENTION = "hidden_states = hidden_states + attended.attention_output"
+_ADD_ATTENTION = "hidden_states = hidden_states + attended.attention_output.astype(residual)"
 _NORMED = "normed = self.post_attention_layernorm(hidden_states)"
 _AT = ("layers.?:out",)
 
@@ -40,7 +40,7 @@ GROUP = FaultGroup(
         Fault(
             "feed-forward-residual-left-out",
             "semantic",
-            (Patch(_LAYER, "shard(hidden_states + fed,", "shard(fed,"),),
+            (Patch(_LAYER, "shard(hidden_states + fed.astype(residual),", "shard(fed.astype(residual),"),),
             _SCOUT,
             _AT,
             hypothesis="feed-forward residual missing",
@@ -113,7 +113,7 @@ GROUP = FaultGroup(
                 Patch(
                     _LAYER, _NORMED, "normed = self.post_attention_layernorm(hidden_states + attended.attention_output)"
                 ),
-                Patch(_LAYER, "shard(hidden_states + fed,", "shard(hidden_states + (attended.attention_output + fed),"),
+                Patch(_LAYER, "shard(hidden_states + fed", "shard(hidden_states + (attended.attention_output + fed)"),
             ),
             _SCOUT,
             doc="both blocks are added to each other first",

@@ -7,6 +7,7 @@ _LONG = "tiny/tiny-scout.long"
 _FAR = "tiny/tiny-scout.far"
 _TILES = "vision/tiny-vision.tiles"
 _MODULE = "jax_llama4."
+_LAYER = _MODULE + "decoder:Llama4TextDecoderLayer.__call__"
 _RMS = _MODULE + "norms:Llama4TextRMSNorm.__call__"
 _L2 = _MODULE + "norms:Llama4TextL2Norm.__call__"
 _LAYER_NORM = _MODULE + "norms:Llama4VisionLayerNorm.__call__"
@@ -276,6 +277,27 @@ GROUP = FaultGroup(
             _LONG,
             ("layers.*.moe.router:out.scores",),
             sees="bf16",
+        ),
+        Fault(
+            "residual-in-16-bits",
+            "precision",
+            (
+                Patch(
+                    _LAYER,
+                    "hidden_states = hidden_states + attended.attention_output.astype(residual)",
+                    "hidden_states = (hidden_states + attended.attention_output.astype(residual))"
+                    ".astype(self.numerics.compute)",
+                ),
+                Patch(
+                    _LAYER,
+                    "shard(hidden_states + fed.astype(residual),",
+                    "shard(hidden_states + fed.astype(self.numerics.compute),",
+                ),
+            ),
+            _LONG,
+            ("layers.*:out",),
+            sees="mixed",
+            doc="each layer gives the stream in the dtype of its products; its values stay within the floor of bf16",
         ),
         Fault(
             "loss-in-16-bits",

@@ -142,7 +142,7 @@ GROUP = FaultGroup(
             (
                 Patch(
                     "jax_llama4.attention:attention_weights",
-                    "jnp.finfo(compute).min.astype(compute)",
+                    "jnp.finfo(scores.dtype).min.astype(scores.dtype)",
                     "-jnp.inf",
                 ),
             ),
@@ -156,8 +156,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     "jax_llama4.attention:attention_weights",
-                    "jnp.where(mask[:, None, :, :], scores, jnp.finfo(compute).min.astype(compute))",
-                    "scores + jnp.where(mask[:, None, :, :], 0, jnp.finfo(compute).min.astype(compute))",
+                    "jnp.where(mask[:, None, :, :], scores, jnp.finfo(scores.dtype).min.astype(scores.dtype))",
+                    "scores + jnp.where(mask[:, None, :, :], 0, jnp.finfo(scores.dtype).min.astype(scores.dtype))",
                 ),
             ),
             _PADDED,

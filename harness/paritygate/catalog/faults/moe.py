@@ -196,8 +196,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _ROUTER,
-                    '"md,de->me", x, self.kernel[...].astype(compute)',
-                    '"de,md->me", self.kernel[...].astype(compute), x',
+                    '"md,de->me", x, kernel',
+                    '"de,md->me", kernel, x',
                 ),
             ),
             _SCOUT,

@@ -7,6 +7,8 @@ mere dtype loses nothing on a CPU that it loses where the arithmetic has 16 bits
 from paritygate.core.fault import Patch
 
 BLOCK = 8
+# The product of queries and keys, as the candidate writes it.
+SCORES = 'jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision, preferred_element_type=wide)'
 
 
 def narrow(dtype: str) -> str:

@@ -1,6 +1,6 @@
 """Faults of precision: sums that are rounded on the way."""
 
-from paritygate.catalog.faults.rounding import BLOCK, in_blocks, narrow
+from paritygate.catalog.faults.rounding import BLOCK, SCORES, in_blocks, narrow
 from paritygate.core.fault import Fault, FaultGroup, Patch
 
 _LONG = "tiny/tiny-scout.long"
@@ -69,7 +69,7 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _WEIGHTS,
-                    'scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision)',
+                    f"scores = {SCORES}",
                     f"{narrow('compute')}\n    wide = grouped.astype(softmax), key.astype(softmax)\n    "
                     + in_blocks(
                         "wide[0][..., at : at + 2]",
@@ -137,14 +137,13 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _ROUTER,
-                    'logits = jnp.einsum("md,de->me", x, self.kernel[...].astype(compute),'
-                    " precision=self.numerics.precision)",
+                    'logits = jnp.einsum("md,de->me", x, kernel, precision=precision, preferred_element_type=wide)',
                     f"{narrow('compute')}\n"
-                    "    wide = x.astype(self.numerics.router), self.kernel[...].astype(self.numerics.router)\n    "
+                    "    wide = x.astype(self.numerics.router), kernel.astype(self.numerics.router)\n    "
                     + in_blocks(
                         f"wide[0][:, at : at + {BLOCK}]",
                         f"wide[1][at : at + {BLOCK}]",
-                        "jnp.matmul(a, b, precision=self.numerics.precision)",
+                        "jnp.matmul(a, b, precision=precision)",
                         "x.shape[1]",
                     )
                     + "\n    logits = total.astype(compute)",

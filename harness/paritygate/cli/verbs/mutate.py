@@ -44,7 +44,7 @@ def mutate(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.catalog import select
-    from paritygate.cli.mutants import narrowest, plant, write_mutants
+    from paritygate.cli.mutants import cells_for, narrowest, plant, write_mutants
     from paritygate.cli.output import say, say_json
     from paritygate.cli.stages import shown
     from paritygate.report.kill_matrix import render_text
@@ -64,7 +64,7 @@ def mutate(
     mutants = plant(
         settings,
         chosen,
-        lambda fault: narrowest(fault, selected) if spread else selected,
+        lambda fault: narrowest(fault, cells_for(fault, selected)) if spread else cells_for(fault, selected),
         workers,
         timeout,
         cache,

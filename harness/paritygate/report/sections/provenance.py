@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from paritygate.report.data import ReportData
-from paritygate.report.parts import Column, Details, Heading, Item, KeyValues, Part, Preformatted, Section, Table, Tone
+from paritygate.report.parts import (
+    PROSE,
+    Column,
+    Details,
+    Heading,
+    Item,
+    KeyValues,
+    Part,
+    Preformatted,
+    Section,
+    Table,
+    Tone,
+)
 from paritygate.report.words import memory, seconds
 
 
@@ -19,6 +31,9 @@ def build(data: ReportData) -> list[Part]:
         ("modes", Item(", ".join(info.modes))),
     ]
     parts: list[Part] = [KeyValues(tuple(pairs))]
+    if info.floors:
+        lines = tuple((Item(cell, Tone.CODE), Item(words)) for cell, words in info.floors.items())
+        parts += [Heading("Noise floors"), Table((Column("cell"), Column("its floor comes from", least=PROSE)), lines)]
     if info.budgets:
         judged = (("budgets", info.budgets), ("baseline", info.baseline or "none"))
         pairs = tuple((name, Item(digest, Tone.CODE)) for name, digest in judged)

@@ -1,0 +1,104 @@
+"""Runs variations of a dtype policy in workers and gathers what each costs.
+
+Reads goldens; writes `workers/` (jobs and logs) into a folder.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from paritygate.catalog.select import families
+from paritygate.core.cell import Mode
+from paritygate.core.codec import from_json
+from paritygate.core.errors import InfrastructureError
+from paritygate.core.family import Case
+from paritygate.core.sensitivity import Cost, Variation
+from paritygate.replay.job import Environment, Job
+from paritygate.replay.launch import check_goldens
+from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.store.golden import GoldenStore
+
+
+def replay_variations(
+    variations: Sequence[Variation],
+    suite: str,
+    cases: Sequence[Case],
+    store: GoldenStore,
+    folder: Path,
+    finished: Callable[[Cost], None] = lambda cost: None,
+    *,
+    extensions: tuple[Path, ...] = (),
+    workers: int | None = None,
+    timeout_s: float = 3600.0,
+    compile_cache: Path | None = None,
+) -> list[Cost]:
+    """Runs every case in every variation, on a CPU; `finished` is called with each cost as it comes.
+
+    Each operation is rounded to its dtype, also where XLA joins several into one: else what is narrow would be computed
+    wider, and cost nothing. Raises GoldenError where a golden is missing, stale or corrupt, before any worker starts,
+    and InfrastructureError where a worker fails.
+    """
+    check_goldens(suite, list(cases), [], [Mode.CHAINED], store)
+    prepare_cache(compile_cache)
+    (folder / "workers").mkdir(parents=True)
+    limit = workers or os.cpu_count() or 1
+    jobs = [
+        _job(some[share::limit], x64, suite, cases, store, extensions)
+        for x64 in (False, True)
+        for some in [[each for each in variations if ("float64" in _dtypes(each)) is x64]]
+        for share in range(limit)
+        if some[share::limit]
+    ]
+    gathered = _Costs(finished)
+    run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    if gathered.problems:
+        raise InfrastructureError(
+            "variations were not all run", where=str(folder), got="\n".join(gathered.problems), try_="paritygate doctor"
+        )
+    order = {(each.kind, each.name): place for place, each in enumerate(variations)}
+    places = {case.id: place for place, case in enumerate(cases)}
+    return sorted(gathered.costs, key=lambda cost: (order[cost.kind, cost.name], places[cost.case]))
+
+
+def _dtypes(variation: Variation) -> set[str]:
+    policy = variation.policy
+    return {policy.compute, policy.island, *policy.roles.values()}
+
+
+def _job(
+    variations: Sequence[Variation],
+    x64: bool,
+    suite: str,
+    cases: Sequence[Case],
+    store: GoldenStore,
+    extensions: tuple[Path, ...],
+) -> Job:
+    known = families()
+    interpreter = known[cases[0].family].candidate.interpreter or sys.executable
+    return Job(
+        Environment(interpreter, "cpu", x64, rounding="every"),
+        str(store.root.resolve()),
+        suite,
+        tuple(cases),
+        cells=(),
+        modes=(Mode.CHAINED,),
+        families={case.family: known[case.family] for case in cases},
+        policies={},
+        extensions=tuple(str(directory.resolve()) for directory in extensions),
+        variations=tuple(variations),
+    )
+
+
+class _Costs(Gathered):
+    """Costs as they come."""
+
+    def __init__(self, finished: Callable[[Cost], None]):
+        super().__init__()
+        self.costs: list[Cost] = []
+        self._finished = finished
+
+    def found(self, message: dict[str, Any]) -> None:
+        self.costs.append(from_json(Cost, message["cost"]))
+        self._finished(self.costs[-1])
