@@ -41,6 +41,8 @@ class Environment:
                 "JAX_COMPILATION_CACHE_DIR": compile_cache,
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
                 "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+                # The lint reads lines from what is compiled: those of an earlier state of a file are none.
+                "JAX_COMPILATION_CACHE_INCLUDE_METADATA_IN_KEY": "1",
             }
         return found
 

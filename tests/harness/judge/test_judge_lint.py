@@ -1,5 +1,7 @@
 """Findings by what a family expects."""
 
+from dataclasses import replace
+
 from paritygate.core.lint import Expected, Finding
 from paritygate.judge.lint import noted
 
@@ -24,6 +26,16 @@ def test_an_expectation_of_another_rule_does_not_count():
     assert [each.rule for each in noted([("toy", finding("low-math", "toy.norm:Norm"))], {"toy": ROWS}).new] == [
         "low-math"
     ]
+
+
+def test_an_expectation_may_be_of_one_program_only():
+    back = replace(finding("island", "toy.norm:Norm"), of="backward")
+    rows = (replace(ROWS[0], of="backward"),)
+    lint = noted([("toy", finding("island", "toy.norm:Norm")), ("toy", back)], {"toy": rows})
+    assert [each.of for each in lint.expected] == ["backward"]
+    assert [each.of for each in lint.new] == ["forward"]
+    assert lint.expected[0].text.startswith("island, backward  norm.py:3")
+    assert {each.of for each in noted([("toy", back)], {"toy": ROWS}).expected} == {"backward"}  # said of none: of any
 
 
 def test_cells_and_cases_of_one_finding_are_gathered():

@@ -225,6 +225,10 @@ def test_a_finding_that_nobody_expected_is_first_and_fails_the_run(synthetic: Mo
     assert f"Not expected: {finding}" in text
     assert text.index("1 finding that nobody expected.") < text.index("As they must be: 1 finding")
     assert "llama4: low-mask in jax_llama4.masks:*" in text
+    back = replace(data, lint=replace(synthetic.lint(), new=(replace(synthetic.lint().new[0], of="backward"),)))
+    for section in ("verdict", "precision"):
+        assert "low-math, backward" in render_text(back, [section], width=200)
+        assert "low-math, backward" not in text
     listed = replace(synthetic.lint(), new=(), listed=synthetic.lint().new)
     assert render_text(replace(data, lint=listed), width=200).startswith("PASS")
 
