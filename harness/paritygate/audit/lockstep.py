@@ -158,26 +158,28 @@ class Lockstep:
         sizes: dict[tuple[str, Line], float] = defaultdict(float)
         maker = {number: step for step in self.steps for number in step.outputs}
         for number, value in self.added[line].items():
-            size = float(np.linalg.norm(np.asarray(self._wide(number)).ravel()))
-            relative = float(np.linalg.norm(value.ravel())) / size if size else 0.0
+            with np.errstate(over="ignore"):  # of a mask of the lowest number
+                size = float(np.linalg.norm(np.asarray(self._wide(number)).ravel()))
+                relative = float(np.linalg.norm(value.ravel())) / size if size else 0.0
             if number in maker:
-                key = _words(maker[number], self.tape.values[number]), Line()
+                key = self._words(maker[number], self.tape.values[number]), Line()
             else:
                 user = next((step for step in self.steps if number in step.inputs), None)
                 key = f"constant in {self.tape.values[number].dtype.name}", calling_line(user.eqn) if user else Line()
             sizes[key] += relative**2
         return max(sizes, key=lambda key: sizes[key]) if sizes else ("", Line())
 
-
-def _words(step: Step, value: Any) -> str:
-    name, params = step.eqn.primitive.name, step.eqn.params
-    if name == "reduce_precision":
-        return f"rounded to {params['mantissa_bits']} bits of mantissa"
-    if name == "convert_element_type":
-        return f"rounded to {value.dtype.name}"
-    given: Any = step.eqn.invars[0].aval if step.eqn.invars else value
-    of = f" of {given.dtype.name}" if is_float(given.dtype) and given.dtype != value.dtype else ""
-    return f"{name} in {value.dtype.name}{of}"
+    def _words(self, step: Step, value: Any) -> str:
+        name, params = step.eqn.primitive.name, step.eqn.params
+        if name in self.tape.rules:
+            return f"{name} in the cell's arithmetic"
+        if name == "reduce_precision":
+            return f"rounded to {params['mantissa_bits']} bits of mantissa"
+        if name == "convert_element_type":
+            return f"rounded to {value.dtype.name}"
+        given: Any = step.eqn.invars[0].aval if step.eqn.invars else value
+        of = f" of {given.dtype.name}" if is_float(given.dtype) and given.dtype != value.dtype else ""
+        return f"{name} in {value.dtype.name}{of}"
 
 
 def _is_rounded(found: Any, exact: Any) -> bool:

@@ -244,7 +244,7 @@ def test_products_run_in_the_arithmetic_of_the_cell() -> None:
     assert steps.own.tolist() == [[4.0, 4.0]] * 2
     assert steps.exact.tolist() == [[4 + 2.0**-7] * 2] * 2
     (only,) = steps.lines
-    assert only.number == line(product, "x @ w")
+    assert (only.number, steps.what(only)[0]) == (line(product, "x @ w"), "dot_general in the cell's arithmetic")
     assert steps.raised(only, jnp.float32).tolist() == steps.exact.tolist()
 
 
