@@ -27,6 +27,7 @@ DEFAULTS = {
         "gradients": "",
         "pictures": "",
         "parameters": "",
+        "narrowed": "",
     },
     "WeightRule": {"scale": 1.0, "fan_in_axis": -1, "steer": 0.0},
     "Decision": {},
