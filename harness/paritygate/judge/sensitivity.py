@@ -36,7 +36,7 @@ def cases_with_logits(family: Family, cases: Sequence[Case]) -> list[Case]:
 
 def low_policy(policies: Mapping[str, DtypePolicy], name: str) -> DtypePolicy:
     """The policy whose dtype is the narrow one; raises UsageError where it is none of 16 bits."""
-    narrow = [each.name for each in policies.values() if each.peer == each.compute != WIDE and not each.floor]
+    narrow = [each.name for each in policies.values() if each.peer == each.compute != WIDE and each.plain == each.name]
     if name not in narrow:
         raise UsageError("no narrow dtype", where=f"--low {name}", expected=" or ".join(sorted(narrow)))
     return policies[name]
