@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 
 import jax.numpy as jnp
 import numpy as np
@@ -89,18 +90,22 @@ def _excess(module: Module, equations: Sequence[Equation], model: np.dtype) -> I
     for each in module.instructions:
         if _SAME.get(each.primitive) != each.opcode or _dtype(each) not in ("f32", "f64"):
             continue
-        if asked.get((each.line.file, each.line.number, each.primitive)) and uses.unrounded(each):
+        key = (each.line.file, each.line.number, each.primitive, prod(each.shapes[0].dims))
+        if asked.get(key) and uses.unrounded(each):
             yield each, f"{each.opcode} in {_dtype(each)} is used before it is rounded"
 
 
-def _rounded(equations: Sequence[Equation]) -> dict[tuple[str, int, str], bool]:
-    """Whether a program rounds to 16 bits all that a primitive computes at a line, before it uses it."""
+def _rounded(equations: Sequence[Equation]) -> dict[tuple[str, int, str, int], bool]:
+    """Whether a program rounds to 16 bits all that a primitive computes at a line, before it uses it.
+
+    By the number of elements, too: XLA makes x / s into x · (1 / s), where the quotient is another one.
+    """
     uses = uses_of(equations)
-    asked: dict[tuple[str, int, str], bool] = {}
+    asked: dict[tuple[str, int, str, int], bool] = {}
     for equation in equations:
         if equation.primitive not in _SAME:
             continue
-        key = (equation.line.file, equation.line.number, equation.primitive)
+        key = (equation.line.file, equation.line.number, equation.primitive, prod(equation.outputs[0].shape))
         then = list(next_uses(equation, uses))
         rounds = is_low(equation.outputs[0].dtype) or (bool(then) and all(_rounds(each) for each in then))
         asked[key] = asked.get(key, True) and rounds

@@ -81,6 +81,16 @@ def test_a_rounding_that_xla_keeps_is_not():
     assert rules(lambda x: (x @ x).T, LOW) == []
 
 
+def test_a_quotient_that_xla_makes_of_a_reciprocal_is_rounded_where_it_was_asked_for():
+    def shares(x):
+        wide = jnp.exp(x.astype(jnp.float32))
+        return (wide / wide.sum(1, keepdims=True)).astype(jnp.bfloat16) @ x
+
+    text = jax.jit(shares).lower(LOW).compile().as_text()
+    assert "divide" in text
+    assert rules(shares, LOW) == []
+
+
 def test_a_rounding_that_nobody_asked_for_is_not():
     assert rules(lambda x: jnp.matmul(x, x, preferred_element_type=jnp.float32) * 3, LOW) == []
 

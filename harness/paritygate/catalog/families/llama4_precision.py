@@ -105,7 +105,6 @@ EXPECTED = (
         _OURS + "multimodal:Llama4ImageMerge.__call__",
         "HF: a row of a picture goes to one slot, so that nothing but zeros is added to its gradient.",
     ),
-    Expected("excess-precision", _WEIGHTS, _KEPT),
     Expected("excess-precision", _OURS + "decoder:Llama4TextDecoderLayer.__call__", _KEPT),
     Expected("excess-precision", _OURS + "mlp:Llama4TextMLP.__call__", _KEPT),
     Expected("excess-precision", _OURS + "moe:*", _KEPT),
