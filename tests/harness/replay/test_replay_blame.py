@@ -40,7 +40,7 @@ bench = Bench(family, golden.case, golden, Cell("bf16", "single", "cpu"), policy
 with as_its_cell(bench):
     model = load(family.candidate.build)(golden.config, bench.weights(), policy)
     given = bench.model_arguments(*bench.prompt.spans[0])
-    print(traced(model, places_of(bench, reads_chained(bench, 0), 0), given, {}).program)
+    print(traced(model, places_of(bench, reads_chained(bench, 0), 0), given, {}).jaxpr)
 """
 
 
