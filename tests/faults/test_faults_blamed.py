@@ -65,7 +65,7 @@ def test_the_command_plants_finds_the_first_row_and_blames_it(tmp_path, capfd) -
     environ = {"PARITYGATE_GOLDEN": str(GOLDEN), "PARITYGATE_RUNS": str(tmp_path / "runs"), "HOME": str(tmp_path)}
     code = main(("mutate", *SOUGHT, "--explain", "--workers", "1"), environ)
     said = " ".join(capfd.readouterr().out.split())
-    assert "router-logits-in-16-bits bf16 layers.0." in said
+    assert "router-logits-in-16-bits bf16 layers." in said
     count = len(SOUGHT)
     # Raising one line of the residual stream gives little: the other that the fault puts in rounds it again.
     assert f"{count} faults of precision: the planted line is ranked first of {count}, gives most of " in said
