@@ -77,6 +77,7 @@ def work(job: "Job", emit: "Emit") -> None:
         sources |= _replay(
             job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), _linter(emit)
         )
+        jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
     _plant_all(job, store, emit)
     sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
     if job.variations:
@@ -209,18 +210,20 @@ def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
 
     What it compiles is what the pass then runs.
     """
+    from weakref import ref
+
     from paritygate.audit.compiled import lint_compiled
     from paritygate.audit.lint import lint
     from paritygate.core.codec import to_json
 
-    programs: list[Any] = []
+    programs: list[Any] = []  # weakly: what is held would keep its constants
     said: set[Any] = set()
 
     def look(bench: "Bench", traced: "Traced") -> None:
         program = traced.jaxpr
-        if any(program is other for other in programs):  # of another piece, of the same shapes
+        if any(program is other() for other in programs):  # of another piece, of the same shapes
             return
-        programs.append(program)
+        programs.append(ref(program))
         named, compute = (bench.case.id, str(bench.cell), program), bench.policy.dtype("compute")
         text = traced.lower().compile().as_text() or ""
         for finding in (*lint(*named, compute), *lint_compiled(*named, text, compute)):
