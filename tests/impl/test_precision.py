@@ -86,8 +86,8 @@ def test_wide_logits_are_the_narrow_ones_before_they_are_rounded():
 def test_a_stack_that_is_scanned_keeps_its_stream_too():
     numerics = dataclasses.replace(Numerics.like_hf("bfloat16"), residual=jnp.dtype("float32"))
     config = Llama4TextConfig.from_dict(CONFIGS["maverick"])
-    build = lambda: Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0), scan_layers=True)  # noqa: E731
-    graphdef, state = nnx.split(nnx.eval_shape(build))
+    model = nnx.eval_shape(lambda: Llama4ForCausalLM(config, numerics=numerics, rngs=nnx.Rngs(0), scan_layers=True))
+    graphdef, state = nnx.split(model)
     out = jax.eval_shape(lambda state: nnx.merge(graphdef, state)(IDS, output_hidden_states=True), state)
     assert {each.dtype.name for each in out.hidden_states[:-1]} == {"float32"}
 

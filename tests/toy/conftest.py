@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     assert "toy-2.plain: 14 ports captured" in said.out
     assert said.out.splitlines()[-1] == "next    paritygate run toy"
     return Workplace(root)
+
+
+@pytest.fixture(scope="module")
+def good(place: Workplace) -> dict[str, Any]:
+    """What `run --json` says of the toy in all four dtypes and both modes."""
+    return place.done("run", "toy", "--json").json
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ summed there, rounded once. A float32 product of the widened matrices, rounded o
 the sum, and many times faster. Reads and writes nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -55,7 +56,7 @@ def multiplied(dtype: str, paths: Mapping[str, ProductPath]) -> AbstractContextM
     return Upcast(NARROW[dtype]) if paths.get(dtype) == "upcast" else nullcontext()
 
 
-class Multiplying(TorchDispatchMode):
+class Multiplying(TorchDispatchMode, ABC):
     """Inside, matrix products are computed by `product`, in backward passes too.
 
     It works below autograd, where `x @ y`, `F.linear`, `einsum` and eager attention have all become the same few
@@ -67,8 +68,9 @@ class Multiplying(TorchDispatchMode):
         products = {op: partial(self.product, op) for op in MATRIX_PRODUCTS}
         self._table: Mapping[Any, Operation] = products | {op: self._taken_apart(op) for op in _COMPOSITES}
 
+    @abstractmethod
     def product(self, op: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        raise NotImplementedError
+        """What an operation of MATRIX_PRODUCTS gives."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._table.get(func, func)(*args, **(kwargs or {}))

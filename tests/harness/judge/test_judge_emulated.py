@@ -23,6 +23,7 @@ PORT = GoldenPort(
     dtypes={"bf16": "bfloat16"},
     floors={"isolated": {"bf16": {"rel_l2": 1e-2}, "bf16@one": {"rel_l2": 5e-2}}},
 )  # fmt: skip
+TOY = Case("toy", "toy-2", "plain")
 RULE = Budget("of-bf16", "rel_l2", "that of bf16", factor=2.0, minimum_eps_x=1.0, dtype="bf16")
 FLOORS = {"bf16": 1e-2, "bf16@one": 5e-2, "mixed": 1e-2}
 
@@ -32,7 +33,7 @@ def judged(
     drift: float,
     dtype: str = "bfloat16",
     port: GoldenPort = PORT,
-    case: Case = Case("toy", "toy-2", "plain"),  # noqa: B008 (frozen)
+    case: Case = TOY,
 ) -> Row:
     golden = Golden(case, {}, {}, {}, (port,), {}, {}, spec="")
     cell = f"{policy}/single/cpu"
