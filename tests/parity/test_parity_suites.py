@@ -13,6 +13,9 @@ from paritygate.catalog.select import suites
 from paritygate.core.run import Run
 from paritygate.judge.gate import exit_code
 
+# A suite in all its cells is compiled from nothing, and on two cores beside another test.
+pytestmark = pytest.mark.timeout(1200)
+
 ROOT = Path(__file__).parents[2]
 # Cells and modes that each suite is run in, and its least number of float values in float64.
 SUITES = {

@@ -46,7 +46,7 @@ FAMILY = replace(
             "scored",
             "",
             "",
-            (Port("out.logits", Kind.FLOAT, "B L", "result:logits", "result:logits"),),
+            (Port("out.logits", Kind.FLOAT, "B L", "result:logits", "result:logits", numerics="logits"),),
             modes=(Mode.CHAINED,),
             doc="one score a sequence, of its last token that is not padding",
         ),

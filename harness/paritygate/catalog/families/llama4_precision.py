@@ -10,6 +10,8 @@ _LINEAR = _OURS + "linear:Linear.__call__"
 
 _ROUNDED = "HF: autograd rounds the gradient of what was widened to the dtype it had, and what made it widens again."
 _KEPT = "XLA on CPU goes on with the float32 that it computed; HF rounds it first, one rounding more."
+_STREAM = "The policy keeps the residual stream and its gradient in float32; the gradient of what is added is rounded."
+_WIDE_PARAMETERS = "The policy keeps parameters in float32: the gradient of what products take is widened to that."
 _PARTS = "Not as HF: torch sums the gradient of a broadcast in float32, JAX in the model's dtype. Within budget."
 
 EXPECTED = (
@@ -79,6 +81,26 @@ EXPECTED = (
         f"{_LINEAR} -> {_LINEAR}",
         "The policy keeps parameters in float32: a bias is rounded to what products take, and added to their sum.",
         cells="mixed/*",
+    ),
+    *(
+        Expected("round-trip", f"{_WEIGHTS} -> {_OURS}{taking}", _ROUNDED, "backward", "bf16-wide/*")
+        for taking in ("attention:*_scale_query", "linear:Linear.__call__", "norms:*", "rope:apply_rotary_emb")
+    ),
+    *(
+        Expected("round-trip", f"{_OURS}{source} -> {_OURS}{added}", _STREAM, "backward", "mixed/*")
+        for source, added in (
+            ("decoder:Llama4TextDecoderLayer.__call__", "linear:Linear.__call__"),
+            ("decoder:Llama4TextDecoderLayer.__call__", "moe:Llama4TextMoe._every_expert"),
+            ("multimodal:Llama4ImageMerge.__call__", "linear:Linear.__call__"),
+            ("vision:Llama4VisionModel.__call__", "norms:Llama4VisionLayerNorm.__call__"),
+            ("vision_encoder:Llama4VisionEncoderLayer.__call__", "linear:Linear.__call__"),
+        )
+    ),
+    Expected("island", _OURS + "multimodal:Llama4ImageMerge.__call__", _STREAM, "backward", "mixed/*"),
+    Expected("island", "flax.nnx.nn.linear:Embed.__call__", _WIDE_PARAMETERS, "backward", "mixed/*"),
+    Expected("round-trip", f"{_OURS}linear:_wide_product -> {_LINEAR}", _WIDE_PARAMETERS, "backward", "mixed/*"),
+    Expected(
+        "round-trip", f"{_OURS}moe:bmm -> {_OURS}moe:Llama4TextExperts.*", _WIDE_PARAMETERS, "backward", "mixed/*"
     ),
     Expected("accumulation", _OURS + "moe:Llama4Router.__call__", "HF: the router is a linear layer of 16 bits."),
     Expected("round-trip", f"{_OURS}linear:_wide_product -> {_OURS}norms:*", _ROUNDED, "backward"),
