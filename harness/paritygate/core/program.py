@@ -1,0 +1,75 @@
+"""What a compiled program communicates, holds and costs, on each device of a mesh. No JAX, no NumPy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Whether a program does something once, or once a turn of a loop.
+Loop = Literal["once", "loop"]
+
+
+@dataclass(frozen=True)
+class Collective:
+    """An exchange between devices; alike ones, of one line and one weight, are one, and `count` says how many.
+
+    `axes` are the axes of the mesh that it goes over, `fsdp+tp`, or in words a grouping that no axes make. `dtype` and
+    `dims` are of its result on one device, `bytes` that result's, each time. `where` is the function,
+    `module:Class.method`, and `line` is `file.py:88`; both are empty where XLA kept neither. `weight` is the parameter
+    of the program that is exchanged, its numbers as `*`. `turns` is how often its loop turns, 0 where that is not known.
+    """
+
+    kind: str
+    axes: str
+    dtype: str
+    dims: tuple[int, ...]
+    bytes: int
+    where: str = ""
+    line: str = ""
+    loop: Loop = "once"
+    turns: int = 0
+    weight: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A tensor that every device holds whole: a parameter of the program, or what an all-gather over the mesh gives.
+
+    `bytes` is on each device. Alike ones are one, as of Collective.
+    """
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    bytes: int
+    where: str = ""
+    line: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Warned:
+    """What is doubtful in a program whatever was recorded of it: a rule of `core/lint.py`, where, and what."""
+
+    rule: str
+    where: str
+    line: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """The summary of one compiled program, named by what it computes and by its cell.
+
+    `memory_bytes` are per device, by kind: `argument`, `output`, `temp`, `alias`, `generated_code`. `flops` is XLA's
+    estimate, of one device, a loop's body once. `versions` are those that it was compiled with.
+    """
+
+    name: str = ""
+    cell: str = ""
+    collectives: tuple[Collective, ...] = ()
+    replicated: tuple[Replicated, ...] = ()
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    flops: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warned: tuple[Warned, ...] = ()
