@@ -286,7 +286,7 @@ class _Reader:
 
 
 def _function(line: Line) -> str:
-    """`module:Class.method`; a module that is not imported by its file's name, for its folder is no part of a program."""
+    """`module:Class.method`; of a module that is not imported its file's name, for its folder says nothing."""
     module, _, function = qualified(line).rpartition(":")
     return f"{Path(module).name}:{function}" if line.file else ""
 

@@ -15,7 +15,7 @@ class Collective:
     `axes` are the axes of the mesh that it goes over, `fsdp+tp`, or in words a grouping that no axes make. `dtype` and
     `dims` are of its result on one device, `bytes` that result's, each time. `where` is the function,
     `module:Class.method`, and `line` is `file.py:88`; both are empty where XLA kept neither. `weight` is the parameter
-    of the program that is exchanged, its numbers as `*`. `turns` is how often its loop turns, 0 where that is not known.
+    of the program that is exchanged, its numbers as `*`. `turns` is how often its loop turns, 0 where not known.
     """
 
     kind: str
@@ -73,3 +73,21 @@ class Program:
     flops: float = 0.0
     versions: Mapping[str, str] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
+
+
+# Whether a change of a program fails the gate, or is only told.
+Weight = Literal["fails", "told"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between a program and what was recorded of it, in words."""
+
+    name: str
+    cell: str
+    what: str
+    weight: Weight = "fails"
+
+    @property
+    def text(self) -> str:
+        return f"{self.name}  {self.cell}: {self.what}"
