@@ -9,6 +9,8 @@ import numpy as np
 
 Groups = tuple[tuple[int, ...], ...]
 _IOTA = re.compile(r"\[(?P<shape>[\d,]+)\]<=\[(?P<from>[\d,]+)\](?:T\((?P<order>[\d,]+)\))?")
+# Where the devices of XLA's mesh are in another order: an iota of this shape, transposed.
+_ORDER = re.compile(r"device_ids=\(\[(?P<from>[\d,]+)\](?:T\((?P<order>[\d,]+)\))?\)")
 _MESH = re.compile(r"mesh\[(?P<axes>[^\]]*)\](?P<rest>.*)$")
 _AXIS = re.compile(r"'(?P<name>[^']+)'=(?P<size>\d+)")
 # An axis, or a part of one: 'x':(2)4 are the 4 parts of x behind its first 2.
@@ -26,7 +28,7 @@ def groups_of(text: str, devices: int) -> Groups | None:
     if text.startswith("{"):
         return tuple(_numbers(group) for group in re.findall(r"\{([\d,\s]+)\}", text))
     if found := _IOTA.fullmatch(text):
-        return _rows(_iota(found))
+        return _rows(_transposed(found).reshape(_numbers(found["shape"])))
     if found := _MESH.match(text):
         return _of_mesh(found)
     return None
@@ -41,11 +43,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
 
-def _iota(found: re.Match[str]) -> np.ndarray:
+def _transposed(found: re.Match[str]) -> np.ndarray:
     ids = np.arange(prod(_numbers(found["from"]))).reshape(_numbers(found["from"]))
-    if found["order"]:
-        ids = ids.transpose(_numbers(found["order"]))
-    return ids.reshape(_numbers(found["shape"]))
+    return ids.transpose(_numbers(found["order"])) if found["order"] else ids
 
 
 def _rows(ids: np.ndarray) -> Groups:
@@ -57,8 +57,8 @@ def _of_mesh(found: re.Match[str]) -> Groups | None:
     sizes = {each["name"]: int(each["size"]) for each in _AXIS.finditer(found["axes"])}
     ids = np.arange(prod(sizes.values()))
     if "device_ids" in found["rest"]:
-        if other := _IOTA.search(found["rest"]):
-            ids = _iota(other).ravel()
+        if other := _ORDER.search(found["rest"]):
+            ids = _transposed(other).ravel()
         elif listed := re.search(r"device_ids=\(([\d,\s]+)\)", found["rest"]):
             ids = np.array(_numbers(listed[1]))
         else:

@@ -229,10 +229,23 @@ class _Reader:
         if each.line.file:
             return each.line
         inside = (inner for name in each.called for inner in self.module.computations.get(name, ()))
-        around = self.callers[each.computation]
         after = (user for user in self._uses(each))
-        before = (found for name in each.operands if (found := self.named.get((each.computation, name))))
-        return next((one.line for one in (*inside, *after, *before, *around) if one.line.file), Line())
+        return next((one.line for one in (*inside, *after, *self._before(each)) if one.line.file), Line())
+
+    def _before(self, each: Instruction) -> Iterator[Instruction]:
+        """What a result is made from, the nearest first."""
+        pending, seen = [each], {(each.computation, each.name)}
+        for one in pending:
+            before = [(one.computation, name) for name in one.operands]
+            if one.opcode == "parameter":
+                before = [
+                    (caller.computation, name) for caller in self.callers[one.computation] for name in caller.operands
+                ]
+            for at in before:
+                if at not in seen and (found := self.named.get(at)):
+                    seen.add(at)
+                    pending.append(found)
+                    yield found
 
     def turns(self, computation: str) -> int:
         """How often a computation runs; 0 where a loop around it does not say how often it turns."""

@@ -40,7 +40,8 @@ def scanned(weights, x):
 
 
 def gathering(weights, x):
-    weights = weights | {"up": constrained(weights["up"])}  # planted: every device holds all of it
+    up = jax.lax.with_sharding_constraint(weights["up"], placed())  # planted: every device holds all of it
+    weights = weights | {"up": up}
     return unrolled(weights, x)
 
 
@@ -49,7 +50,8 @@ def experts(weights, x):
 
 
 def whole_experts(weights, x):
-    return jnp.einsum("bd,edf->bef", x, constrained(weights["experts"], None, None, None))  # planted
+    whole = jax.lax.with_sharding_constraint(weights["experts"], placed())  # planted: no device has a part of its own
+    return jnp.einsum("bd,edf->bef", x, whole)
 
 
 def permuted(weights, x):
