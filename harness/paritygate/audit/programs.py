@@ -8,9 +8,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
 
 from paritygate.audit.groups import MeshAxes, groups_of, pairs_of
 from paritygate.audit.hlo import Instruction, Module, Shape, read
@@ -61,9 +65,23 @@ def summary_of(compiled: Any, mesh: Mapping[str, int], device_order: Sequence[in
     """The summary of a `jax.stages.Compiled`."""
     found = compiled.memory_analysis()
     memory = {kind: int(getattr(found, f"{kind}_size_in_bytes")) for kind in _MEMORY} if found is not None else {}
-    cost = compiled.cost_analysis()
-    cost = cost[0] if isinstance(cost, list) and cost else cost or {}
+    cost = compiled.cost_analysis() or {}
+    if isinstance(cost, list | tuple):  # one a program in earlier versions
+        cost = cost[0]
     return summarise(compiled.as_text() or "", mesh, device_order, memory, cost)
+
+
+def mesh_of(compiled: Any) -> dict[str, int]:
+    """The axes and sizes of the mesh that a compiled program's arguments lie on; empty where they lie on one device."""
+    found: list[NamedSharding] = [
+        each for each in jax.tree.leaves(compiled.input_shardings) if isinstance(each, NamedSharding)
+    ]
+    return next((dict(each.mesh.shape) for each in found if each.mesh.size > 1), {})
+
+
+def versions() -> dict[str, str]:
+    """Those of what makes a program: jax, and XLA as jaxlib brings it."""
+    return {name: version(name) for name in ("jax", "jaxlib")}
 
 
 def size_of(shape: Shape) -> int:

@@ -27,7 +27,8 @@ def say_gate(
     from paritygate.report.text import render_text
 
     code, found = gate_run(run, rows), first_divergence(rows)
-    data = ReportData(run.info, tuple(rows), coverage=run.coverage(), lint=run.lint())
+    changes = run.program_changes()
+    data = ReportData(run.info, tuple(rows), coverage=run.coverage(), lint=run.lint(), program_changes=changes)
     if as_json:
         info = run.info
         cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
@@ -44,6 +45,7 @@ def say_gate(
                 "not_covered": data.not_covered,
                 "coverage": data.coverage,
                 "lint": data.lint,
+                "program_changes": changes.changes,
                 "first_divergences": found,
                 "counterfactuals": run.counterfactuals(),
                 "blames": run.blames(),
@@ -59,6 +61,8 @@ def say_gate(
             say(divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else []))
         if len(found) > DIVERGENCES_SHOWN:
             say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
+    if changes.failing:
+        say("", "Compiled programs", *(each.text for each in changes.failing[:DIVERGENCES_SHOWN]))
     if explained := said([*run.counterfactuals(), *run.blames()]):
         say("", "Explanation", *explained)
     if not_explained:
@@ -76,4 +80,6 @@ def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> 
         return "paritygate doctor"
     if not data.failures and (data.coverage.gaps or data.lint.new):
         return f"paritygate report {name} --text {'coverage' if data.coverage.gaps else 'precision'}"
+    if not data.failures and data.program_changes.failing:
+        return f"paritygate programs {name}"
     return f"paritygate locate {name}"

@@ -12,6 +12,7 @@ from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, GoldenError, UsageError
 from paritygate.core.family import Case
 from paritygate.core.golden import LowPrecision
+from paritygate.core.program import Program
 from paritygate.core.run import Routing, Run
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
@@ -128,7 +129,7 @@ def read_budgets(settings: Settings) -> Budgets:
 
 
 def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
-    """Judges a run on its goldens, budgets and baseline; writes `coverage.json`, `lint.json`, `rows.jsonl` and what by.
+    """Judges a run on its goldens, budgets and baseline; writes what it finds, and what by.
 
     Raises GoldenError where a golden is not the one that the run was replayed on.
     """
@@ -136,6 +137,7 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     from paritygate.judge.coverage import prove
     from paritygate.judge.decide import judge
     from paritygate.judge.lint import noted
+    from paritygate.judge.programs import changes
     from paritygate.store.baseline import read_baseline
     from paritygate.store.golden import GoldenStore
 
@@ -160,7 +162,16 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     findings = ((family_of[finding.case], finding) for finding in run.findings())
     lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
     hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
-    return run.save_rows(rows, *hashes, coverage, lint), rows
+    programs = changes(run.programs(), recorded_programs(settings, run))
+    return run.save_rows(rows, *hashes, coverage, lint, programs), rows
+
+
+def recorded_programs(settings: Settings, run: Run) -> list[Program]:
+    """What golden/programs has of the run's cases and cells; a program's name begins with its case."""
+    from paritygate.store.programs import read_programs
+
+    known = read_programs(settings.golden / "programs", run.info.suite)
+    return [each for each in known if each.cell in run.info.cells and each.name.split()[0] in run.info.cases]
 
 
 def _hash(paths: Sequence[Path]) -> str:
@@ -176,7 +187,10 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     from paritygate.report.render import write_report
 
     provenance, explained, blames = golden_provenance(settings, run), run.counterfactuals(), run.blames()
-    data = ReportData(run.info, tuple(rows), provenance, run.coverage(), tuple(explained), run.lint(), tuple(blames))
+    data = ReportData(
+        run.info, tuple(rows), provenance, run.coverage(), tuple(explained), run.lint(), tuple(blames),
+        tuple(run.programs()), run.program_changes(),
+    )  # fmt: skip
     return write_report(run.folder, data)
 
 
@@ -203,7 +217,7 @@ def golden_provenance(settings: Settings, run: Run) -> str:
 def gate_run(run: Run, rows: Iterable[Row]) -> ExitCode:
     from paritygate.judge.gate import exit_code
 
-    return exit_code(rows, run.info.problems, [*run.coverage().gaps, *run.lint().new])
+    return exit_code(rows, run.info.problems, [*run.coverage().gaps, *run.lint().new, *run.program_changes().failing])
 
 
 def shown(path: Path) -> str:

@@ -49,7 +49,7 @@ class Replicated:
 
 @dataclass(frozen=True)
 class Warned:
-    """What is doubtful in a program whatever was recorded of it: a rule of `core/lint.py`, where, and what."""
+    """What is doubtful in a program whatever was recorded of it. `rule` is `device-sum` or `reshard`."""
 
     rule: str
     where: str
@@ -91,3 +91,14 @@ class Change:
     @property
     def text(self) -> str:
         return f"{self.name}  {self.cell}: {self.what}"
+
+
+@dataclass(frozen=True)
+class ProgramChanges:
+    """How the programs of a run differ from what was recorded, those that fail the gate first. In `programs.json`."""
+
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def failing(self) -> tuple[Change, ...]:
+        return tuple(each for each in self.changes if each.weight == "fails")

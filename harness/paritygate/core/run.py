@@ -1,7 +1,8 @@
 """A run: rows plus provenance, in one folder.
 
-Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `explanations.jsonl` and `blames.jsonl`; reads
-what the replay wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl` and `values.jsonl`.
+Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `programs.json`, `explanations.jsonl` and
+`blames.jsonl`; reads what the replay wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl`, `programs.jsonl` and
+`values.jsonl`.
 """
 
 import json
@@ -18,6 +19,7 @@ from paritygate.core.drift import Drift, Kept, Row
 from paritygate.core.errors import UsageError
 from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Finding, Lint
+from paritygate.core.program import Program, ProgramChanges
 
 if TYPE_CHECKING:
     import pandas
@@ -116,6 +118,10 @@ class Run:
         """What the precision lint found in the candidate's programs, as the replay wrote it."""
         return _lines(self.folder / "findings.jsonl", Finding)
 
+    def programs(self) -> Iterator[Program]:
+        """What the compiled programs of cells with several devices exchange and hold, as the replay wrote it."""
+        return _lines(self.folder / "programs.jsonl", Program)
+
     def values(self) -> Iterator[Kept]:
         """The values that the replay kept; their tensors are in the folder `values`."""
         return _lines(self.folder / "values.jsonl", Kept)
@@ -140,6 +146,10 @@ class Run:
     def lint(self) -> Lint:
         """What is made of the findings. Raises UsageError where the run was not judged yet."""
         return self._one_value("lint.json", Lint)
+
+    def program_changes(self) -> ProgramChanges:
+        """How the programs differ from what was recorded. Raises UsageError where the run was not judged yet."""
+        return self._one_value("programs.json", ProgramChanges)
 
     def _one_value(self, name: str, cls: type[T]) -> T:
         path = self._of_judge(name)
@@ -208,14 +218,16 @@ class Run:
         baseline: str = "",
         coverage: Coverage | None = None,
         lint: Lint | None = None,
+        programs: ProgramChanges | None = None,
     ) -> "Run":
-        """Writes `coverage.json`, `lint.json`, `rows.jsonl` and, into `run.json`, how many rows and the hashes of what
-        judged them.
+        """Writes `coverage.json`, `lint.json`, `programs.json`, `rows.jsonl` and, into `run.json`, how many rows and
+        the hashes of what judged them.
 
         A kill before the last leaves a count that does not fit, which `judged` refuses.
         """
         write_atomic(self.folder / "coverage.json", readable(coverage or Coverage()).encode())
         write_atomic(self.folder / "lint.json", readable(lint or Lint()).encode())
+        write_atomic(self.folder / "programs.json", readable(programs or ProgramChanges()).encode())
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
         return self.save(replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline))
 

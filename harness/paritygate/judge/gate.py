@@ -8,6 +8,7 @@ from paritygate.core.coverage import Gap
 from paritygate.core.drift import Row, Verdict
 from paritygate.core.errors import ExitCode
 from paritygate.core.lint import Noted
+from paritygate.core.program import Change
 from paritygate.judge.diagnose import diverged
 
 
@@ -29,9 +30,9 @@ class Summary:
     cases: dict[str, dict[str, int]]
 
 
-def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap | Noted] = ()) -> ExitCode:
+def exit_code(rows: Iterable[Row], problems: Iterable[str], gaps: Iterable[Gap | Noted | Change] = ()) -> ExitCode:
     """What a run ends with. `problems` are those of the infrastructure, `gaps` those of the coverage,
-    and findings of the precision lint that nobody expected.
+    findings of the precision lint that nobody expected, and changes of compiled programs.
 
     The first that holds:
     1. a value was compared and differs (over_budget, regressed, nonfinite, mismatch) → DRIFT. It stays true whatever

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from paritygate.core.program import Change, Collective, Program, Replicated, Weight
+from paritygate.core.program import Change, Collective, Program, ProgramChanges, Replicated, Weight
 
 # A patch release of XLA may lay out buffers anew; what doubles a tensor of the model is far more than this.
 GROWTH = 1.05
@@ -13,17 +13,30 @@ GROWTH = 1.05
 Part = TypeVar("Part", Collective, Replicated)
 
 
-def changes(found: Iterable[Program], recorded: Iterable[Program]) -> list[Change]:
-    """What differs, program by program; one that was recorded and is not there is a change, too, and one more is."""
+def changes(found: Iterable[Program], recorded: Iterable[Program]) -> ProgramChanges:
+    """What differs, program by program. Of a cell that has a record, one more program fails, and one less.
+
+    A cell without a record is told, and so is what is doubtful in a program whatever was recorded.
+    """
     known = {(each.name, each.cell): each for each in recorded}
+    cells = {cell for _, cell in known}
     said: list[Change] = []
+    bare: dict[str, None] = {}
     for program in found:
         before = known.pop((program.name, program.cell), None)
-        if before is None:
-            said.append(Change(program.name, program.cell, "nothing was recorded of this program"))
-        else:
+        if before is not None:
             said += compare(program, before)
-    return said + [Change(each.name, each.cell, "was recorded, and is not there") for each in known.values()]
+        elif program.cell in cells:
+            said.append(Change(program.name, program.cell, "is not recorded, where other programs of the cell are"))
+        else:
+            bare[program.cell] = None
+        for each in program.warned:
+            said.append(
+                Change(program.name, program.cell, f"{each.rule}: {each.what}{_place(each.line, each.where)}", "told")
+            )
+    said += [Change(each.name, each.cell, "was recorded, and is not there") for each in known.values()]
+    said += [Change("all programs", cell, "nothing was recorded", "told") for cell in bare]
+    return ProgramChanges(tuple(sorted(said, key=lambda each: each.weight)))
 
 
 def compare(found: Program, recorded: Program) -> list[Change]:
@@ -32,8 +45,8 @@ def compare(found: Program, recorded: Program) -> list[Change]:
     Other versions than those that were recorded excuse nothing: each change says them.
     """
     said: list[tuple[str, Weight]] = []
-    said += [(what, "fails") for what in _parts(found.collectives, recorded.collectives)]
-    said += [(what, "fails") for what in _parts(found.replicated, recorded.replicated)]
+    for what in (*_parts(found.collectives, recorded.collectives), *_parts(found.replicated, recorded.replicated)):
+        said.append((what, "fails"))
     for kind in sorted({*found.memory_bytes, *recorded.memory_bytes}):
         now, before = found.memory_bytes.get(kind, 0), recorded.memory_bytes.get(kind, 0)
         said += _grown(f"{kind} memory of a device", now, before, (_size(now), _size(before)))

@@ -214,11 +214,13 @@ def plan(
 
 
 class _Results(Gathered):
-    """Drifts, inspections and findings as they come, line by line into their files. And the values that are kept."""
+    """Drifts, inspections, findings and programs as they come, line by line into their files. And kept values."""
 
     def __init__(self, folder: Path, total: int, progress: Callable[[int, int, str], None]):
         super().__init__()
-        self._files = {kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection", "finding")}
+        self._files = {
+            kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection", "finding", "program")
+        }
         self.total, self.progress = total, progress
         self.done = 0
         self.repeats: list[Repeat] = []

@@ -206,16 +206,21 @@ def _replay(
 
 
 def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
-    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell.
+    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell,
+    and of a cell with several devices the program's summary.
 
     What it compiles is what the pass then runs.
     """
+    from collections import Counter
+    from dataclasses import replace
     from weakref import ref
 
     from paritygate.audit.compiled import lint_compiled
     from paritygate.audit.lint import lint
+    from paritygate.audit.programs import mesh_of, summary_of, versions
     from paritygate.core.codec import to_json
 
+    number: Counter[tuple[str, str]] = Counter()
     programs: list[Any] = []  # weakly: what is held would keep its constants
     said: set[Any] = set()
 
@@ -225,7 +230,13 @@ def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
             return
         programs.append(ref(program))
         named, compute = (bench.case.id, str(bench.cell), program), bench.policy.dtype("compute")
-        text = traced.lower().compile().as_text() or ""
+        compiled = traced.lower().compile()
+        text = compiled.as_text() or ""
+        if mesh := mesh_of(compiled):
+            number[bench.case.id, traced.fun_name] += 1
+            name = f"{bench.case.id} {traced.fun_name.strip('_')} {number[bench.case.id, traced.fun_name]}"
+            found = replace(summary_of(compiled, mesh), name=name, cell=str(bench.cell), versions=versions())
+            emit("program", to_json(found))
         for finding in (*lint(*named, compute), *lint_compiled(*named, text, compute)):
             if finding not in said:
                 said.add(finding)

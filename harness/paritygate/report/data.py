@@ -14,6 +14,7 @@ from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Lint
+from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
 from paritygate.report.words import nearness
@@ -68,12 +69,17 @@ class ReportData:
     counterfactuals: tuple[Counterfactual, ...] = ()
     lint: Lint = field(default_factory=Lint)
     blames: tuple[Blame, ...] = ()
+    programs: tuple[Program, ...] = ()
+    program_changes: ProgramChanges = field(default_factory=ProgramChanges)
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
         explained, blames = tuple(run.counterfactuals()), tuple(run.blames())
-        return cls(run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint(), blames)
+        return cls(
+            run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint(), blames,
+            tuple(run.programs()), run.program_changes(),
+        )  # fmt: skip
 
     @cached_property
     def failures(self) -> tuple[Row, ...]:
@@ -92,7 +98,8 @@ class ReportData:
             return Outcome.INCOMPLETE
         if all(row.verdict in (Verdict.MISSING, Verdict.SKIPPED) for row in self.rows):
             return Outcome.NOTHING
-        return Outcome.FAIL if self.failures or self.coverage.gaps or self.lint.new else Outcome.PASS
+        found = self.failures or self.coverage.gaps or self.lint.new or self.program_changes.failing
+        return Outcome.FAIL if found else Outcome.PASS
 
     @cached_property
     def accepted(self) -> tuple[Row, ...]:

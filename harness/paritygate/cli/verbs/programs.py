@@ -1,0 +1,45 @@
+"""`programs`: what compiled programs exchange and hold that was not recorded; the only writer of what is recorded."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
+from paritygate.core.errors import ExitCode, UsageError
+
+Accept = Annotated[bool, typer.Option("--accept", help="Record the programs of the run in place of what is there.")]
+
+
+def programs(context: Context, run: RunName = "latest", accept: Accept = False, as_json: Json = False) -> ExitCode:
+    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.runs import find_run
+    from paritygate.cli.stages import recorded_programs, shown
+    from paritygate.judge.programs import changes, without_lines
+    from paritygate.store.programs import write_programs
+
+    settings = settings_of(context)
+    found = find_run(settings, run)
+    there = list(found.programs())
+    said = changes(there, recorded_programs(settings, found))
+    files: list[Path] = []
+    if accept:
+        if not there:
+            raise UsageError(
+                "run has no programs to record",
+                where=found.info.id,
+                expected="a run of cells with several devices, replayed chained or for gradients",
+            )
+        files = write_programs(settings.golden / "programs", found.info.suite, map(without_lines, there))
+    if as_json:
+        say_json({"run": found.info.id, "programs": there, "changes": said.changes, "accepted": accept})
+    elif accept:
+        say(*(f"recorded  {shown(file)}" for file in files), f"next    paritygate judge {found.folder.name}")
+    else:
+        say(*(each.text for each in said.changes), plural(len(said.failing), "change"))
+        again = f"paritygate programs {found.folder.name} --accept"
+        say(f"next    {again}, where they are right" if said.failing else "next    paritygate gate")
+    return ExitCode.DRIFT if said.failing and not accept else ExitCode.PASS
+
+
+VERB = Verb("programs", programs, "What compiled programs exchange and hold, against what was recorded.")
