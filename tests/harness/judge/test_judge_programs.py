@@ -49,7 +49,8 @@ def test_a_tensor_that_every_device_holds_is_named():
     ((weight, what),) = texts(replace(RECORDED, replicated=(EXPERTS,)))
     assert weight == "fails"
     assert what == (
-        "one more weights['experts'] [16, 64, 64] bf16 whole on every device, 128 KiB, at moe.py:31 (m.moe:Moe.__call__)"
+        "one more weights['experts'] [16, 64, 64] bf16 whole on every device, 128 KiB, "
+        "at moe.py:31 (m.moe:Moe.__call__)"
     )
 
 

@@ -27,4 +27,8 @@ def passing(synthetic: ModuleType) -> ReportData:
 def failing(synthetic: ModuleType) -> ReportData:
     """A semantic fault at layers.1.attn:inner.q_rope, single rows with every other verdict, a gap, a new finding."""
     made, said = tuple(synthetic.rows("all")), "captured with seed 0"
-    return ReportData(synthetic.info(), made, said, synthetic.coverage(), lint=synthetic.lint())
+    compiled, changed = synthetic.programs()
+    return ReportData(
+        synthetic.info(), made, said, synthetic.coverage(), lint=synthetic.lint(), programs=compiled,
+        program_changes=changed,
+    )  # fmt: skip

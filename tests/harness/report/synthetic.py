@@ -9,6 +9,7 @@ from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexe
 from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.lint import Lint, Noted
+from paritygate.core.program import Change, Collective, Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 
 CASES = ("tiny-scout.long", "tiny-scout.padded", "tiny-maverick.long")
@@ -222,3 +223,11 @@ def write_run(folder: Path, fault: str = "none", judged: str = "judged", layers:
     if judged == "judged":
         run = run.save_rows(made)
     return run
+
+
+def programs() -> tuple[tuple[Program, ...], ProgramChanges]:
+    """A pass on eight devices that gathers a weight which nobody recorded."""
+    cell = "bf16/fsdp2tp4/cpu"
+    gather = Collective("all-gather", "tp", "bf16", (64, 32), 4096, "jax_llama4.moe:bmm", "moe.py:31", "loop", 3)
+    change = Change("tiny-scout.long observe 1", cell, "one more all-gather of [64, 32] bf16 over tp, 4 KiB")
+    return (Program("tiny-scout.long observe 1", cell, (gather,)),), ProgramChanges((change,))

@@ -81,7 +81,8 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
         render_text(passing, ["verdit"])
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
-        "  expected  one of coverage, decisions, depth, divergence, heatmap, precision, programs, provenance, sites, verdict",
+        "  expected  one of coverage, decisions, depth, divergence, heatmap, precision, programs, provenance, sites, "
+        "verdict",
         "  try       did you mean verdict?",
     ]
 

@@ -79,9 +79,12 @@ def _banner(data: ReportData) -> Banner:
         return Banner("INCOMPLETE", sentence, Tone.WARN)
     if data.outcome is Outcome.PASS:
         return _pass(data, total)
-    gaps = (*_gaps(data), *_findings(data))
+    gaps = (*_gaps(data), *_findings(data), *_changes(data))
     if not data.failures and data.coverage.gaps:
         return Banner("FAIL", f"Not everything is covered, though all {total} are within budget.", Tone.BAD, gaps)
+    if not data.failures and not data.lint.new:
+        sentence = f"Compiled programs are not those that were recorded, though all {total} are within budget."
+        return Banner("FAIL", sentence, Tone.BAD, gaps)
     if not data.failures:
         sentence = f"The precision lint found what nobody expected, though all {total} are within budget."
         return Banner("FAIL", sentence, Tone.BAD, gaps)
@@ -94,6 +97,13 @@ def _gaps(data: ReportData) -> tuple[str, ...]:
     lines = [f"Not covered: {gap.part} {gap.place}, {gap.verdict}: {gap.why}." for gap in gaps[:GAPS]]
     more = len(gaps) - len(lines)
     return (*lines, f"And {count(more)} more, see Coverage.") if more else tuple(lines)
+
+
+def _changes(data: ReportData) -> tuple[str, ...]:
+    failing = data.program_changes.failing
+    lines = tuple(f"Not recorded: {change.text}." for change in failing[:GAPS])
+    more = len(failing) - len(lines)
+    return (*lines, f"And {count(more)} more, see Programs.") if more else lines
 
 
 def _findings(data: ReportData) -> tuple[str, ...]:
