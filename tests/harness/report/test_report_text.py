@@ -260,3 +260,15 @@ def test_the_lines_to_blame_are_ranked_with_what_raising_them_gives(failing: Rep
     assert "no line is blamed: the backward pass" in said(replace(blame, reason="the backward pass is not taken apart"))
     other = replace(blame, address="no.such:out")
     assert "Lines to blame" not in said(other), "it is of a row that does not differ first"
+
+
+def test_a_program_that_was_not_recorded_fails_the_run_and_is_told_with_its_bytes(synthetic: ModuleType) -> None:
+    compiled, changed = synthetic.programs()
+    rows = tuple(synthetic.rows("none"))
+    data = ReportData(synthetic.info(), rows, programs=compiled, program_changes=changed)
+    text = render_text(data, ["verdict", "programs"], width=200)
+    assert text.startswith("FAIL  Compiled programs are not those that were recorded")
+    assert f"Not recorded: {changed.changes[0].text}" in text
+    assert "12,288" in text  # bytes of three turns
+    told = replace(changed, changes=tuple(replace(each, weight="told") for each in changed.changes))
+    assert render_text(replace(data, program_changes=told), width=200).startswith("PASS")

@@ -1,0 +1,54 @@
+"""The verb `programs` on a run of several devices: it says what is not recorded, records it, and is the gate's."""
+
+import json
+from pathlib import Path
+
+from paritygate.core.codec import canonical, from_json
+from paritygate.core.drift import Row
+from paritygate.core.run import Run, RunInfo
+
+
+def a_run(synthetic, folder: Path, gathers: int) -> Path:
+    """A judged run whose one program gathers so many times."""
+    (compiled,), changed = synthetic.programs()
+    cells = (*synthetic.info().cells, compiled.cell)
+    info = from_json(RunInfo, json.loads(canonical(synthetic.info())) | {"cells": list(cells)})
+    (folder / "programs.jsonl").parent.mkdir(parents=True)
+    data = json.loads(canonical(compiled))
+    data["collectives"][0]["count"] = gathers
+    (folder / "programs.jsonl").write_text(canonical(data) + "\n")
+    rows: list[Row] = list(synthetic.rows("none"))
+    Run(folder, info).save(info).save_rows(rows, programs=changed)
+    return folder
+
+
+def test_programs_are_recorded_and_a_further_gather_is_said(paritygate, synthetic, tmp_path):
+    first = a_run(synthetic, tmp_path / "runs" / "first", 1)
+    bare = paritygate("programs", str(first))
+    assert (bare.code, "nothing was recorded" in bare.out) == (0, True)
+    recorded = paritygate("programs", str(first), "--accept")
+    assert recorded.code == 0, recorded.err
+    assert "bf16.fsdp2tp4.cpu.jsonl" in recorded.out
+    assert "0 changes" in paritygate("programs", str(first)).out
+    second = paritygate("programs", str(a_run(synthetic, tmp_path / "runs" / "second", 2)))
+    assert second.code == 1
+    assert "one more all-gather of [64, 32] bf16 over tp, 4 KiB per turn of a loop of 3, at moe.py:31" in second.out
+
+
+def test_a_run_without_programs_has_nothing_to_record(paritygate, synthetic, tmp_path):
+    folder = a_run(synthetic, tmp_path / "runs" / "first", 1)
+    (folder / "programs.jsonl").unlink()
+    refused = paritygate("programs", str(folder), "--accept")
+    assert refused.code == 2
+    assert "run has no programs to record" in refused.err
+
+
+def test_a_failing_change_fails_the_gate(synthetic, tmp_path):
+    from paritygate.cli.stages import gate_run
+    from paritygate.core.errors import ExitCode
+
+    run = Run.open(a_run(synthetic, tmp_path / "runs" / "first", 1))
+    rows = list(run.judged())
+    assert gate_run(run, rows) is ExitCode.DRIFT
+    run.save_rows(rows)
+    assert gate_run(run, rows) is ExitCode.PASS
