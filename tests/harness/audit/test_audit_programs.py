@@ -109,21 +109,16 @@ def test_a_planted_gather_of_a_weight_is_named_with_its_line(programs):
     assert any(what.startswith("temp memory of a device: 152 KiB, where 20 KiB was recorded") for what in found)
 
 
-def test_a_planted_tensor_of_experts_on_every_device_is_named_with_its_line(programs):
-    found = [each.what for each in compare(programs["replicated experts"], programs["experts"])]
-    (line,) = [what for what in found if "whole on every device" in what]
-    assert line.startswith(
-        "one more weights['experts'] [8, 256, 256] f32 whole on every device, 2 MiB, at programs_run.py:"
-    )
-    assert line.endswith("(__main__:whole_experts)")
-
-
-def test_planted_experts_that_are_gathered_are_named_with_their_line(programs):
-    found = [each.what for each in compare(programs["gathered experts"], programs["experts"])]
-    (line,) = [what for what in found if "all-gather" in what]
-    assert line.startswith(
-        "one more all-gather of weights['experts'] [8, 256, 256] f32 over tp, 2 MiB, at programs_run.py:"
-    )
+@pytest.mark.parametrize(
+    ("planted", "said"),
+    [
+        ("replicated experts", "weights['experts'] [8, 256, 256] f32 whole on every device, 2 MiB"),
+        ("gathered experts", "all-gather of weights['experts'] [8, 256, 256] f32 over tp, 2 MiB"),
+    ],
+)
+def test_a_planted_tensor_of_experts_on_every_device_is_named_with_its_line(programs, planted, said):
+    found = [each.what for each in compare(programs[planted], programs["experts"])]
+    (line,) = [what for what in found if what.startswith(f"one more {said}, at programs_run.py:")]
     assert line.endswith("(__main__:whole_experts)")
 
 
