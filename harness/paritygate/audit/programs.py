@@ -19,6 +19,7 @@ from jax.sharding import NamedSharding
 from paritygate.audit.groups import MeshAxes, groups_of, pairs_of
 from paritygate.audit.hlo import Instruction, Module, Shape, read
 from paritygate.audit.source import Line, qualified
+from paritygate.audit.turns import turns
 from paritygate.core.program import Collective, Loop, Program, Replicated, Warned
 
 KINDS = (
@@ -34,7 +35,6 @@ _PASSES = frozenset(
     "convert copy copy-start copy-done bitcast reshape transpose slice dynamic-slice opt-barrier all-gather "
     "all-gather-start all-gather-done".split()
 )
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _PROMOTED = "_promoted"
 
 
@@ -271,8 +271,7 @@ class _Reader:
         while callers := [each for each in self.callers[computation] if each.computation not in seen]:
             caller = callers[0]
             if caller.opcode == "while":
-                found = _TRIPS.search(caller.attributes.get("backend_config", ""))
-                total *= int(found[1]) if found else 0
+                total *= turns(caller, self.module) or 0
             computation = caller.computation
             seen.add(computation)
         return total

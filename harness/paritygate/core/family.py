@@ -187,7 +187,8 @@ class Side:
     derivative, a function of the weights and then of what else is given. `parameters` is called as parameters(module)
     and returns the candidate's parameters under the reference's names and in its layouts, without arithmetic on them
     (candidate only). `narrowed` is called as narrowed(module, path, policy) and returns a context in which the module
-    at a path computes in another policy (candidate only).
+    at a path computes in another policy (candidate only). `abstract` is called as abstract(config, policy, order,
+    devices) and returns one pass of the model as a program of shapes, to be compiled and not run (candidate only).
     """
 
     build: str
@@ -200,6 +201,7 @@ class Side:
     pictures: str = ""
     parameters: str = ""
     narrowed: str = ""
+    abstract: str = ""
 
 
 @dataclass(frozen=True)

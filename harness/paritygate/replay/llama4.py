@@ -44,13 +44,13 @@ def build_multimodal(config: Mapping[str, Any], weights: Mapping[str, np.ndarray
 
 
 def _build(cls: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
-    numerics = _numerics(policy)
+    numerics = numerics_of(policy)
     return cls.from_state_dict(
         cls.config_class.from_dict(dict(config)), weights, numerics=numerics, moe_dispatch="dense"
     )
 
 
-def _numerics(policy: DtypePolicy) -> Numerics:
+def numerics_of(policy: DtypePolicy) -> Numerics:
     return Numerics(**{role: jnp.dtype(policy.dtype(role)) for role in ROLES})
 
 
@@ -61,7 +61,7 @@ def narrowed(model: Any, path: str, policy: DtypePolicy) -> Iterator[None]:
     kept = [part.numerics for part in parts]
     try:
         for part in parts:
-            part.numerics = _numerics(policy)
+            part.numerics = numerics_of(policy)
         yield
     finally:
         for part, numerics in zip(parts, kept, strict=True):

@@ -6,18 +6,37 @@ import selectors
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from paritygate.core.codec import readable
 from paritygate.core.errors import InfrastructureError
 from paritygate.core.run import write_atomic
-from paritygate.replay.job import Job
 
 WORKER = Path(__file__).with_name("worker.py")
 _GRACE_S = 5.0
+
+
+class Environment(Protocol):
+    """How a worker's process is started."""
+
+    @property
+    def interpreter(self) -> str: ...
+
+    def variables(self, compile_cache: str) -> dict[str, str]: ...
+
+
+class Job(Protocol):
+    """What a worker is told, by file; its `cells` name it."""
+
+    @property
+    def environment(self) -> Environment: ...
+
+    @property
+    def cells(self) -> Sequence[object]: ...
 
 
 class Gathered(ABC):
@@ -84,7 +103,7 @@ def prepare_cache(cache: Path | None) -> None:
 
 
 def run_all(
-    jobs: list[Job], folder: Path, limit: int, timeout_s: float, compile_cache: Path | None, gathered: Gathered
+    jobs: Sequence[Job], folder: Path, limit: int, timeout_s: float, compile_cache: Path | None, gathered: Gathered
 ) -> None:
     """Runs every job, at most `limit` at a time; a worker that dies or runs out of time becomes a problem.
 

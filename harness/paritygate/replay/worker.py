@@ -329,12 +329,19 @@ def main(arguments: list[str]) -> int:
     from paritygate.core.codec import from_json
     from paritygate.core.errors import HarnessError
     from paritygate.replay.job import Job
+    from paritygate.replay.orders import OrderJob
 
     def emit(kind: str, value: Any) -> None:
         results.write(json.dumps({kind: value}, separators=(",", ":"), allow_nan=False) + "\n")
 
+    job = json.loads(Path(arguments[0]).read_text())
     try:
-        work(from_json(Job, json.loads(Path(arguments[0]).read_text())), emit)
+        if "orders" in job:
+            from paritygate.replay.compiling import compile_orders
+
+            compile_orders(from_json(OrderJob, job), emit)
+        else:
+            work(from_json(Job, job), emit)
     except HarnessError as reason:
         emit("failed", str(reason))
         return int(reason.exit_code)

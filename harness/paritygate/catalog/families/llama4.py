@@ -185,6 +185,7 @@ FAMILY = Family(
         gradients="paritygate.replay.llama4:gradients",
         parameters="paritygate.replay.llama4:parameters",
         narrowed="paritygate.replay.llama4:narrowed",
+        abstract="paritygate.replay.llama4_full:abstract",
     ),
     sites=SITES,
     presets=(

@@ -1,0 +1,108 @@
+"""`compile`: a full-size model for devices that are not here: does it fit, what does it send, how fast can it be."""
+
+import secrets
+import time
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from paritygate.cli.options import Timeout, Workers
+from paritygate.cli.verb import Context, Json, Verb, settings_of
+from paritygate.core.errors import ExitCode
+
+
+class PassName(StrEnum):
+    PREFILL = "prefill"
+    DECODE = "decode"
+    TRAIN = "train"
+
+
+SizeName = Annotated[str, typer.Argument(metavar="SIZE", help="scout, maverick, or rehearsal, small enough for cpu:8.")]
+TargetName = Annotated[
+    str,
+    typer.Option("--target", metavar="CHIP:SHAPE", help="v5p:4x4x4, v5e:…, v6e:…, tpu7x:…, h100:8, h200:8, cpu:8."),
+]
+MeshNames = Annotated[str, typer.Option("--mesh", metavar="NAMES", help="fsdp16tp4 and its like, commas between.")]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Rows; some for each way that the batch is split.")]
+Length = Annotated[int | None, typer.Option("--length", min=1, help="Tokens a row; of decode, those of the cache.")]
+Dispatch = Annotated[str, typer.Option("--dispatch", help="How tokens meet experts: auto, dense, ragged, tiled.")]
+Sweep = Annotated[bool, typer.Option("--sweep", help="Try layouts, and rank those that fit by their least time.")]
+
+
+def compile_(
+    context: Context,
+    size: SizeName,
+    target: TargetName,
+    mesh: MeshNames = "",
+    mode: Annotated[PassName, typer.Option("--mode")] = PassName.PREFILL,
+    batch: Batch = None,
+    length: Length = None,
+    dtype: Annotated[str, typer.Option("--dtype", metavar="POLICY", help="The dtype policy.")] = "bf16",
+    dispatch: Dispatch = "auto",
+    sweep: Sweep = False,
+    workers: Workers = 1,
+    timeout: Timeout = 1800.0,
+    as_json: Json = False,
+) -> ExitCode:
+    from paritygate.catalog.select import families, policies
+    from paritygate.catalog.sizes import SIZES
+    from paritygate.catalog.targets import (
+        DEFAULT_LENGTH,
+        DEFAULT_ROWS,
+        batch_ways,
+        default_axes,
+        layouts,
+        parse_axes,
+        parse_target,
+        written,
+    )  # fmt: skip
+    from paritygate.cli.output import progress, say, say_json
+    from paritygate.core.compilation import Order, require_fitting
+    from paritygate.core.errors import unknown_name
+    from paritygate.judge.roofline import ranked, timed
+    from paritygate.replay.orders import compile_all
+    from paritygate.report.compilation import render_compilation, render_sweep
+
+    settings, known = settings_of(context), policies()
+    if size not in SIZES:
+        raise unknown_name("size", size, list(SIZES))
+    if dtype not in known:
+        raise unknown_name("dtype policy", dtype, list(known))
+    row, where = SIZES[size], parse_target(target)
+    meshes = [parse_axes(name) for name in mesh.split(",")] if mesh else [default_axes(where)]
+    meshes = layouts(where, row.experts) if sweep and not mesh else meshes
+    for axes in meshes:
+        require_fitting(axes, where, [written(default_axes(where))])
+    # One batch for all, so that their times can be compared.
+    rows = batch or DEFAULT_ROWS[mode.value] * max(map(batch_ways, meshes))
+    orders = [
+        Order(row.family, size, where, axes, dtype, mode.value, rows, length or DEFAULT_LENGTH[mode.value], dispatch)
+        for axes in meshes
+    ]
+    candidate = families()[row.family].candidate
+    folder = settings.runs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-compile-{secrets.token_hex(2)}"
+    count = 0
+    with progress(settings) as tell:
+
+        def done(found: object) -> None:
+            nonlocal count
+            count += 1
+            tell(count, len(orders), str(getattr(found, "cell", "")))
+
+        found = compile_all(
+            orders, row.config, known, candidate.abstract, folder, done, interpreter=candidate.interpreter,
+            extensions=settings.extensions, workers=workers, timeout_s=timeout,
+        )  # fmt: skip
+    best = ranked(map(timed, found))
+    fits = best[0].outcome == "fits"
+    if as_json:
+        say_json({"ok": fits, "compilations": best})
+    elif len(best) > 1:
+        say(render_sweep(best, settings.width, settings.color).rstrip())
+    else:
+        say(render_compilation(best[0], settings.width, settings.color).rstrip())
+    return ExitCode.PASS if fits else ExitCode.DRIFT
+
+
+VERB = Verb("compile", compile_, "A full-size model for devices that are not here: memory, collectives, least time.")
