@@ -75,6 +75,12 @@ class Order:
         return "".join(f"{kind}{size}" for kind, size in self.axes) or "single"
 
     @property
+    def name(self) -> str:
+        """What it computes, by which its program is recorded: `scout.prefill-16x2048`."""
+        dispatch = "" if self.dispatch == "auto" else f"-{self.dispatch}"
+        return f"{self.size}.{self.mode}-{self.batch}x{self.length}{dispatch}"
+
+    @property
     def cell(self) -> str:
         """The cell that this audits, as `bf16/fsdp16tp4/v5p:4x4x4 (compiled)`."""
         return f"{Cell(self.dtype, self.mesh, str(self.target))} (compiled)"

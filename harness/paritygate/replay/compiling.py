@@ -125,7 +125,7 @@ def compiled(
         memory=_memory(found.memory_analysis()),
         dots=products(module, times, order.target.chip.platform),
         program=dataclasses.replace(
-            summary_of(found, dict(order.axes)), name=f"{order.size}.{order.mode}", cell=order.cell, versions=versions
+            summary_of(found, dict(order.axes)), name=order.name, cell=order.cell, versions=versions
         ),
         loops=loops,
     )

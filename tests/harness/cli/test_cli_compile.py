@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,18 @@ def test_a_mesh_that_does_not_divide_the_model_is_said_of_its_layout(paritygate:
     said = paritygate("compile", "rehearsal", "--target", "cpu:3", "--mesh", "tp3", "--length", "32")
     assert said.code == ExitCode.DRIFT
     assert said.out.startswith("FAILED  rehearsal, prefill") and "mesh does not divide the model" in said.out
+
+
+def test_a_program_is_held_to_what_was_recorded_of_it(paritygate: Callable, environ: dict[str, str]) -> None:
+    asked = (*REHEARSAL, "--mesh", "tp8", "--mode", "decode", "--batch", "1")
+    assert "recorded  " in paritygate(*asked, "--accept").out
+    (file,) = (Path(environ["PARITYGATE_GOLDEN"]) / "programs" / "full").iterdir()
+    again = paritygate(*asked)
+    assert again.code == ExitCode.PASS, again.out
+    kept = [line for line in file.read_text().splitlines(keepends=True) if '"kind":"all-reduce"' not in line]
+    file.write_text("".join(kept))
+    other = paritygate(*asked)
+    assert other.code == ExitCode.DRIFT and "more all-reduce" in other.out
 
 
 @pytest.mark.parametrize(("target", "extra"), [("v5p:4x4x4", "tpu-compile"), ("h100:8", "gpu-compile")])

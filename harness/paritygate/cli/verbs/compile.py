@@ -28,6 +28,8 @@ Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Rows; some fo
 Length = Annotated[int | None, typer.Option("--length", min=1, help="Tokens a row; of decode, those of the cache.")]
 Dispatch = Annotated[str, typer.Option("--dispatch", help="How tokens meet experts: auto, dense, ragged, tiled.")]
 Sweep = Annotated[bool, typer.Option("--sweep", help="Try layouts, and rank those that fit by their least time.")]
+Accept = Annotated[bool, typer.Option("--accept", help="Record the programs in golden/programs, to be held to them.")]
+_RECORDS = "full"  # the folder of golden/programs
 
 
 def compile_(
@@ -41,6 +43,7 @@ def compile_(
     dtype: Annotated[str, typer.Option("--dtype", metavar="POLICY", help="The dtype policy.")] = "bf16",
     dispatch: Dispatch = "auto",
     sweep: Sweep = False,
+    accept: Accept = False,
     workers: Workers = 1,
     timeout: Timeout = 1800.0,
     as_json: Json = False,
@@ -58,11 +61,14 @@ def compile_(
         written,
     )  # fmt: skip
     from paritygate.cli.output import progress, say, say_json
+    from paritygate.cli.stages import shown
     from paritygate.core.compilation import Order, require_fitting
     from paritygate.core.errors import unknown_name
+    from paritygate.judge.programs import changes, without_lines
     from paritygate.judge.roofline import ranked, timed
     from paritygate.replay.orders import compile_all
     from paritygate.report.compilation import render_compilation, render_sweep
+    from paritygate.store.programs import read_programs, write_programs
 
     settings, known = settings_of(context), policies()
     if size not in SIZES:
@@ -96,13 +102,21 @@ def compile_(
         )  # fmt: skip
     best = ranked(map(timed, found))
     fits = best[0].outcome == "fits"
+    programs = {(p.name, p.cell): p for each in best if each.compiled is not None for p in (each.compiled.program,)}
+    records = settings.golden / "programs"
+    files = write_programs(records, _RECORDS, map(without_lines, programs.values())) if accept else []
+    recorded = {(p.name, p.cell): p for p in read_programs(records, _RECORDS) if (p.name, p.cell) in programs}
+    changed = changes([programs[key] for key in recorded], recorded.values())
+    ok = fits and not changed.failing
     if as_json:
-        say_json({"ok": fits, "compilations": best})
+        say_json({"ok": ok, "compilations": best, "changes": changed.changes})
     elif len(best) > 1:
         say(render_sweep(best, settings.width, settings.color).rstrip())
     else:
         say(render_compilation(best[0], settings.width, settings.color).rstrip())
-    return ExitCode.PASS if fits else ExitCode.DRIFT
+    if not as_json:
+        say(*(each.text for each in changed.changes), *(f"recorded  {shown(file)}" for file in files))
+    return ExitCode.PASS if ok else ExitCode.DRIFT
 
 
 VERB = Verb("compile", compile_, "A full-size model for devices that are not here: memory, collectives, least time.")
