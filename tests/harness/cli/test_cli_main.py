@@ -17,7 +17,7 @@ from paritygate.cli.verb import Verb
 from paritygate.core.registry import discover
 
 VERBS = """
-approve budget capture compare doctor dtypes explain gate golden judge list locate mutate programs replay
+approve budget capture compare compile doctor dtypes explain gate golden judge list locate mutate programs replay
 report run seeds show
 """.split()
 
