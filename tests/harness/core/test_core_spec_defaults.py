@@ -28,6 +28,7 @@ DEFAULTS = {
         "pictures": "",
         "parameters": "",
         "narrowed": "",
+        "abstract": "",
     },
     "WeightRule": {"scale": 1.0, "fan_in_axis": -1, "steer": 0.0},
     "Decision": {},
