@@ -1,6 +1,5 @@
 """The rules of the precision lint that look at what XLA made of a program; each rule is a function."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
@@ -120,16 +119,10 @@ class _Uses:
     """What uses an instruction's result, in its computation, in what that calls and in what it is called by."""
 
     def __init__(self, module: Module):
-        self._users: dict[tuple[str, str], list[Instruction]] = defaultdict(list)
-        self._callers: dict[str, list[Instruction]] = defaultdict(list)
-        self._parameters: dict[tuple[str, int], Instruction] = {}
-        for each in module.instructions:
-            for name in dict.fromkeys(each.operands):
-                self._users[each.computation, name].append(each)
-            for name in each.called:
-                self._callers[name].append(each)
-            if each.opcode == "parameter":
-                self._parameters[each.computation, int(each.given)] = each
+        self._module = module
+        self._parameters = {
+            (each.computation, int(each.given)): each for each in module.instructions if each.opcode == "parameter"
+        }
 
     def unrounded(self, instruction: Instruction) -> bool:
         """Whether something computes with a result that was not rounded to 16 bits, behind moves."""
@@ -140,8 +133,10 @@ class _Uses:
                 continue
             seen.add((each.computation, each.name))
             if each.is_root:
-                pending += [caller for caller in self._callers[each.computation] if caller.opcode in ("fusion", "call")]
-            for user in self._users[each.computation, each.name]:
+                pending += [
+                    caller for caller in self._module.callers[each.computation] if caller.opcode in ("fusion", "call")
+                ]
+            for user in self._module.users[each.computation, each.name]:
                 if user.opcode in ("fusion", "call"):
                     pending += [
                         self._parameters[user.called[0], at]

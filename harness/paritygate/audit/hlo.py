@@ -4,7 +4,8 @@ CPU, GPU and TPU print the same grammar. Constants of more than some ten numbers
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -69,6 +70,29 @@ class Module:
     def instructions(self) -> Iterator[Instruction]:
         for body in self.computations.values():
             yield from body
+
+    @cached_property
+    def named(self) -> Mapping[tuple[str, str], Instruction]:
+        """Every instruction by its computation and its name."""
+        return {(each.computation, each.name): each for each in self.instructions}
+
+    @cached_property
+    def users(self) -> Mapping[tuple[str, str], Sequence[Instruction]]:
+        """By computation and name, what takes an instruction's result there; empty where nothing does."""
+        found: dict[tuple[str, str], list[Instruction]] = defaultdict(list)
+        for each in self.instructions:
+            for name in dict.fromkeys(each.operands):
+                found[each.computation, name].append(each)
+        return found
+
+    @cached_property
+    def callers(self) -> Mapping[str, Sequence[Instruction]]:
+        """By computation, the instructions that call it; empty for the entry."""
+        found: dict[str, list[Instruction]] = defaultdict(list)
+        for each in self.instructions:
+            for name in each.called:
+                found[name].append(each)
+        return found
 
     @cached_property
     def looped(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ Under SPMD there is one program for all devices: its shapes, and so all bytes he
 """
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +28,14 @@ KINDS = (
 )  # fmt: skip
 # Smaller tensors may be replicated without a word.
 REPLICATED_BYTES = 2**20
-_MEMORY = ("argument", "output", "temp", "alias", "generated_code")
+# XLA's words for what a program needs, and ours.
+_MEMORY = {
+    "arguments": "argument",
+    "results": "output",
+    "shared": "alias",
+    "temporaries": "temp",
+    "code": "generated_code",
+}
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "s2": 2, "u2": 2, "f4e2m1fn": 4, "bf16": 16}
 # What gives a tensor on as it is, or a part of it, in another order or dtype.
 _PASSES = frozenset(
@@ -64,7 +71,7 @@ def summarise(
 def summary_of(compiled: Any, mesh: Mapping[str, int], device_order: Sequence[int] = ()) -> Program:
     """The summary of a `jax.stages.Compiled`."""
     found = compiled.memory_analysis()
-    memory = {kind: int(getattr(found, f"{kind}_size_in_bytes")) for kind in _MEMORY} if found is not None else {}
+    memory = {} if found is None else {kind: int(getattr(found, f"{of}_size_in_bytes")) for kind, of in _MEMORY.items()}
     cost = compiled.cost_analysis() or {}
     if isinstance(cost, list | tuple):  # one a program in earlier versions
         cost = cost[0]
@@ -101,14 +108,6 @@ def _counted(found: Iterator[Any]) -> tuple[Any, ...]:
 class _Reader:
     def __init__(self, module: Module, axes: MeshAxes):
         self.module, self.axes = module, axes
-        self.named = {(each.computation, each.name): each for each in module.instructions}
-        self.users: dict[tuple[str, str], list[Instruction]] = defaultdict(list)
-        self.callers: dict[str, list[Instruction]] = defaultdict(list)
-        for each in module.instructions:
-            for name in each.operands:
-                self.users[each.computation, name].append(each)
-            for name in each.called:
-                self.callers[name].append(each)
 
     @cached_property
     def exchanges(self) -> list[tuple[Instruction, str]]:
@@ -118,7 +117,7 @@ class _Reader:
 
     def collectives(self) -> Iterator[Collective]:
         for each, kind in self.exchanges:
-            line, turns = self.line(each), self.turns(each.computation)
+            line = self.line(each)
             loop: Loop = "loop" if each.computation in self.module.looped else "once"
             for operand, shape in self._exchanged(each, kind):
                 yield Collective(
@@ -130,7 +129,7 @@ class _Reader:
                     where=_function(line),
                     line=_short(line),
                     loop=loop,
-                    turns=turns if loop == "loop" else 0,
+                    turns=self.turns(each.computation) if loop == "loop" else 0,
                     weight=self.parameter(operand),
                 )
 
@@ -183,8 +182,8 @@ class _Reader:
                 continue
             seen.add((one.computation, one.name))
             if one.is_root:
-                pending += [caller for caller in self.callers[one.computation] if caller.opcode == "fusion"]
-            for user in self.users[one.computation, one.name]:
+                pending += [caller for caller in self.module.callers[one.computation] if caller.opcode == "fusion"]
+            for user in self.module.users[one.computation, one.name]:
                 if user.opcode == "fusion":
                     pending += [
                         inner
@@ -201,7 +200,7 @@ class _Reader:
         pending, seen = [(each.computation, name) for name in each.operands[1:]], set[tuple[str, str]]()
         while pending:
             at = pending.pop()
-            found = self.named.get(at)
+            found = self.module.named.get(at)
             if found is None or at in seen:
                 continue
             seen.add(at)
@@ -209,7 +208,7 @@ class _Reader:
                 return True
             pending += [(found.computation, name) for name in found.operands]
             if found.opcode == "parameter":
-                for caller in self.callers[found.computation]:
+                for caller in self.module.callers[found.computation]:
                     if caller.opcode == "fusion":
                         pending.append((caller.computation, caller.operands[int(found.given)]))
             elif found.opcode == "fusion":
@@ -257,10 +256,12 @@ class _Reader:
             before = [(one.computation, name) for name in one.operands]
             if one.opcode == "parameter":
                 before = [
-                    (caller.computation, name) for caller in self.callers[one.computation] for name in caller.operands
+                    (caller.computation, name)
+                    for caller in self.module.callers[one.computation]
+                    for name in caller.operands
                 ]
             for at in before:
-                if at not in seen and (found := self.named.get(at)):
+                if at not in seen and (found := self.module.named.get(at)):
                     seen.add(at)
                     pending.append(found)
                     yield found
@@ -268,7 +269,7 @@ class _Reader:
     def turns(self, computation: str) -> int:
         """How often a computation runs; 0 where a loop around it does not say how often it turns."""
         total, seen = 1, {computation}
-        while callers := [each for each in self.callers[computation] if each.computation not in seen]:
+        while callers := [each for each in self.module.callers[computation] if each.computation not in seen]:
             caller = callers[0]
             if caller.opcode == "while":
                 total *= turns(caller, self.module) or 0
@@ -279,7 +280,7 @@ class _Reader:
     def parameter(self, address: str) -> str:
         """The parameter of the program that an operand, `computation name`, is, or a part of it; empty if none."""
         computation, _, name = address.rpartition(" ")
-        found = self._source(self.named.get((computation, name)), ())
+        found = self._source(self.module.named.get((computation, name)), ())
         return _parameter_name(found) if found else ""
 
     def _source(self, each: Instruction | None, index: tuple[int, ...]) -> Instruction | None:
@@ -290,26 +291,26 @@ class _Reader:
             if each.opcode == "parameter":
                 if each.computation == self.module.entry:
                     return each
-                callers = self.callers[each.computation]
+                callers = self.module.callers[each.computation]
                 if not callers:
                     return None
                 caller = callers[0]
                 at = 0 if caller.opcode == "while" else int(each.given)
                 if caller.opcode not in ("while", "fusion", "call") or at >= len(caller.operands):
                     return None
-                each = self.named.get((caller.computation, caller.operands[at]))
+                each = self.module.named.get((caller.computation, caller.operands[at]))
             elif each.opcode == "get-tuple-element":
                 index = (int(each.attributes["index"]), *index)
-                each = self.named.get((each.computation, each.operands[0]))
+                each = self.module.named.get((each.computation, each.operands[0]))
             elif each.opcode == "tuple" and index:
-                each, index = self.named.get((each.computation, each.operands[index[0]])), index[1:]
+                each, index = self.module.named.get((each.computation, each.operands[index[0]])), index[1:]
             elif each.opcode in ("fusion", "call"):
                 each = next((inner for inner in self.module.computations[each.called[0]] if inner.is_root), None)
             elif each.opcode in _PASSES:
                 if index and len(each.operands) > index[0]:
-                    each, index = self.named.get((each.computation, each.operands[index[0]])), index[1:]
+                    each, index = self.module.named.get((each.computation, each.operands[index[0]])), index[1:]
                 else:
-                    each, index = self.named.get((each.computation, each.operands[0])), ()
+                    each, index = self.module.named.get((each.computation, each.operands[0])), ()
             else:
                 return None
         return None

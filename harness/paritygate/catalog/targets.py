@@ -114,7 +114,3 @@ def layouts(target: Target, experts: int) -> list[Axes]:
 
 def _named(sizes: Mapping[str, int]) -> Axes:
     return tuple((kind, size) for kind, size in sizes.items() if size > 1)
-
-
-def written(axes: Axes) -> str:
-    return "".join(f"{kind}{size}" for kind, size in axes) or "single"

@@ -11,8 +11,14 @@ from paritygate.core.program import Program
 
 Platform = Literal["tpu", "gpu", "cpu"]
 Pass = Literal["prefill", "decode", "train"]
-Outcome = Literal["fits", "too large", "failed"]
+# `lost` says nothing of the program: its worker died, or ran out of time.
+Outcome = Literal["fits", "too large", "failed", "lost"]
 Axes = tuple[tuple[str, int], ...]  # axis kinds of a mesh, each with its size, the major first
+
+
+def written(axes: Axes) -> str:
+    """`fsdp16tp4`; without axes `single`."""
+    return "".join(f"{kind}{size}" for kind, size in axes) or "single"
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class Order:
 
     @property
     def mesh(self) -> str:
-        return "".join(f"{kind}{size}" for kind, size in self.axes) or "single"
+        return written(self.axes)
 
     @property
     def name(self) -> str:
@@ -128,9 +134,8 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made, per device. `memory` is by kind; `loops` have unknown turns: counted once."""
+    """What the compiler made, per device. The `loops` have unknown turns: counted once."""
 
-    memory: Mapping[str, int]
     dots: tuple[Dot, ...]
     program: Program
     loops: tuple[str, ...] = ()
@@ -139,7 +144,8 @@ class Compiled:
     def peak_bytes(self) -> int:
         """What must be there at once; an argument whose room a result takes over counts once."""
         kinds = ("arguments", "results", "temporaries", "code")
-        return sum(self.memory.get(kind, 0) for kind in kinds) - self.memory.get("shared", 0)
+        memory = self.program.memory_bytes
+        return sum(memory.get(kind, 0) for kind in kinds) - memory.get("shared", 0)
 
     @property
     def flops(self) -> float:
@@ -188,7 +194,7 @@ def require_fitting(axes: Axes, target: Target, suggestions: list[str]) -> None:
     if asked != target.devices:
         raise UsageError(
             "mesh and target differ in size",
-            where="".join(f"{kind}{size}" for kind, size in axes) or "single",
+            where=written(axes),
             expected=f"{target.devices} devices, those of {target}",
             got=str(asked),
             try_=", ".join(f"--mesh {name}" for name in suggestions),

@@ -61,8 +61,9 @@ class Warned:
 class Program:
     """The summary of one compiled program, named by what it computes and by its cell.
 
-    `memory_bytes` are per device, by kind: `argument`, `output`, `temp`, `alias`, `generated_code`. `flops` is XLA's
-    estimate, of one device, a loop's body once. `versions` are those that it was compiled with.
+    `memory_bytes` are per device, by kind: `arguments`, `results`, `temporaries`, `code`, and `shared`, the room of
+    arguments that results take over. `flops` is XLA's estimate, of one device, a loop's body once. `versions` are those
+    that it was compiled with.
     """
 
     name: str = ""

@@ -24,7 +24,8 @@ def roofline(made: Compiled, sent: Iterable[Traffic], order: Order) -> Roofline:
     unknown = sorted({d for dot in made.dots for d in (dot.lhs, dot.rhs) if d not in chip.flops and d != "f32"})
     if unknown:
         notes.append(f"no peak is stated for {', '.join(unknown)}: at the slowest")
-    moved = sum(made.memory[kind] for kind in ("arguments", "results")) - made.memory["shared"]
+    memory = made.program.memory_bytes
+    moved = memory["arguments"] + memory["results"] - memory["shared"]
     moved += 2 * sum(row.result_bytes for row in sent)
     return Roofline(
         sum(dot.flops * max(dot.passes, 1) / peak(chip, (dot.lhs, dot.rhs)) for dot in made.dots),

@@ -21,7 +21,7 @@ from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
-from paritygate.replay.observe import NoSuchModule
+from paritygate.replay.observe import NoSuchModule, Way
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
 
@@ -52,9 +52,8 @@ class Bench:
 
     `again` are the values of further passes, where the candidate does not give the same bits each time: how much they
     differ from a measured one is its noise.
-    `kept` is given every value of the candidate's before it is compared, in the golden's layout, and `look`,
-    where there is one, what was traced of each pass of the whole model,
-    forward and backward.
+    `kept` is given every value of the candidate's before it is compared, in the golden's layout, and `look`, where
+    there is one, what was traced of each pass of the whole model, and which way it goes.
     """
 
     family: Family
@@ -66,7 +65,7 @@ class Bench:
     again: tuple[Values, ...] = ()
     kept: Callable[[GoldenPort, Mode, np.ndarray], None] = lambda golden, mode, array: None
     routing: Routing = "own"
-    look: Callable[[Traced], None] | None = None
+    look: Callable[[Traced, Way], None] | None = None
 
     @cached_property
     def prompt(self) -> Prompt:

@@ -98,7 +98,7 @@ def compiled(
     try:
         program = abstract(config, policy, order, devices_of(order.target))
     except UsageError as reason:
-        return dataclasses.replace(outcome, wall_s=_since(started), reason="; ".join(str(reason).split("\n")))
+        return dataclasses.replace(outcome, wall_s=_since(started), reason=_one_line(reason))
     with program.within:
         lowered = jax.jit(program.function, donate_argnums=program.donated, out_shardings=program.results).lower(
             *program.arguments
@@ -122,7 +122,6 @@ def compiled(
     times, loops = executions(module)
     versions = {name: number for name in _PACKAGES if (number := _version(name))}
     made = Compiled(
-        memory=_memory(found.memory_analysis()),
         dots=products(module, times, order.target.chip.platform),
         program=dataclasses.replace(
             summary_of(found, dict(order.axes)), name=order.name, cell=order.cell, versions=versions
@@ -149,16 +148,8 @@ def needed(text: str) -> int:
     return round(float(found["needed"]) * _UNITS[found["unit"]]) if found else 0
 
 
-def _memory(found: Any) -> dict[str, int]:
-    """By kind, in bytes of a device; what results take over from arguments is `shared`."""
-    fields = {
-        "arguments": "argument_size_in_bytes",
-        "results": "output_size_in_bytes",
-        "shared": "alias_size_in_bytes",
-        "temporaries": "temp_size_in_bytes",
-        "code": "generated_code_size_in_bytes",
-    }
-    return {kind: int(getattr(found, name)) for kind, name in fields.items()}
+def _one_line(reason: Exception) -> str:
+    return "; ".join(" ".join(line.split()) for line in str(reason).splitlines())
 
 
 def _version(name: str) -> str:

@@ -79,7 +79,7 @@ def passed(bench: Recorder, model: nnx.Module, variation: Variation) -> list[Clo
     if variation.inside is not None:
         inside = load(bench.family.candidate.narrowed)(model, variation.layer, variation.inside)
     with inside:
-        for _ in chained(replace(bench, look=lambda traced: programs.append(traced.jaxpr)), model):
+        for _ in chained(replace(bench, look=lambda traced, way: programs.append(traced.jaxpr)), model):
             pass
     return programs
 

@@ -41,7 +41,7 @@ def compiled_for(bench: Bench, derivative: Callable[[Any], Any]) -> Callable[[An
 
     def run(*given: Any) -> Any:
         if bench.look is not None:
-            bench.look(jitted.trace(*given))
+            bench.look(jitted.trace(*given), "backward")
         return jitted(*given)
 
     return run

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from flax import nnx
@@ -19,6 +19,7 @@ from paritygate.audit.arithmetic import emulated
 from paritygate.core.site import Port, Site
 
 _RESULT = "paritygate_result"
+Way = Literal["forward", "backward"]  # in which a pass goes through the candidate
 
 
 class Place(NamedTuple):
@@ -155,7 +156,7 @@ def observe(
     arguments: dict[str, jax.Array],
     forced: Mapping[Place, jax.Array],
     matmul: str = "",
-    look: Callable[[Traced], None] | None = None,
+    look: Callable[[Traced, Way], None] | None = None,
 ) -> list[jax.Array | None]:
     """One forward pass of `module`; a place that the pass does not reach gives None.
 
@@ -164,7 +165,7 @@ def observe(
     """
     given = _given(module, places, arguments, forced, matmul)
     if look is not None:
-        look(_observe.trace(*given))
+        look(_observe.trace(*given), "forward")
     return _observe(*given)
 
 

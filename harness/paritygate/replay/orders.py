@@ -111,7 +111,7 @@ def compile_all(
 
 def _lost(order: Order, problems: Sequence[str]) -> Compilation:
     said = next((problem for problem in problems if order.cell in problem), "the worker said nothing")
-    return Compilation(order, order.cell, "failed", 0.0, reason=said.replace("\n", "; "))
+    return Compilation(order, order.cell, "lost", 0.0, reason=said.replace("\n", "; "))
 
 
 class _Compilations(Gathered):

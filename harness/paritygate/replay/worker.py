@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from paritygate.core.golden import GoldenPort
     from paritygate.replay.bench import Bench
     from paritygate.replay.job import Asked, Job
+    from paritygate.replay.observe import Way
     from paritygate.store.golden import GoldenStore
 
     Emit = Callable[[str, Any], None]
@@ -148,7 +149,7 @@ def _replay(
     emit: "Emit",
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
-    lint: "Callable[[Bench, Any], None] | None" = None,
+    lint: "Callable[[Bench, Any, Way], None] | None" = None,
 ) -> dict[str, str]:
     """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
 
@@ -205,7 +206,7 @@ def _replay(
     return sources
 
 
-def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
+def _linter(emit: "Emit") -> "Callable[[Bench, Any, Way], None]":
     """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell,
     and of a cell with several devices the program's summary.
 
@@ -224,7 +225,7 @@ def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
     programs: list[Any] = []  # weakly: what is held would keep its constants
     said: set[Any] = set()
 
-    def look(bench: "Bench", traced: "Traced") -> None:
+    def look(bench: "Bench", traced: "Traced", way: "Way") -> None:
         program = traced.jaxpr
         if any(program is other() for other in programs):  # of another piece, of the same shapes
             return
@@ -233,8 +234,8 @@ def _linter(emit: "Emit") -> "Callable[[Bench, Any], None]":
         compiled = traced.lower().compile()
         text = compiled.as_text() or ""
         if mesh := mesh_of(compiled):
-            number[bench.case.id, traced.fun_name] += 1
-            name = f"{bench.case.id} {traced.fun_name.strip('_')} {number[bench.case.id, traced.fun_name]}"
+            number[bench.case.id, way] += 1
+            name = f"{bench.case.id} {way} {number[bench.case.id, way]}"
             found = replace(summary_of(compiled, mesh), name=name, cell=str(bench.cell), versions=versions())
             emit("program", to_json(found))
         for finding in (*lint(*named, compute), *lint_compiled(*named, text, compute)):

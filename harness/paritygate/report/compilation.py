@@ -6,7 +6,7 @@ from paritygate.core.compilation import Compilation, Outcome
 from paritygate.report.parts import Banner, Column, Heading, Item, KeyValues, Part, Table, Text, Tone
 from paritygate.report.text import render_parts
 
-_TONES: dict[Outcome, Tone] = {"fits": Tone.GOOD, "too large": Tone.BAD, "failed": Tone.BAD}
+_TONES: dict[Outcome, Tone] = {"fits": Tone.GOOD, "too large": Tone.BAD, "failed": Tone.BAD, "lost": Tone.WARN}
 
 
 def render_compilation(found: Compilation, width: int = 100, color: bool = False) -> str:
@@ -52,7 +52,7 @@ def _parts(found: Compilation) -> list[Part]:
     parts: list[Part] = [Banner(found.outcome.upper(), asked, _TONES[found.outcome], lines)]
     made, roof = found.compiled, found.roofline
     if made is not None:
-        memory = " · ".join(f"{kind} {gigabytes(size)}" for kind, size in made.memory.items())
+        memory = " · ".join(f"{kind} {gigabytes(size)}" for kind, size in made.program.memory_bytes.items())
         parts.append(KeyValues((("memory", Item(memory)), ("work", Item(f"{made.flops / 1e12:,.3g} TFLOP a device")))))
     if made is not None and roof is not None:
         each = (("compute", roof.compute_s), ("memory", roof.memory_s), ("links", roof.communication_s))

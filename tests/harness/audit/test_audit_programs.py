@@ -89,7 +89,7 @@ def test_fsdp_gathers_weights_and_tp_sums_behind_a_row_parallel_product(programs
     }
     assert all(each.where == "__main__:feed_forward" for each in programs[name].collectives)
     assert {each.bytes for each in programs[name].collectives} == {64 * 32 * 4, 4 * 64 * 4}
-    assert programs[name].memory_bytes["argument"] == 3 * 2 * 64 * 128 * 4 // 8 + 8 * 64 * 4 // 2
+    assert programs[name].memory_bytes["arguments"] == 3 * 2 * 64 * 128 * 4 // 8 + 8 * 64 * 4 // 2
     assert programs[name].flops > 0
     assert not programs[name].warned
 
@@ -106,7 +106,7 @@ def test_a_planted_gather_of_a_weight_is_named_with_its_line(programs):
     assert len(lines) == 2
     assert any("[3, 64, 128] f32 over fsdp, 96 KiB, at programs_run.py:" in line for line in lines)
     assert all("(__main__:gathering)" in line for line in lines)
-    assert any(what.startswith("temp memory of a device: 152 KiB, where 20 KiB was recorded") for what in found)
+    assert any(what.startswith("temporaries memory of a device: 152 KiB, where 20 KiB was recorded") for what in found)
 
 
 @pytest.mark.parametrize(

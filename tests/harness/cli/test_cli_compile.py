@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from paritygate.catalog.sizes import SIZES
-from paritygate.catalog.targets import CHIPS, default_axes, layouts, parse_axes, parse_target, written
+from paritygate.catalog.targets import CHIPS, default_axes, layouts, parse_axes, parse_target
+from paritygate.core.compilation import written
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.replay import orders
 from paritygate.replay.compiling import needed
@@ -20,7 +21,7 @@ def test_a_rehearsal_says_whether_it_fits_and_what_it_takes(paritygate: Callable
     assert said.code == ExitCode.PASS, said.err
     (found,) = json.loads(said.out)["compilations"]
     assert (found["outcome"], found["cell"]) == ("fits", "bf16/fsdp4tp2/cpu:8 (compiled)")
-    memory = found["compiled"]["memory"]
+    memory = found["compiled"]["program"]["memory_bytes"]
     assert memory["arguments"] > 0 and memory["temporaries"] > 0
     assert {row["axes"] for row in found["traffic"]} >= {"fsdp", "tp"}
     # Every expert on every token: the expert products alone are this many.
@@ -54,6 +55,25 @@ def test_a_program_is_held_to_what_was_recorded_of_it(paritygate: Callable, envi
     file.write_text("".join(kept))
     other = paritygate(*asked)
     assert other.code == ExitCode.DRIFT and "more all-reduce" in other.out
+
+
+def test_a_program_that_was_recorded_and_no_longer_compiles_is_not_passed_over(
+    paritygate: Callable, environ: dict[str, str]
+) -> None:
+    asked = ("compile", "rehearsal", "--target", "cpu:3", "--length", "32", "--batch", "3")
+    assert paritygate(*asked, "--mesh", "dp3", "--accept").code == ExitCode.PASS
+    (file,) = (Path(environ["PARITYGATE_GOLDEN"]) / "programs" / "full").iterdir()
+    # As if three devices had once divided the heads.
+    file.with_name(file.name.replace("dp3", "tp3")).write_text(file.read_text().replace("/dp3/", "/tp3/"))
+    both = paritygate(*asked, "--mesh", "dp3,tp3")
+    assert "1 of 2 FIT" in both.out and "tp3/cpu:3 (compiled): was recorded, and is not there" in both.out
+    assert both.code == ExitCode.DRIFT
+
+
+def test_a_worker_that_runs_out_of_time_says_nothing_of_the_program(paritygate: Callable) -> None:
+    said = paritygate(*REHEARSAL, "--mesh", "tp8", "--timeout", "1")
+    assert said.code == ExitCode.INFRASTRUCTURE
+    assert said.out.startswith("LOST  rehearsal, prefill") and "ran longer than 1 s and was stopped" in said.out
 
 
 @pytest.mark.parametrize(("target", "extra"), [("v5p:4x4x4", "tpu-compile"), ("h100:8", "gpu-compile")])

@@ -16,7 +16,7 @@ GATHER = Collective(
 )  # fmt: skip
 SUM = Collective("all-reduce", "tp", "bf16", (2, 5120), 20480, "m.linear:Linear.__call__", "linear.py:44", count=3)
 EXPERTS = Replicated("weights['experts']", "bf16", (16, 64, 64), 131072, "m.moe:Moe.__call__", "moe.py:31")
-RECORDED = Program("case forward 1", CELL, (SUM,), (), {"temp": 1000}, 100.0, {"jaxlib": "0.10.2"})
+RECORDED = Program("case forward 1", CELL, (SUM,), (), {"temporaries": 1000}, 100.0, {"jaxlib": "0.10.2"})
 
 
 def texts(found: Program, recorded: Program = RECORDED) -> list[tuple[str, str]]:
@@ -54,11 +54,11 @@ def test_a_tensor_that_every_device_holds_is_named():
     )
 
 
-@pytest.mark.parametrize(("temp", "weight"), [(1051, "fails"), (1049, "told"), (999, "told")])
-def test_memory_that_grows_by_more_than_a_twentieth_fails(temp, weight):
-    ((found, what),) = texts(replace(RECORDED, memory_bytes={"temp": temp}))
+@pytest.mark.parametrize(("size", "weight"), [(1051, "fails"), (1049, "told"), (999, "told")])
+def test_memory_that_grows_by_more_than_a_twentieth_fails(size, weight):
+    ((found, what),) = texts(replace(RECORDED, memory_bytes={"temporaries": size}))
     assert found == weight
-    assert what.startswith("temp memory of a device: ")
+    assert what.startswith("temporaries memory of a device: ")
 
 
 def test_other_versions_excuse_nothing_and_are_said():

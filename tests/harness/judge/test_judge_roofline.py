@@ -15,7 +15,7 @@ def compilation(mesh: str, passes: int = 1, target: str = "v5p:4x4x4", **changes
     order = Order("llama4", "scout", parse_target(target), parse_axes(mesh), "bf16", "prefill", 16, 2048)
     dtype = changes.get("dtype", "bf16")
     dot = Dot("moe.py:31", dtype, dtype, "f32", "highest", passes, "", 1, 459e12)
-    made = Compiled(MEMORY, (dot,), Program())
+    made = Compiled((dot,), Program(memory_bytes=MEMORY))
     return Compilation(order, order.cell, "fits", 1.0, compiled=made, needed_bytes=made.peak_bytes)
 
 

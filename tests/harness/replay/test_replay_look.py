@@ -52,14 +52,21 @@ def test_what_is_looked_at_is_compiled_once(run, compilations):
         return compilations() - before
 
     texts: list[str] = []
+    ways: list[str] = []
+
+    def look_at(traced, way: str) -> None:
+        ways.append(way)
+        texts.append(traced.lower().compile().as_text())
+
     run(4, None)  # what the values around the pass cost
     plain = cost(5, None)
-    looked = cost(6, lambda traced: texts.append(traced.lower().compile().as_text()))
+    looked = cost(6, look_at)
     assert looked == plain > 0
+    assert ways == [run.__name__]
     (text,) = texts
     assert any(each.opcode == "dot" and each.shapes[0].dims[-1] == 6 for each in read(text).instructions)
 
 
 @pytest.mark.parametrize("run", [forward, backward])
 def test_looking_changes_no_bit(run):
-    assert run(7, None).tobytes() == run(7, lambda traced: None).tobytes()
+    assert run(7, None).tobytes() == run(7, lambda traced, way: None).tobytes()

@@ -229,5 +229,5 @@ def programs() -> tuple[tuple[Program, ...], ProgramChanges]:
     """A pass on eight devices that gathers a weight which nobody recorded."""
     cell = "bf16/fsdp2tp4/cpu"
     gather = Collective("all-gather", "tp", "bf16", (64, 32), 4096, "jax_llama4.moe:bmm", "moe.py:31", "loop", 3)
-    change = Change("tiny-scout.long observe 1", cell, "one more all-gather of [64, 32] bf16 over tp, 4 KiB")
-    return (Program("tiny-scout.long observe 1", cell, (gather,)),), ProgramChanges((change,))
+    change = Change("tiny-scout.long forward 1", cell, "one more all-gather of [64, 32] bf16 over tp, 4 KiB")
+    return (Program("tiny-scout.long forward 1", cell, (gather,)),), ProgramChanges((change,))

@@ -268,7 +268,7 @@ def test_a_program_that_was_not_recorded_fails_the_run_and_is_told_with_its_byte
     data = ReportData(synthetic.info(), rows, programs=compiled, program_changes=changed)
     text = render_text(data, ["verdict", "programs"], width=200)
     assert text.startswith("FAIL  Compiled programs are not those that were recorded")
-    assert f"Not recorded: {changed.changes[0].text}" in text
+    assert f"Changed: {changed.changes[0].text}" in text
     assert "12,288" in text  # bytes of three turns
     told = replace(changed, changes=tuple(replace(each, weight="told") for each in changed.changes))
     assert render_text(replace(data, program_changes=told), width=200).startswith("PASS")

@@ -58,11 +58,10 @@ def compile_(
         layouts,
         parse_axes,
         parse_target,
-        written,
     )  # fmt: skip
     from paritygate.cli.output import progress, say, say_json
     from paritygate.cli.stages import shown
-    from paritygate.core.compilation import Order, require_fitting
+    from paritygate.core.compilation import Compilation, Order, require_fitting, written
     from paritygate.core.errors import unknown_name
     from paritygate.judge.programs import changes, without_lines
     from paritygate.judge.roofline import ranked, timed
@@ -91,10 +90,10 @@ def compile_(
     count = 0
     with progress(settings) as tell:
 
-        def done(found: object) -> None:
+        def done(each: Compilation) -> None:
             nonlocal count
             count += 1
-            tell(count, len(orders), str(getattr(found, "cell", "")))
+            tell(count, len(orders), each.cell)
 
         found = compile_all(
             orders, row.config, known, candidate.abstract, folder, done, interpreter=candidate.interpreter,
@@ -105,9 +104,11 @@ def compile_(
     programs = {(p.name, p.cell): p for each in best if each.compiled is not None for p in (each.compiled.program,)}
     records = settings.golden / "programs"
     files = write_programs(records, _RECORDS, map(without_lines, programs.values())) if accept else []
-    recorded = {(p.name, p.cell): p for p in read_programs(records, _RECORDS) if (p.name, p.cell) in programs}
-    changed = changes([programs[key] for key in recorded], recorded.values())
+    asked = {(each.order.name, each.cell) for each in best if each.outcome != "lost"}
+    recorded = {(p.name, p.cell): p for p in read_programs(records, _RECORDS) if (p.name, p.cell) in asked}
+    changed = changes([programs[key] for key in recorded if key in programs], recorded.values())
     ok = fits and not changed.failing
+    lost = not changed.failing and any(each.outcome == "lost" for each in best)
     if as_json:
         say_json({"ok": ok, "compilations": best, "changes": changed.changes})
     elif len(best) > 1:
@@ -116,7 +117,7 @@ def compile_(
         say(render_compilation(best[0], settings.width, settings.color).rstrip())
     if not as_json:
         say(*(each.text for each in changed.changes), *(f"recorded  {shown(file)}" for file in files))
-    return ExitCode.PASS if ok else ExitCode.DRIFT
+    return ExitCode.INFRASTRUCTURE if lost else ExitCode.PASS if ok else ExitCode.DRIFT
 
 
 VERB = Verb("compile", compile_, "A full-size model for devices that are not here: memory, collectives, least time.")

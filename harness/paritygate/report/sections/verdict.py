@@ -101,7 +101,7 @@ def _gaps(data: ReportData) -> tuple[str, ...]:
 
 def _changes(data: ReportData) -> tuple[str, ...]:
     failing = data.program_changes.failing
-    lines = tuple(f"Not recorded: {change.text}." for change in failing[:GAPS])
+    lines = tuple(f"Changed: {change.text}." for change in failing[:GAPS])
     more = len(failing) - len(lines)
     return (*lines, f"And {count(more)} more, see Programs.") if more else lines
 
