@@ -264,7 +264,7 @@ def _ragged_dot(
 ) -> Float[Array, "R V"]:
     kernels = kernels if contracted == "in" else kernels.swapaxes(1, 2)
     product = jax.lax.ragged_dot(
-        rows, kernels, sizes, precision=precision, preferred_element_type=accumulation(rows.dtype)
+        rows, kernels, sizes, precision=_asked(precision, rows), preferred_element_type=accumulation(rows.dtype)
     )
     return product.astype(rows.dtype)
 
@@ -282,7 +282,12 @@ def _ragged_outer(
         right,
         sizes,
         _SUM_OVER_ROWS,
-        precision=precision,
+        precision=_asked(precision, left),
         preferred_element_type=accumulation(left.dtype),
     )
     return product.astype(left.dtype)
+
+
+def _asked(precision: Any, operand: Array) -> Any:
+    """None for 16 bits, whose products are exact in what they are summed in: a TPU's kernel refuses HIGHEST there."""
+    return precision if operand.dtype.itemsize > 2 else None

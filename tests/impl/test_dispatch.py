@@ -243,6 +243,16 @@ def test_an_accelerator_gets_ragged_products_from_the_same_constructor():
         assert ("stablehlo.while" in text) != ragged, platform
 
 
+@pytest.mark.parametrize(("dtype", "asked"), [("bfloat16", False), ("float16", False), ("float32", True)])
+def test_ragged_products_of_16_bits_ask_for_no_precision(dtype, asked):
+    rows, kernels, sizes = jnp.ones((8, WIDTH), dtype), jnp.ones((2, WIDTH, INNER), dtype), jnp.array([3, 5], jnp.int32)
+    product = jax.make_jaxpr(lambda *given: grouped_dot(*given, "ragged", lax.Precision.HIGHEST))
+    outer = jax.make_jaxpr(lambda *given: grouped_outer(*given, "ragged", lax.Precision.HIGHEST))
+    for text in (str(product(rows, kernels, sizes)), str(outer(rows, jnp.ones((8, INNER), dtype), sizes))):
+        assert "ragged_dot" in text
+        assert ("HIGHEST" in text) == asked
+
+
 @pytest.mark.parametrize("scan_layers", [False, True])
 def test_the_whole_model_is_the_same_under_every_dispatch(scan_layers):
     ids = jnp.asarray(np.random.default_rng(0).integers(0, 32, (2, 9)))

@@ -167,11 +167,14 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
 
 
 def recorded_programs(settings: Settings, run: Run) -> list[Program]:
-    """What golden/programs has of the run's cases and cells; a program's name begins with its case."""
+    """What golden/programs has of the run's cases, cells and modes; a program is named by its case and its way."""
+    from paritygate.core.cell import Mode
     from paritygate.store.programs import read_programs
 
+    way_of = {Mode.CHAINED: "forward", Mode.GRADIENT: "backward"}  # programs of the whole model
+    passes = [[case, way] for mode, way in way_of.items() if mode in run.info.modes for case in run.info.cases]
     known = read_programs(settings.golden / "programs", run.info.suite)
-    return [each for each in known if each.cell in run.info.cells and each.name.split()[0] in run.info.cases]
+    return [each for each in known if each.cell in run.info.cells and each.name.split()[:2] in passes]
 
 
 def _hash(paths: Sequence[Path]) -> str:

@@ -18,23 +18,27 @@ def read_programs(folder: Path, suite: str) -> list[Program]:
 
 
 def write_programs(folder: Path, suite: str, programs: Iterable[Program]) -> list[Path]:
-    """Replaces what was recorded of the programs' cases in their cells, and returns the files; the only writer."""
+    """Replaces what was recorded of the same passes, cases and cells, and returns the files; the only writer.
+
+    A run of one mode leaves what was recorded of another.
+    """
     cells: dict[str, list[Program]] = {}
     for program in programs:
         cells.setdefault(program.cell, []).append(program)
     known, files = read_programs(folder, suite), list[Path]()
     for cell, some in cells.items():
         file = folder / suite / f"{cell.replace('/', '.')}.jsonl"
-        cases = {_case(each) for each in some}
-        some += [each for each in known if each.cell == cell and _case(each) not in cases]
+        passes = [_pass(each) for each in some]
+        some += [each for each in known if each.cell == cell and _pass(each) not in passes]
         lines = [line for each in sorted(some, key=lambda each: each.name) for line in _lines(each)]
         write_atomic(file, "".join(canonical(line) + "\n" for line in lines).encode())
         files.append(file)
     return files
 
 
-def _case(program: Program) -> str:
-    return program.name.split()[0]
+def _pass(program: Program) -> list[str]:
+    """Case and way of `tiny-scout.long forward 1`; a program of full size has its name alone."""
+    return program.name.split()[:2]
 
 
 def _lines(program: Program) -> Iterable[dict[str, Any]]:

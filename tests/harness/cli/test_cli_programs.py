@@ -1,6 +1,7 @@
 """The verb `programs` on a run of several devices: it says what is not recorded, records it, and is the gate's."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from paritygate.core.codec import canonical, from_json
@@ -8,11 +9,12 @@ from paritygate.core.drift import Row
 from paritygate.core.run import Run, RunInfo
 
 
-def a_run(synthetic, folder: Path, gathers: int) -> Path:
-    """A judged run whose one program gathers so many times."""
+def a_run(synthetic, folder: Path, gathers: int, modes: tuple[str, ...] = ()) -> Path:
+    """A judged run whose one program gathers so many times; in all modes where none is given."""
     (compiled,), changed = synthetic.programs()
     cells = (*synthetic.info().cells, compiled.cell)
     info = from_json(RunInfo, json.loads(canonical(synthetic.info())) | {"cells": list(cells)})
+    info = replace(info, modes=modes or info.modes)
     (folder / "programs.jsonl").parent.mkdir(parents=True)
     data = json.loads(canonical(compiled))
     data["collectives"][0]["count"] = gathers
@@ -33,6 +35,16 @@ def test_programs_are_recorded_and_a_further_gather_is_said(paritygate, syntheti
     second = paritygate("programs", str(a_run(synthetic, tmp_path / "runs" / "second", 2)))
     assert second.code == 1
     assert "one more all-gather of [64, 32] bf16 over tp, 4 KiB per turn of a loop of 3, at moe.py:31" in second.out
+
+
+def test_a_mode_that_was_not_run_is_no_change(paritygate, synthetic, tmp_path):
+    first = a_run(synthetic, tmp_path / "runs" / "first", 1)
+    assert paritygate("programs", str(first), "--accept").code == 0
+    for modes, code in ((("chained",), 1), (("gradient",), 0), (("isolated",), 0)):
+        folder = a_run(synthetic, tmp_path / "runs" / modes[0], 1, modes)
+        (folder / "programs.jsonl").write_text("")
+        said = paritygate("programs", str(folder))
+        assert (said.code, "was recorded, and is not there" in said.out) == (code, code == 1)
 
 
 def test_a_run_without_programs_has_nothing_to_record(paritygate, synthetic, tmp_path):

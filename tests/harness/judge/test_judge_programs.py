@@ -94,10 +94,12 @@ def test_what_is_recorded_is_read_again_without_lines(tmp_path):
     assert compare(program, again) == []
 
 
-def test_a_record_keeps_the_programs_of_other_cases(tmp_path):
-    write_programs(tmp_path, "mesh", [RECORDED, replace(RECORDED, name="other forward 1")])
+def test_a_record_keeps_the_programs_of_other_cases_and_passes(tmp_path):
+    others = [replace(RECORDED, name=name) for name in ("case backward 1", "other forward 1")]
+    write_programs(tmp_path, "mesh", [RECORDED, replace(RECORDED, name="case forward 2"), *others])
     write_programs(tmp_path, "mesh", [replace(RECORDED, flops=7.0)])
     assert [(each.name, each.flops) for each in read_programs(tmp_path, "mesh")] == [
+        ("case backward 1", RECORDED.flops),
         ("case forward 1", 7.0),
         ("other forward 1", RECORDED.flops),
     ]
