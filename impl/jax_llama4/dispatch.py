@@ -264,7 +264,11 @@ def _ragged_dot(
 ) -> Float[Array, "R V"]:
     kernels = kernels if contracted == "in" else kernels.swapaxes(1, 2)
     product = jax.lax.ragged_dot(
-        rows, kernels, sizes, precision=_asked(precision, rows), preferred_element_type=accumulation(rows.dtype)
+        rows,
+        kernels,
+        sizes,
+        precision=_asked(precision, rows, kernels),
+        preferred_element_type=accumulation(rows.dtype),
     )
     return product.astype(rows.dtype)
 
@@ -282,12 +286,15 @@ def _ragged_outer(
         right,
         sizes,
         _SUM_OVER_ROWS,
-        precision=_asked(precision, left),
+        precision=_asked(precision, left, right),
         preferred_element_type=accumulation(left.dtype),
     )
     return product.astype(left.dtype)
 
 
-def _asked(precision: Any, operand: Array) -> Any:
-    """None for 16 bits, whose products are exact in what they are summed in: a TPU's kernel refuses HIGHEST there."""
-    return precision if operand.dtype.itemsize > 2 else None
+def _asked(precision: Any, *operands: Array) -> Any:
+    """None where no operand has over 8 significant bits: every unit multiplies those exactly.
+
+    For them a TPU's kernel refuses HIGHEST. Float16 has 11, which a unit of bfloat16 would round without a word.
+    """
+    return None if all(jnp.finfo(operand.dtype).nmant < 8 for operand in operands) else precision

@@ -243,8 +243,8 @@ def test_an_accelerator_gets_ragged_products_from_the_same_constructor():
         assert ("stablehlo.while" in text) != ragged, platform
 
 
-@pytest.mark.parametrize(("dtype", "asked"), [("bfloat16", False), ("float16", False), ("float32", True)])
-def test_ragged_products_of_16_bits_ask_for_no_precision(dtype, asked):
+@pytest.mark.parametrize(("dtype", "asked"), [("bfloat16", False), ("float16", True), ("float32", True)])
+def test_ragged_products_ask_for_no_precision_only_where_all_are_exact(dtype, asked):
     rows, kernels, sizes = jnp.ones((8, WIDTH), dtype), jnp.ones((2, WIDTH, INNER), dtype), jnp.array([3, 5], jnp.int32)
     product = jax.make_jaxpr(lambda *given: grouped_dot(*given, "ragged", lax.Precision.HIGHEST))
     outer = jax.make_jaxpr(lambda *given: grouped_outer(*given, "ragged", lax.Precision.HIGHEST))
