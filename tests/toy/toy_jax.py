@@ -1,14 +1,17 @@
 """The toy family's candidate."""
 
+import contextlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from paritygate.core.cell import DtypePolicy
+from paritygate.core.cell import DtypePolicy, MeshLayout
 
 
 class Tap(nnx.Module):
@@ -76,6 +79,19 @@ def parameters(model: Toy) -> dict[str, jax.Array]:
             f"layers.{i}.down.weight": layer.down.kernel[...],
         }
     return found
+
+
+def sharded(model: Toy, mesh: Mesh, layout: MeshLayout) -> AbstractContextManager[None]:
+    """Splits the weights of the blocks and of the head; what lies between is left to the compiler."""
+    kernels = [(layer.up.kernel, ("mlp", "embed")) for layer in model.layers]
+    kernels += [(layer.down.kernel, ("embed", "mlp")) for layer in model.layers]
+    kernels += [(model.head.kernel, ("vocab", "embed"))]
+    whole = [(model.embed.rows, ("", "")), *((layer.norm.weight, ("",)) for layer in model.layers)]
+    for variable, logical in [*kernels, *whole]:
+        value = variable[...]
+        spec = PartitionSpec(*(axes or None for axes in layout.split(logical, value.shape)))
+        variable.set_value(jax.device_put(value, NamedSharding(mesh, spec)))
+    return contextlib.nullcontext()
 
 
 def build(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from importlib import resources
 from itertools import product
 
+from paritygate.catalog.meshes import MESHES, parse_layout
 from paritygate.catalog.photos import photo_of
 from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
 from paritygate.core.errors import UsageError, unknown_name
@@ -14,9 +15,9 @@ from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.registry import discover
 
 ALL_DTYPES = "all-dtypes"
+ALL_MESHES = "all-meshes"
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
 PLATFORMS: tuple[str, ...] = ("cpu", "gpu", "tpu")
-MESHES = {"single": MeshLayout("single")}
 
 
 def families() -> dict[str, Family]:
@@ -28,7 +29,16 @@ def policies() -> dict[str, DtypePolicy]:
 
 
 def meshes() -> dict[str, MeshLayout]:
+    """The layouts that are audited; `layout_of` knows the names of others too."""
     return dict(MESHES)
+
+
+def layout_of(name: str) -> MeshLayout:
+    """The mesh layout of a name, `fsdp4tp2-explicit`; raises UsageError on one that is none."""
+    try:
+        return MESHES.get(name) or parse_layout(name)
+    except UsageError:
+        raise unknown_name("mesh layout", name, list(MESHES)) from None
 
 
 def suites() -> dict[str, tuple[Case, ...]]:
@@ -132,8 +142,8 @@ def spec_hash(case: Case, family: Family) -> str:
 def select_cells(expression: str) -> list[Cell]:
     """`"f64,bf16 x single x cpu"` to cells; parts left out, from the right, are `single` and `cpu`.
 
-    A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype
-    policy. Raises UsageError on a name that the catalog does not have.
+    A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype policy,
+    `all-meshes` every mesh layout of the catalog. Raises UsageError on a name that the catalog does not have.
     """
     cells: dict[Cell, None] = {}
     for part in expression.split(";"):
@@ -142,10 +152,12 @@ def select_cells(expression: str) -> list[Cell]:
         if len(axes) != 3 or not all(name for axis in axes for name in axis):
             raise UsageError("bad cell expression", where=repr(expression), expected=repr(DEFAULT_CELLS))
         axes[0] = [found for name in axes[0] for found in (policies() if name == ALL_DTYPES else [name])]
-        known = (list(policies()), list(meshes()), list(PLATFORMS))
-        for noun, axis, names in zip(("dtype policy", "mesh layout", "platform"), axes, known, strict=True):
+        axes[1] = [found for name in axes[1] for found in (meshes() if name == ALL_MESHES else [name])]
+        for noun, axis, names in (("dtype policy", axes[0], policies()), ("platform", axes[2], PLATFORMS)):
             for name in axis:
                 if name not in names:
-                    raise unknown_name(noun, name, names)
+                    raise unknown_name(noun, name, list(names))
+        for name in axes[1]:
+            layout_of(name)
         cells |= dict.fromkeys(Cell(*names) for names in product(*axes))
     return list(cells)

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from math import prod
 
-from paritygate.core.compilation import Axes, Chip, Pass, Target
+from paritygate.core.cell import Axes
+from paritygate.core.compilation import Chip, Pass, Target
 from paritygate.core.errors import UsageError, unknown_name
 
 _GIB = 1 << 30
@@ -49,9 +49,6 @@ CHIPS: Mapping[str, Chip] = {chip.name: chip for chip in _CHIPS}
 DEFAULT_ROWS: Mapping[Pass, int] = {"prefill": 1, "decode": 8, "train": 1}
 DEFAULT_LENGTH: Mapping[Pass, int] = {"prefill": 2048, "decode": 8192, "train": 2048}
 
-KINDS = ("dp", "fsdp", "ep", "sp", "tp")
-_SPLITS_BATCH = ("dp", "fsdp", "ep")
-_AXES = re.compile(rf"(?:(?:{'|'.join(KINDS)})[1-9][0-9]*)+")
 _MOST_GPUS = 8  # of one host
 
 
@@ -75,22 +72,6 @@ def parse_target(text: str) -> Target:
             try_=f"--target {name}:{-(-target.devices // _MOST_GPUS)}x{_MOST_GPUS}",
         )
     return target
-
-
-def parse_axes(text: str) -> Axes:
-    """`fsdp16tp4` to its axes, the major first; `single` has none. Raises UsageError."""
-    if text == "single":
-        return ()
-    axes = tuple((kind, int(size)) for kind, size in re.findall(r"([a-z]+)([0-9]+)", text))
-    if not _AXES.fullmatch(text) or len({kind for kind, _ in axes}) < len(axes):
-        expected = f"axes, each of {', '.join(KINDS)} at most once and with its size, such as fsdp16tp4"
-        raise UsageError("bad mesh", where=repr(text), expected=expected)
-    return axes
-
-
-def batch_ways(axes: Axes) -> int:
-    """Into how many parts a mesh splits the rows of a batch."""
-    return prod(size for kind, size in axes if kind in _SPLITS_BATCH)
 
 
 def default_axes(target: Target) -> Axes:

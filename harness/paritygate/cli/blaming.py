@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from paritygate.cli.verb import Settings
 from paritygate.core.blame import Blame, BlamedFault
-from paritygate.core.cell import Cell, Mode
+from paritygate.core.cell import SINGLE, Cell, Mode
 from paritygate.core.drift import Diagnosis, Drift, Row
 from paritygate.core.errors import InfrastructureError
 from paritygate.core.fault import Fault
@@ -32,10 +32,15 @@ def to_blame(run: Run, rows: Sequence[Row], case: str = "") -> list[Row]:
     for divergence in first_divergence(rows):
         row = divergence.row
         rounded = row.diagnosis in (Diagnosis.PRECISION, Diagnosis.DECISION) and row.drift.kind == Kind.FLOAT
-        if rounded and row.drift.mode != Mode.GRADIENT and case in ("", divergence.case):
+        if rounded and _can_be_taken_apart(row) and case in ("", divergence.case):
             found.setdefault(row.drift.address, row)
-    semantic = [row for row in to_explain(run, rows, case) if row.drift.mode != Mode.GRADIENT]
+    semantic = filter(_can_be_taken_apart, to_explain(run, rows, case))
     return [*semantic, *found.values()][:AT_MOST]
+
+
+def _can_be_taken_apart(row: Row) -> bool:
+    """A forward pass on one device."""
+    return row.drift.mode != Mode.GRADIENT and Cell.parse(row.drift.cell).mesh == SINGLE
 
 
 def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: Path | None = None) -> list[Blame]:

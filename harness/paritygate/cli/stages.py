@@ -155,7 +155,7 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     goldens = {case: store.read(info.suite, case) for case in info.cases}
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)
-    rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted)
+    rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted, skipped=info.skipped)
     known = families()
     coverage = prove(goldens, known, run.inspections(), rows, info.modes)
     family_of = {case: golden.case.family for case, golden in goldens.items()}
@@ -171,10 +171,14 @@ def recorded_programs(settings: Settings, run: Run) -> list[Program]:
     from paritygate.core.cell import Mode
     from paritygate.store.programs import read_programs
 
-    way_of = {Mode.CHAINED: "forward", Mode.GRADIENT: "backward"}  # programs of the whole model
-    passes = [[case, way] for mode, way in way_of.items() if mode in run.info.modes for case in run.info.cases]
-    known = read_programs(settings.golden / "programs", run.info.suite)
-    return [each for each in known if each.cell in run.info.cells and each.name.split()[:2] in passes]
+    mode_of = {"forward": Mode.CHAINED, "backward": Mode.GRADIENT}  # programs of the whole model; others are of a site
+
+    def in_run(program: Program) -> bool:
+        case, what = program.name.split()[:2]
+        asked = case in run.info.cases and mode_of.get(what, Mode.ISOLATED) in run.info.modes
+        return asked and program.cell in run.info.cells
+
+    return [each for each in read_programs(settings.golden / "programs", run.info.suite) if in_run(each)]
 
 
 def _hash(paths: Sequence[Path]) -> str:

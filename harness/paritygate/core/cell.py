@@ -1,10 +1,16 @@
 """What a replay varies: dtype policy, mesh layout, platform, and their product, the cell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import prod
+from typing import Literal
 
 from paritygate.core.errors import UsageError
+
+Axes = tuple[tuple[str, int], ...]  # axis kinds of a mesh, each with its size, the major first
+AxisTypes = Literal["auto", "explicit"]
+SINGLE = "single"  # the layout of one device
 
 # Roles that follow `compute` where a policy does not name them; every other role is an island.
 FOLLOWING = ("param", "residual", "scores", "router_logits", "logits")
@@ -68,12 +74,48 @@ class DtypePolicy:
         return self.roles.get(role, self.compute if follows else self.island)
 
 
+def written(axes: Axes) -> str:
+    """`fsdp16tp4`; without axes `single`."""
+    return "".join(f"{kind}{size}" for kind, size in axes) or SINGLE
+
+
 @dataclass(frozen=True)
 class MeshLayout:
-    """A named device grid and its logical-axis rules. `single` has one device and no rules."""
+    """A named grid of devices and the rules of how arrays are split over it. `single` has one device and no rules.
+
+    `rules` maps a logical axis of a model's arrays (`batch`, `heads`) to the mesh axes that split it, the major first.
+    `types` is what JAX calls the types of the axes: `auto` leaves the sharding of what lies between to the compiler,
+    under `explicit` each array has its own in its type.
+    """
 
     name: str
-    devices: int = 1
+    axes: Axes = ()
+    rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    types: AxisTypes = "auto"
+
+    @property
+    def devices(self) -> int:
+        return prod(size for _, size in self.axes)
+
+    def ways(self, mesh_axes: Sequence[str]) -> int:
+        """Into how many parts these mesh axes together split a dimension."""
+        return prod(dict(self.axes)[axis] for axis in mesh_axes)
+
+    def split(self, logical: Sequence[str], shape: Sequence[int]) -> tuple[tuple[str, ...], ...]:
+        """The mesh axes that split each dimension of an array whose dimensions are these logical axes.
+
+        A mesh axis splits one dimension only, the first that asks for it. Of the axes of a dimension as many are taken,
+        from the major one on, as divide it. An empty name, or one without a rule, is not split.
+        """
+        used: set[str] = set()
+        found: list[tuple[str, ...]] = []
+        for name, size in zip(logical, shape, strict=True):
+            axes = tuple(axis for axis in self.rules.get(name, ()) if axis not in used)
+            used.update(axes)
+            while size % self.ways(axes):
+                axes = axes[:-1]
+            found.append(axes)
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from paritygate.core.cell import Cell
+from paritygate.core.cell import Axes, Cell, written
 from paritygate.core.errors import UsageError
 from paritygate.core.program import Program
 
@@ -13,12 +13,6 @@ Platform = Literal["tpu", "gpu", "cpu"]
 Pass = Literal["prefill", "decode", "train"]
 # `lost` says nothing of the program: its worker died, or ran out of time.
 Outcome = Literal["fits", "too large", "failed", "lost"]
-Axes = tuple[tuple[str, int], ...]  # axis kinds of a mesh, each with its size, the major first
-
-
-def written(axes: Axes) -> str:
-    """`fsdp16tp4`; without axes `single`."""
-    return "".join(f"{kind}{size}" for kind, size in axes) or "single"
 
 
 @dataclass(frozen=True)

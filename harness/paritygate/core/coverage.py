@@ -18,7 +18,8 @@ class Inspection:
     `modules` are the paths of its modules. `parameters` are its parameters under the reference's names, each by what
     its values would be stored as: equal shapes and values are equal refs. `unused` counts, by path in the candidate,
     the elements of a variable that no such parameter takes, `shared` those that several take. `problem` is why the
-    parameters are not known.
+    parameters are not known. On a mesh it says only, by path, how a parameter or a cache lies otherwise than it should,
+    or where copies of it differ: `placement`.
     """
 
     case: str
@@ -28,6 +29,7 @@ class Inspection:
     unused: Mapping[str, int] = field(default_factory=dict)
     shared: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
+    placement: Mapping[str, str] = field(default_factory=dict)
 
 
 class PartKind(StrEnum):
@@ -39,6 +41,7 @@ class PartKind(StrEnum):
     GLUE = "glue"
     CANDIDATE_MODULE = "candidate module"
     CANDIDATE_PARAMETER = "candidate parameter"
+    PLACEMENT = "placement"  # of a parameter or a cache on a mesh
     REFERENCE = "reference"  # as a whole, as is the next
     CANDIDATE = "candidate"
 

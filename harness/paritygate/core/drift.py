@@ -10,6 +10,8 @@ from paritygate.core.histogram import Histogram
 from paritygate.core.site import address
 from paritygate.core.where import Where
 
+APART = "apart"  # the metric of a difference to one device
+
 
 class Verdict(StrEnum):
     """What a row is. Only `pass` and, where stated beforehand, `skipped` let a run pass."""
@@ -46,6 +48,17 @@ class Element:
 
 
 @dataclass(frozen=True)
+class Reassociated:
+    """How far a value on a mesh is `apart` from what one device gives, as rel_l2, and the `bound` on it.
+
+    The bound is what other orders of the same sums, and other roundings of what is fused otherwise, may make of it.
+    """
+
+    apart: float
+    bound: float
+
+
+@dataclass(frozen=True)
 class Drift:
     """What one replay measured at one port and call. Written to `drifts.jsonl` as it comes.
 
@@ -56,7 +69,8 @@ class Drift:
     `histogram` counts the elements of a float by how much they differ; None where none does. `noise` is the
     candidate's drift from itself in another pass, where it does not give the same bits each time, by metric of which
     less is better. `decided` compares a choice token by token; `agreeing` says over which tokens a value behind a flip
-    was compared, None being all.
+    was compared, None being all. `placement` says how a value on a mesh lies otherwise than the candidate promises, or
+    where copies of it differ; `reassociated` compares it with one device in the same dtypes.
     """
 
     case: str
@@ -79,6 +93,8 @@ class Drift:
     noise: Mapping[str, float] = field(default_factory=dict)
     decided: Decided | None = None
     agreeing: Agreeing | None = None
+    placement: str = ""
+    reassociated: Reassociated | None = None
     problem: str = ""
     detail: str = ""
 

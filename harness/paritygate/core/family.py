@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Literal
 
-from paritygate.core.cell import Mode
+from paritygate.core.cell import MeshLayout, Mode, written
 from paritygate.core.codec import canonical, said
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.hypothesis import Hypothesis
@@ -181,7 +181,8 @@ class Side:
 
     `cache` makes what prompts in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`;
     in JAX, cache(module, kind, batch, length) gives an object whose `arguments` puts an empty cache, and later the one
-    that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`. `gradients` is
+    that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`; its `placed` are
+    the logical axes that a mesh splits what the cache holds by, by pattern (fnmatch) of the path in it. `gradients` is
     called as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the
     reference's names (candidate only); it may also be given `compiled`, to be used in place of `jax.jit` on the
     derivative, a function of the weights and then of what else is given. `parameters` is called as parameters(module)
@@ -189,6 +190,8 @@ class Side:
     (candidate only). `narrowed` is called as narrowed(module, path, policy) and returns a context in which the module
     at a path computes in another policy (candidate only). `abstract` is called as abstract(config, policy, order,
     devices) and returns one pass of the model as a program of shapes, to be compiled and not run (candidate only).
+    `sharded` is called as sharded(module, mesh, layout), moves the parameters onto a mesh by a layout's rules, and
+    returns a context in which the module computes on it (candidate only).
     """
 
     build: str
@@ -202,6 +205,18 @@ class Side:
     parameters: str = ""
     narrowed: str = ""
     abstract: str = ""
+    sharded: str = ""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A config key, dots into nested ones, that says into how many parts a logical axis of parameters can be split.
+
+    A mesh must divide it: 2 key heads are not split over 4 devices, whatever their width.
+    """
+
+    logical: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -220,9 +235,7 @@ class Branch:
     def taken(self, preset: Preset) -> list[Any]:
         """The values that a preset has chosen, those that the branch does not list left out."""
         traits = {trait for layer in preset.stack(self.key) for trait in layer}
-        value: Any = preset.config
-        for part in self.key.split("."):
-            value = value.get(part, self.default) if isinstance(value, Mapping) else self.default
+        value = _configured(preset.config, self.key, self.default)
         return [choice for choice in self.values if choice in traits or choice == value]
 
 
@@ -255,7 +268,23 @@ class Family:
     hypotheses: tuple[Hypothesis, ...] = ()
     expected: tuple[Expected, ...] = ()
     aspects: tuple[Aspect, ...] = ()
+    axes: Mapping[str, str] = field(default_factory=dict)
+    dimensions: tuple[Dimension, ...] = ()
     doc: str = ""
+
+    def unfit(self, config: Mapping[str, Any], layout: MeshLayout) -> str:
+        """Why a model of this config cannot lie on a mesh; empty where it can: `tp4 does not divide num_heads = 2`."""
+        if layout.devices == 1:
+            return ""
+        if not self.candidate.sharded:
+            return f"family {self.name} does not say how its candidate is put on a mesh"
+        found = []
+        for dimension in self.dimensions:
+            axes, size = layout.rules.get(dimension.logical, ()), _configured(config, dimension.key, None)
+            if isinstance(size, int) and size % layout.ways(axes):
+                ways = written(tuple((axis, dict(layout.axes)[axis]) for axis in axes))
+                found.append(f"{ways} does not divide {dimension.key} = {size}")
+        return "; ".join(dict.fromkeys(found))
 
     def preset(self, name: str) -> Preset:
         for preset in self.presets:
@@ -314,6 +343,14 @@ class Family:
         return found
 
 
+def _configured(config: Mapping[str, Any], key: str, default: Any) -> Any:
+    """What a config has at a dotted key; the default where it has nothing there."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part, default) if isinstance(value, Mapping) else default
+    return value
+
+
 def _twice(names: Iterable[str]) -> str:
     return ", ".join(sorted(name for name, count in Counter(names).items() if count > 1))
 
@@ -352,7 +389,7 @@ class Case:
                 {
                     **_without(said(site), "candidate", "traits", "fed", "covers", "left_out", "doc"),
                     "ports": [
-                        _without(said(port), "candidate", "candidate_layout", "traits", "numerics", "fed")
+                        _without(said(port), "candidate", "candidate_layout", "traits", "numerics", "fed", "placed")
                         for port in site.ports
                     ],
                 }

@@ -47,6 +47,15 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Skip:
+    """A cell that a case is not run in, decided before anything ran, and why. An empty `case` is every case."""
+
+    cell: str
+    reason: str
+    case: str = ""
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """The content of `run.json`: what was asked, what ran, and whatever influenced it.
 
@@ -77,7 +86,12 @@ class RunInfo:
     baseline: str = ""
     routing: Routing = "own"
     floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
+    skipped: tuple[Skip, ...] = ()
     format: int = RUN_FORMAT
+
+    def skip(self, case: str, cell: str) -> str:
+        """Why a case was not run in a cell; empty where it was."""
+        return next((each.reason for each in self.skipped if each.cell == cell and each.case in ("", case)), "")
 
     @property
     def reproducible(self) -> bool | None:

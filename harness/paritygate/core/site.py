@@ -33,6 +33,8 @@ class Port:
     have it where the policy names that role, else what the reference has.
     `fed` says for which prompts it exists: `whole` leaves out those that are fed piece by piece through a cache, under
     which two implementations hold keys and masks in other places.
+    `placed` are the logical axes of its dimensions, as the candidate has it, where the candidate promises that a mesh
+    splits it by the rules of these: `batch length embed`, `-` for one that has none.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Port:
     role: str = ""
     numerics: str = "compute"
     fed: Literal["any", "whole"] = "any"
+    placed: str = ""
 
     @property
     def is_input(self) -> bool:

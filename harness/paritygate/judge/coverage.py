@@ -53,10 +53,14 @@ def prove(
         sites = family.sites_of(family.preset(golden.case.preset))
         _reference(entries, golden, sites, family.glue)
         _glue(entries, golden, family, chained[case], skipped[case], Mode.CHAINED in modes)
-        if not inspected[case]:
+        if all(inspection.placement for inspection in inspected[case]):
             entries.gap(MISSING, PartKind.CANDIDATE, entries.preset, "it was not inspected")
         for inspection in inspected[case]:
-            _candidate(entries, golden, inspection, sites, family.glue)
+            if inspection.placement:
+                for path, why in inspection.placement.items():
+                    entries.gap(MISMATCH, PartKind.PLACEMENT, path, f"in {inspection.cell}: {why}")
+            else:
+                _candidate(entries, golden, inspection, sites, family.glue)
     seen = set().union(*chained.values())
     return Coverage(
         ledger.counts(),

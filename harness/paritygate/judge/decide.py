@@ -7,15 +7,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paritygate.catalog.select import layout_of
 from paritygate.core.budget import Accepted, Budget, Budgets
 from paritygate.core.cell import Cell, DtypePolicy, Mode
 from paritygate.core.decision import Decided, Excuse
-from paritygate.core.drift import Drift, Judgement, Row, Verdict
+from paritygate.core.drift import APART, Drift, Judgement, Reassociated, Row, Verdict
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import Family
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
 from paritygate.core.histogram import TAIL, Histogram
 from paritygate.core.registry import discover
+from paritygate.core.run import Skip
 from paritygate.core.site import Kind
 from paritygate.judge.decisions import CHOICES, SCORED_BY, SKIPS, TOP_TOKEN, excused, refusal, refuse_what_follows
 from paritygate.judge.diagnose import diagnose
@@ -34,11 +36,13 @@ def judge(
     budgets: Budgets,
     accepted: Mapping[Key, Accepted],
     policies: Mapping[str, DtypePolicy] | None = None,
+    skipped: Sequence[Skip] = (),
 ) -> list[Row]:
     """One row per value of the goldens (inputs left out), cell and mode, by case, cell, mode and production order.
 
     `goldens` is by case id, `accepted` by row key; `policies` are the dtype policies by name, by default those of the
-    catalog. A measured value that no golden asks for is an error row. Raises UsageError on an unknown dtype or mode.
+    catalog, `skipped` what the run left out before it began. A measured value that no golden asks for is an error row.
+    Raises UsageError on an unknown dtype or mode.
     """
     policies = discover("paritygate.catalog.dtypes", "POLICY", DtypePolicy) if policies is None else policies
     policy_of = {}
@@ -57,6 +61,7 @@ def judge(
 
     known = discover("paritygate.catalog.families", "FAMILY", Family)
     decider = _Decider(budgets, accepted, goldens, known)
+    left_out = {(case, each.cell): each.reason for each in skipped for case in ([each.case] if each.case else goldens)}
     rows: list[Row] = []
     for case, golden in goldens.items():
         for port in (port for port in golden.ports if not port.is_input):
@@ -67,6 +72,8 @@ def judge(
                         rows.append(decider.row(found[0], port, policy))
                     elif found:
                         rows.append(_error(found[0], f"measured {len(found)} times"))
+                    elif reason := left_out.get((case, cell), ""):
+                        rows.append(Row(_unmeasured(case, cell, mode, port), Verdict.SKIPPED, reason=reason))
                     else:
                         reason = "the replay wrote no value"
                         rows.append(Row(_unmeasured(case, cell, mode, port), Verdict.MISSING, reason=reason))
@@ -77,7 +84,7 @@ def judge(
     rows = refuse_what_follows(rows)
     rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
     rows = diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
-    return with_evidence(rows, goldens, known)
+    return with_evidence(rows, goldens, known, {cell: layout_of(Cell.parse(cell).mesh) for cell in cells})
 
 
 def _unmeasured(case: str, cell: str, mode: str, port: GoldenPort) -> Drift:
@@ -146,6 +153,8 @@ class _Decider:
             if drift.problem in SKIPS:
                 return Row(drift, Verdict.SKIPPED, reason=drift.detail)
             return _error(drift, f"unknown problem {drift.problem!r}: {drift.detail}")
+        if drift.placement:
+            return Row(drift, Verdict.MISMATCH, reason=drift.placement)
         if drift.nonfinite:
             return Row(drift, Verdict.NONFINITE, reason=f"{drift.nonfinite} values are not finite")
         if bad := sorted(name for name, value in drift.metrics.items() if not math.isfinite(value)):
@@ -181,6 +190,8 @@ class _Decider:
             if drift.histogram is None and drift.worst:
                 return _error(drift, f"its run kept no histogram, and rule {rule.name!r} judges it: replay it again")
             bounds.append(_tail(drift.histogram, rule, line))
+        if drift.reassociated is not None and policy.peer:
+            bounds.append(_apart(drift.reassociated))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
         return self.verdict(drift, bounds, line, excuse)
@@ -269,13 +280,24 @@ def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> _
     return _Bound(judgement, line.metrics.get(TAIL) if line else None, least=rule.limit)
 
 
+def _apart(found: Reassociated) -> _Bound:
+    """The difference to one device, of what the order of sums may make."""
+    ratio = quotient(found.apart, found.bound)
+    return _Bound(
+        Judgement(APART, found.apart, found.bound, 0.0, ratio, 1.0, "re-association", ratio <= 1.0), None, least=0.0
+    )
+
+
 def _label(known: Mapping[str, Metric], metric: str) -> str:
-    return metric if metric == TAIL or known[metric].better == "lower" else f"1 - {metric}"
+    return metric if metric in (TAIL, APART) or known[metric].better == "lower" else f"1 - {metric}"
 
 
 def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
     """`rel_l2 3.57× the noise 2.3e-03 (limit 2×, rule 'low-rel_l2')`."""
     label = _label(known, judgement.metric)
+    if judgement.metric == APART:
+        most = f"{judgement.floor:.2g}, the most that other orders of its sums make"
+        return f"{judgement.value:.2g} from what one device gives (limit {most})"
     if judgement.ratio == judgement.value:  # a fixed limit
         return f"{label} {judgement.value:.2g} (limit {judgement.limit:.2g}, rule {judgement.rule!r})"
     pairs = (("noise", judgement.floor), ("rounding floor", judgement.minimum))

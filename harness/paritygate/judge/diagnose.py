@@ -1,8 +1,10 @@
 """Why a row is not a pass, and which value is to blame. Reads and writes nothing.
 
-Two questions, in this order. Is the computation another one, or is it rounding? The float64 twin of the row (same
-case, mode, value, mesh and platform) answers: there is no rounding to speak of in float64. And does the row fail by
-itself, or because of a value that it is computed from? That is read off containment and production order, as below.
+Three questions, in this order. Is the computation another one, or is it rounding? The float64 twin of the row (same
+case, mode, value, mesh and platform) answers: there is no rounding to speak of in float64. Where it is another one on a
+mesh, is it so on one device too? The same row on one device answers: where that is right, sharding it is wrong. And
+does the row fail by itself, or because of a value that it is computed from? That is read off containment and production
+order, as below.
 
 Only rows that hold a difference are diagnosed, and with them a value that is missing from the chain although its module
 gives it when it is replayed alone: the model does not run the module. Other `missing` rows and `error` say nothing of a
@@ -13,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import replace
 
-from paritygate.core.cell import Cell, Mode
+from paritygate.core.cell import SINGLE, Cell, Mode
 from paritygate.core.drift import Diagnosis, Row, Verdict
 
 # By the key of a diverged row (or of a twin): the row to blame (or the twin).
@@ -34,6 +36,7 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
     `oracles` are the names of the dtype policies that compute as the oracle does (float64).
     """
     twins = {_twin_key(row): row for row in rows if Cell.parse(row.drift.cell).dtype in oracles}
+    alone_of = {_alone_key(row): row for row in twins.values() if Cell.parse(row.drift.cell).mesh == SINGLE}
     by_cell: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         if diverged(row):
@@ -49,7 +52,11 @@ def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
         # What is upstream of a wrong gradient may be right, or wrong by itself: each weight's stands for itself.
         blame |= {row.drift.key: row for row in failing if row.drift.mode == Mode.GRADIENT}
     return [
-        _finish(row, blame, twins, oracles) if diverged(row) else _left_out(row) if _not_run(row, alone) else row
+        _finish(row, blame, twins, alone_of, oracles)
+        if diverged(row)
+        else _left_out(row)
+        if _not_run(row, alone)
+        else row
         for row in rows
     ]
 
@@ -125,7 +132,7 @@ def _feeding(first: Row, isolated: ToBlame, replayed: Collection[tuple[str | int
     return next((by_itself[site] for site in _containers(first.drift.site) if site in by_itself), first)
 
 
-def _finish(row: Row, blame: ToBlame, twins: ToBlame, oracles: Collection[str]) -> Row:
+def _finish(row: Row, blame: ToBlame, twins: ToBlame, alone_of: ToBlame, oracles: Collection[str]) -> Row:
     blamed = blame[row.drift.key]
     if Cell.parse(row.drift.cell).dtype not in oracles:
         # Low precision hides small differences, so its first one may lie downstream of the fault. Where the float64
@@ -138,6 +145,10 @@ def _finish(row: Row, blame: ToBlame, twins: ToBlame, oracles: Collection[str]) 
     if blamed.drift.address != row.drift.address:
         return replace(row, diagnosis=Diagnosis.PROPAGATED, origin=blamed.drift.address)
     diagnosis, note = _own(row, twins, oracles)
+    if row.drift.placement:
+        diagnosis, note = Diagnosis.SHARDING, ""  # one device has neither copies nor parts
+    elif Cell.parse(row.drift.cell).mesh != SINGLE and diagnosis is Diagnosis.SEMANTIC:
+        diagnosis, note = _on_mesh(row, alone_of)
     return replace(row, diagnosis=diagnosis, reason=f"{row.reason}; {note}".removeprefix("; ") if note else row.reason)
 
 
@@ -152,6 +163,20 @@ def _own(row: Row, twins: ToBlame, oracles: Collection[str]) -> tuple[Diagnosis,
     if diverged(twin) or twin.accepted:
         return Diagnosis.SEMANTIC, ""
     return (Diagnosis.DECISION if row.excuse is not None and row.excuse.refused else Diagnosis.PRECISION), ""
+
+
+def _on_mesh(row: Row, alone_of: ToBlame) -> tuple[Diagnosis, str]:
+    """Another computation on the mesh only, or on one device too."""
+    alone = alone_of.get(_alone_key(row))
+    if alone is None or alone.verdict in NOT_COMPARED:
+        return Diagnosis.SEMANTIC, "run f64 on one device too to tell a fault of sharding from another"
+    return (Diagnosis.SEMANTIC if diverged(alone) or alone.accepted else Diagnosis.SHARDING), ""
+
+
+def _alone_key(row: Row) -> tuple[str | int, ...]:
+    """What a row and the float64 one on one device share."""
+    drift, cell = row.drift, Cell.parse(row.drift.cell)
+    return (drift.case, drift.mode, drift.site, drift.port, drift.call, cell.platform)
 
 
 def _twin_key(row: Row) -> tuple[str | int, ...]:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from paritygate.core.cell import Cell
+from paritygate.core.cell import Cell, MeshLayout
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.family import Family, PromptRow
 from paritygate.core.golden import Golden
 from paritygate.core.site import Kind
 from paritygate.core.where import Block, Where
 from paritygate.judge.diagnose import diverged
+from paritygate.judge.meshes import faulty_layouts, parts_of
 from paritygate.metrics.base import LARGEST
 
 # What rows of a prompt may have that others of it have not.
@@ -37,10 +38,33 @@ class _Terms:
     spans: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
 
-def with_evidence(rows: Iterable[Row], goldens: Mapping[str, Golden], families: Mapping[str, Family]) -> list[Row]:
-    """The same rows, those that differ with their evidence. A family that is not known has no words of its own."""
+def with_evidence(
+    rows: Iterable[Row],
+    goldens: Mapping[str, Golden],
+    families: Mapping[str, Family],
+    layouts: Mapping[str, MeshLayout],
+) -> list[Row]:
+    """The same rows, those that differ with their evidence. A family that is not known has no words of its own.
+
+    `layouts` are the mesh layouts of the cells.
+    """
+    rows = list(rows)
     terms = {case: _terms(golden, families.get(golden.case.family)) for case, golden in goldens.items()}
-    return [replace(row, evidence=_sentence(row, terms[row.drift.case])) if diverged(row) else row for row in rows]
+    axes = {
+        golden.case.family: known.axes for golden in goldens.values() if (known := families.get(golden.case.family))
+    }
+    of_layouts = faulty_layouts(rows, layouts)
+
+    def evidence(row: Row) -> str:
+        words = terms[row.drift.case]
+        if row.diagnosis is not Diagnosis.SHARDING:
+            return _sentence(row, words)
+        letters = axes.get(goldens[row.drift.case].case.family, {})
+        parts = tuple(parts_of(row.drift, layouts[row.drift.cell], letters, words.rows))
+        sentence = _sentence(row, replace(words, blocks=(*parts, *words.blocks)))
+        return f"{sentence}; {of_layouts[row.drift.key]}"
+
+    return [replace(row, evidence=evidence(row)) if diverged(row) else row for row in rows]
 
 
 def _terms(golden: Golden, family: Family | None) -> _Terms:

@@ -16,11 +16,12 @@ from paritygate.core.drift import Drift
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import PIXELS, Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
-from paritygate.core.layout import convert
+from paritygate.core.layout import convert, parse
 from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
+from paritygate.replay.devices import Grid
 from paritygate.replay.observe import NoSuchModule, Way
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
@@ -42,6 +43,8 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"sorted": in_order}
 
 # The candidate's values by mode and address, as it gave them.
 Values = dict[tuple[str, str], np.ndarray]
+# The logical axes of case inputs that are not tokens by row.
+_INPUT_AXES = {PIXELS: "I C X Y", "slots": "T"}
 # A golden value, and the site and the port that the candidate shows it at.
 Read = tuple[GoldenPort, Site, Port]
 
@@ -52,8 +55,10 @@ class Bench:
 
     `again` are the values of further passes, where the candidate does not give the same bits each time: how much they
     differ from a measured one is its noise.
-    `kept` is given every value of the candidate's before it is compared, in the golden's layout, and `look`, where
-    there is one, what was traced of each pass of the whole model, and which way it goes.
+    `kept` is given every value of the candidate's before it is compared, in the golden's layout; `look`, where there is
+    one, what was traced of each pass of the whole model, and which way it goes; `look_at_site` what was of one site.
+    `grid` are the devices that the candidate lies on, where they are several; `misplaced` is told of caches that lie on
+    them otherwise than they should.
     """
 
     family: Family
@@ -66,6 +71,9 @@ class Bench:
     kept: Callable[[GoldenPort, Mode, np.ndarray], None] = lambda golden, mode, array: None
     routing: Routing = "own"
     look: Callable[[Traced, Way], None] | None = None
+    look_at_site: Callable[[Traced, str], None] | None = None
+    grid: Grid | None = None
+    misplaced: Callable[[str, str], None] = lambda path, why: None
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -121,8 +129,9 @@ class Bench:
     def argument(self, port: Port, golden: GoldenPort) -> jax.Array:
         """A golden input in the candidate's layout and in the dtype that the cell gives it."""
         sizes = dict(zip("BT", self.input("tokens").shape, strict=True))
-        array = convert(self.store.tensor(golden.tensor), port.layout, port.candidate_layout or port.layout, sizes)
-        return _device(array, self.policy.dtype(port.numerics))
+        layout = port.candidate_layout or port.layout
+        array = convert(self.store.tensor(golden.tensor), port.layout, layout, sizes)
+        return self._given(array, layout, self.policy.dtype(port.numerics))
 
     def model_arguments(self, start: int, end: int) -> dict[str, jax.Array]:
         """The case inputs of the slots from `start` to `end`, under the names of the whole candidate's parameters."""
@@ -130,7 +139,17 @@ class Bench:
         pieces = {
             name: self.input(key) if key == PIXELS else self.input(key)[..., start:end] for name, key in given.items()
         }
-        return {name: _device(array, self.policy.dtype("compute")) for name, array in pieces.items()}
+        return {
+            name: self._given(array, _INPUT_AXES.get(given[name], "B T"), self.policy.dtype("compute"))
+            for name, array in pieces.items()
+        }
+
+    def _given(self, array: np.ndarray, layout: str, dtype: str) -> jax.Array:
+        """As the candidate is given it: on a mesh it is split by the rules, a merged axis by those of its first."""
+        value = _device(array, dtype)
+        if self.grid is None:
+            return value
+        return self.grid.put(value, [self.family.axes.get(group[0], "") for group in parse(layout)])
 
     def weights(self) -> dict[str, np.ndarray]:
         return {name: self.store.tensor(ref) for name, ref in self.manifest.weights.items()}
@@ -167,6 +186,7 @@ class Bench:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
         shape, dtype = value.shape, value.dtype.name
+        placement = self.grid.wrong(value, port.placed.split()) if self.grid and isinstance(value, jax.Array) else ""
         try:
             array = self.laid_out(port, value, real)
         except ValueError as reason:
@@ -205,6 +225,7 @@ class Bench:
             noise=self._noise(golden, port, mode, array, real),
             decided=choices.decided.get(golden.address) if choices is not None else None,
             agreeing=agreeing,
+            placement=placement,
             problem=found.problem,
             detail=found.detail,
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paritygate.catalog.select import families, meshes, policies
+from paritygate.catalog.select import families, layout_of, policies
 from paritygate.core.blame import Blame
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
@@ -72,9 +72,8 @@ def blame_all(
 
 
 def _check_devices(asked: Sequence[Asked]) -> None:
-    grids = meshes()
     for each in asked:
-        if grids[each.cell.mesh].devices > 1:
+        if layout_of(each.cell.mesh).devices > 1:
             raise UsageError(
                 "a program over several devices cannot be taken apart",
                 where=str(each.cell),

@@ -11,6 +11,7 @@ from paritygate.core.drift import Drift
 from paritygate.core.registry import load
 from paritygate.replay.bench import Bench, Read
 from paritygate.replay.decisions import Choices
+from paritygate.replay.devices import misplaced
 from paritygate.replay.observe import Place, observe, place
 from paritygate.replay.routing import forced
 
@@ -72,5 +73,8 @@ def _pass(
     *values, cache = observe(model, places, feed.arguments(arguments), choices, bench.policy.matmul, bench.look)
     if cache is None:
         raise ValueError(f"the candidate's result has no {bench.family.candidate.cache_name!r}")
+    if bench.grid is not None:
+        for path, why in misplaced(bench.grid, cache, feed.placed):
+            bench.misplaced(f"{bench.family.candidate.cache_name}{path}", why)
     feed.keep(cache)
     return values

@@ -1,16 +1,18 @@
 """Isolated replay: each site of the candidate gets its golden inputs, so that its drift is its own."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import jax
 from flax import nnx
+from jax.stages import Traced
 
 from paritygate.core.cell import Mode
 from paritygate.core.drift import Drift
 from paritygate.core.site import Site
 from paritygate.replay.bench import Bench, Read
 from paritygate.replay.decisions import Choices
-from paritygate.replay.observe import observe, place, submodule
+from paritygate.replay.observe import Way, observe, place, submodule
 from paritygate.replay.routing import forced_alone
 
 
@@ -26,7 +28,8 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
             try:
                 forced = forced_alone(bench, site, call)
                 part = submodule(model, site.candidate)
-                values = observe(part, places, arguments, forced, bench.policy.matmul)
+                look = partial(_look, bench.look_at_site, site.name) if bench.look_at_site else None
+                values = observe(part, places, arguments, forced, bench.policy.matmul, look)
             except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
                 yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden, _, _ in reads)
                 continue
@@ -34,6 +37,10 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
             choices.add([(*read, value) for read, value in zip([*reads, *inside], values, strict=True)])
             for (golden, _, port), value in zip(reads, values, strict=False):
                 yield bench.measured(golden, port, Mode.ISOLATED, value, bench.real(site, call), choices)
+
+
+def _look(at_site: Callable[[Traced, str], None], site: str, traced: Traced, way: Way) -> None:
+    at_site(traced, site)
 
 
 def reads_alone(bench: Bench, site: Site, call: int) -> list[Read]:

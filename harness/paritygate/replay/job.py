@@ -3,21 +3,27 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from paritygate.core.cell import Cell, DtypePolicy, Mode
+from paritygate.core.cell import Cell, DtypePolicy, MeshLayout, Mode
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
 from paritygate.core.sensitivity import Variation
 from paritygate.core.site import address
 
+# As many as the largest layouts of the catalog have, so that all that a CPU can show share a worker.
+VIRTUAL_DEVICES = 8
+
 
 @dataclass(frozen=True)
 class Environment:
-    """What is fixed when a JAX process starts. Cells with equal environments share a worker."""
+    """What is fixed when a JAX process starts. Cells with equal environments share a worker.
+
+    `devices` of a CPU are virtual ones that share its cores.
+    """
 
     interpreter: str
     platform: str
@@ -33,8 +39,14 @@ class Environment:
             # NumPy only measures small arrays here: BLAS threads would spin on the cores that XLA computes on.
             "OPENBLAS_NUM_THREADS": "1",
         }
+        flags = [os.environ.get("XLA_FLAGS", "")]
         if self.rounding == "every":
-            found["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_allow_excess_precision=false".strip()
+            flags.append("--xla_allow_excess_precision=false")
+        if self.platform == "cpu" and self.devices > 1:
+            flags.append(f"--xla_force_host_platform_device_count={self.devices}")
+            found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # XLA explains at length where it replicates a value on the way
+        if flags[1:]:
+            found["XLA_FLAGS"] = " ".join(flags).strip()
         if compile_cache:
             # Everything is worth keeping: a run compiles hundreds of programs of a few milliseconds each.
             found |= {
@@ -103,12 +115,19 @@ class Job:
     families: Mapping[str, Family]
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
+    layouts: Mapping[str, MeshLayout] = field(default_factory=dict)
     plantings: tuple[Planting, ...] = ()
     variations: tuple[Variation, ...] = ()
     keep: str = ""
     routing: Routing = "own"
     asked: tuple[Asked, ...] = ()
     oracle: str = ""
+
+
+def environment_of(interpreter: str, policy: DtypePolicy, layout: MeshLayout, platform: str) -> Environment:
+    """What a cell's worker is started with."""
+    virtual = VIRTUAL_DEVICES if platform == "cpu" and layout.devices > 1 else 1
+    return Environment(interpreter, platform, policy.x64, max(layout.devices, virtual))
 
 
 def sources_hash(path: Path) -> str:

@@ -9,21 +9,22 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from paritygate.catalog.select import families, meshes, policies, spec_hash
+from paritygate.catalog.select import families, layout_of, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Repeat, Routing, Run, RunInfo, write_atomic
+from paritygate.core.run import Repeat, Routing, Run, RunInfo, Skip, write_atomic
 from paritygate.core.site import address, chosen
-from paritygate.replay.job import Environment, Job
+from paritygate.replay.job import Environment, Job, environment_of
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
@@ -60,7 +61,10 @@ def replay(
         )
     if routing == "golden":
         check_routing(cases, families() if known is None else known)
-    total = check_goldens(suite, cases, cells, modes, store, known) * len(cells)
+    check_goldens(suite, cases, cells, modes, store, known)
+    skipped = unfit(suite, cases, cells, store, known)
+    total = expected_values(suite, cases, cells, modes, store, skipped)
+    limit = workers or os.cpu_count() or 1
     prepare_cache(compile_cache)
     started = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
@@ -77,15 +81,15 @@ def replay(
         versions={"paritygate": version("paritygate"), "python": sys.version.split()[0]},
         routing=routing,
         floors={str(cell): policies()[cell.dtype].floor_from for cell in cells},
+        skipped=skipped,
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)
     # Until the end is written, the run says that it did not reach it: a killed run is no result.
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing)
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit)
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
-    limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
     with _Results(folder, total, progress) as gathered:
         run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     if keep == "values":
@@ -110,8 +114,8 @@ def check_goldens(
     modes: list[Mode],
     store: GoldenStore,
     known: Mapping[str, Family] | None = None,
-) -> int:
-    """Raises GoldenError unless every golden is whole and of today's spec; returns how many drifts a cell will have."""
+) -> None:
+    """Raises GoldenError unless every golden is whole and of today's spec, NothingComparedError on empty ones."""
     store.require(suite, [case.id for case in cases])
     known, rows, total = families() if known is None else known, policies(), 0
     for case in cases:
@@ -131,10 +135,45 @@ def check_goldens(
                     got=str(got)[:400],
                     try_=f"paritygate capture {case.id}",
                 )
-        total += sum(len(set(port.modes) & set(modes)) for port in golden.ports)
+        total += _values(golden, modes)
     if not total:
         raise NothingComparedError("the goldens hold nothing to compare", where=suite)
-    return total
+
+
+def unfit(
+    suite: str,
+    cases: list[Case],
+    cells: list[Cell],
+    store: GoldenStore,
+    known: Mapping[str, Family] | None = None,
+) -> tuple[Skip, ...]:
+    """The cases whose model cannot lie on a cell's mesh, by what the family says of its sizes."""
+    known, found = families() if known is None else known, list[Skip]()
+    for case in cases:
+        config = store.read(suite, case.id).config
+        reasons = {cell: known[case.family].unfit(config, layout_of(cell.mesh)) for cell in cells}
+        found += [Skip(str(cell), reason, case.id) for cell, reason in reasons.items() if reason]
+    return tuple(found)
+
+
+def expected_values(
+    suite: str,
+    cases: list[Case],
+    cells: list[Cell],
+    modes: list[Mode],
+    store: GoldenStore,
+    skipped: Sequence[Skip],
+) -> int:
+    """How many drifts a replay will have."""
+    left_out = {(each.case, each.cell) for each in skipped}
+    return sum(
+        _values(store.read(suite, case.id), modes) * sum((case.id, str(cell)) not in left_out for cell in cells)
+        for case in cases
+    )
+
+
+def _values(golden: Golden, modes: list[Mode]) -> int:
+    return sum(len(set(port.modes) & set(modes)) for port in golden.ports)
 
 
 def check_routing(cases: list[Case], families: Mapping[str, Family]) -> None:
@@ -185,14 +224,22 @@ def plan(
     extensions: tuple[Path, ...] = (),
     known: Mapping[str, Family] | None = None,
     routing: Routing = "own",
+    skipped: Sequence[Skip] = (),
+    workers: int = 1,
 ) -> list[Job]:
-    """One job per environment, its cells in the order asked for."""
-    known, rows, grids = families() if known is None else known, policies(), meshes()
+    """One job per environment, its cells in the order asked for; of cells on meshes as many as there are `workers`.
+
+    Nearly all time on a mesh is compiling, which no two layouts share.
+    """
+    known, rows = families() if known is None else known, policies()
+    left_out = {(each.case, each.cell) for each in skipped}
     groups: dict[Environment, tuple[dict[Case, None], dict[Cell, None]]] = {}
     for cell in cells:
         for case in cases:
+            if (case.id, str(cell)) in left_out:
+                continue
             interpreter = known[case.family].candidate.interpreter or sys.executable
-            environment = Environment(interpreter, cell.platform, rows[cell.dtype].x64, grids[cell.mesh].devices)
+            environment = environment_of(interpreter, rows[cell.dtype], layout_of(cell.mesh), cell.platform)
             of_case, of_cell = groups.setdefault(environment, ({}, {}))
             of_case[case] = None
             of_cell[cell] = None
@@ -202,15 +249,23 @@ def plan(
             str(store.root.resolve()),
             suite,
             tuple(of_case),
-            tuple(of_cell),
+            some,
             tuple(modes),
             {case.family: known[case.family] for case in of_case},
-            {cell.dtype: rows[cell.dtype] for cell in of_cell},
+            {cell.dtype: rows[cell.dtype] for cell in some},
             tuple(str(Path(directory).resolve()) for directory in extensions),
+            layouts={cell.mesh: layout_of(cell.mesh) for cell in some},
             routing=routing,
         )
         for environment, (of_case, of_cell) in groups.items()
+        for some in _shares(tuple(of_cell), workers if environment.devices > 1 else 1)
     ]
+
+
+def _shares(cells: tuple[Cell, ...], shares: int) -> Iterator[tuple[Cell, ...]]:
+    """Runs of cells of nearly equal length, none of them empty."""
+    ends = [len(cells) * share // shares for share in range(shares + 1)]
+    yield from (cells[start:end] for start, end in pairwise(ends) if start < end)
 
 
 class _Results(Gathered):

@@ -1,13 +1,14 @@
 """Builds `jax_llama4` as a candidate from HF's config and weights."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from jax_llama4 import (
     Llama4ForCausalLM,
@@ -15,10 +16,13 @@ from jax_llama4 import (
     Llama4ForSequenceClassification,
     Numerics,
     PagePool,
+    Rules,
+    shard_model,
+    use_mesh,
 )
 from jax_llama4.loading import to_state_dict
 from jax_llama4.precision import ROLES
-from paritygate.core.cell import DtypePolicy
+from paritygate.core.cell import DtypePolicy, MeshLayout
 from paritygate.replay.observe import submodule
 
 CACHE = "past_key_values"
@@ -68,8 +72,17 @@ def narrowed(model: Any, path: str, policy: DtypePolicy) -> Iterator[None]:
             part.numerics = numerics
 
 
+def sharded(model: Any, mesh: Mesh, layout: MeshLayout) -> AbstractContextManager[Any]:
+    """Moves the parameters onto a mesh; raises the candidate's own error for what the mesh does not divide."""
+    rules = Rules.of(**layout.rules)
+    shard_model(model, mesh, rules)
+    return use_mesh(mesh, rules)
+
+
 class DenseFeed:
     """Pieces through the dense cache, as they are."""
+
+    placed: Mapping[str, str] = dict.fromkeys(("*.key", "*.value"), "batch length kv_heads head_dim")
 
     def __init__(self, model: Any, batch: int, length: int):
         self._cache = model.init_cache(batch, length)
@@ -83,6 +96,8 @@ class DenseFeed:
 
 class PagedFeed:
     """Pieces through pages: each row is a sequence, and a piece is all rows' tokens one after another, (1, B · T)."""
+
+    placed: Mapping[str, str] = dict.fromkeys(("*.key", "*.value"), "- - kv_heads head_dim")
 
     def __init__(self, model: Any, batch: int, length: int):
         pages = -(-length // _PAGE_SIZE)

@@ -9,17 +9,16 @@ from flax import nnx
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, combine, param_shardings, use_mesh
+from jax_llama4 import Llama4ForCausalLM, Llama4TextConfig, Rules, param_shardings, use_mesh
 from jax_llama4.checkpoint import abstract_model
 from jax_llama4.dispatch import check_dispatch, dispatch_under
 from jax_llama4.sharding import Placement, ShardingError
+from paritygate.catalog.meshes import layout
 from paritygate.core.cell import DtypePolicy
 from paritygate.core.compilation import Order
 from paritygate.core.errors import UsageError
 from paritygate.replay.compiling import Abstract
 from paritygate.replay.llama4 import numerics_of
-
-RULES = {"dp": "data", "fsdp": "fsdp", "tp": "tensor", "ep": "expert", "sp": "sequence"}
 
 
 def abstract(config: Mapping[str, Any], policy: DtypePolicy, order: Order, devices: Sequence[Any]) -> Abstract:
@@ -29,13 +28,12 @@ def abstract(config: Mapping[str, Any], policy: DtypePolicy, order: Order, devic
     cache, which is given back in the room of the old one. `train` is the loss and its gradient by every weight, layers
     computed again in the backward pass. Raises UsageError where the mesh does not divide the model.
     """
-    names = [RULES[kind] for kind, _ in order.axes] or ["single"]
-    sizes = [size for _, size in order.axes]
-    axes = [RULES[kind] for kind, _ in order.axes] or ["data"]
+    axes = order.axes or (("dp", 1),)
+    sizes = [size for _, size in axes]
     # An axis may be part of a ring of the hardware: 16 x 4 on 8 x 8 chips.
-    placed_devices = mesh_utils.create_device_mesh(sizes or [1], devices, allow_split_physical_axes=True)
-    mesh = Mesh(placed_devices, axes, axis_types=(AxisType.Auto,) * len(axes))
-    rules = combine(*names)
+    placed_devices = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    mesh = Mesh(placed_devices, [kind for kind, _ in axes], axis_types=(AxisType.Auto,) * len(axes))
+    rules = Rules.of(**layout(axes).rules)
     placement = Placement(mesh, rules)
     try:
         asked = check_dispatch(order.dispatch)

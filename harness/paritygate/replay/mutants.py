@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paritygate.catalog.select import families, meshes, policies
+from paritygate.catalog.select import families, layout_of, policies
 from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.drift import Drift, Kept
 from paritygate.core.errors import NothingComparedError
-from paritygate.replay.job import Environment, Job, Planting
+from paritygate.replay.job import Environment, Job, Planting, environment_of
 from paritygate.replay.launch import check_goldens
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
@@ -60,14 +60,14 @@ def replay_mutants(
 
 def _plan(plantings: Sequence[Planting], store: GoldenStore, extensions: tuple[Path, ...]) -> list[Job]:
     """One job for each environment that the faults need."""
-    known, rows, grids = families(), policies(), meshes()
+    known, rows = families(), policies()
     groups: dict[Environment, list[Planting]] = defaultdict(list)
     for planting in plantings:
         interpreter = known[planting.case.family].candidate.interpreter or sys.executable
         cells: dict[Environment, list[Any]] = defaultdict(list)
         for cell in planting.cells:
-            grid, x64 = grids[cell.mesh], rows[cell.dtype].x64
-            cells[Environment(interpreter, cell.platform, x64, grid.devices)].append(cell)
+            environment = environment_of(interpreter, rows[cell.dtype], layout_of(cell.mesh), cell.platform)
+            cells[environment].append(cell)
         for environment, some in cells.items():
             groups[environment].append(
                 Planting(planting.fault, planting.patches, planting.suite, planting.case, tuple(some))
@@ -83,6 +83,7 @@ def _plan(plantings: Sequence[Planting], store: GoldenStore, extensions: tuple[P
             families={planting.case.family: known[planting.case.family] for planting in some},
             policies={cell.dtype: rows[cell.dtype] for planting in some for cell in planting.cells},
             extensions=tuple(str(directory.resolve()) for directory in extensions),
+            layouts={cell.mesh: layout_of(cell.mesh) for planting in some for cell in planting.cells},
             plantings=tuple(some),
         )
         for environment, some in groups.items()

@@ -16,14 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
-    from jax.stages import Traced
 
     from paritygate.core.cell import Cell, Mode
     from paritygate.core.family import Case
     from paritygate.core.golden import GoldenPort
     from paritygate.replay.bench import Bench
     from paritygate.replay.job import Asked, Job
-    from paritygate.replay.observe import Way
+    from paritygate.replay.looking import Looker
     from paritygate.store.golden import GoldenStore
 
     Emit = Callable[[str, Any], None]
@@ -53,6 +52,7 @@ def work(job: "Job", emit: "Emit") -> None:
     from paritygate.core.errors import InfrastructureError
     from paritygate.core.registry import extend
     from paritygate.replay.inspection import inspect
+    from paritygate.replay.looking import Looker
     from paritygate.store.golden import GoldenStore
 
     started = time.monotonic()
@@ -76,7 +76,7 @@ def work(job: "Job", emit: "Emit") -> None:
 
     for cell in job.cells:
         sources |= _replay(
-            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), _linter(emit)
+            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit)
         )
         jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
     _plant_all(job, store, emit)
@@ -149,34 +149,43 @@ def _replay(
     emit: "Emit",
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
-    lint: "Callable[[Bench, Any, Way], None] | None" = None,
+    looker: "Looker | None" = None,
 ) -> dict[str, str]:
     """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
 
-    `look` is called with each case's candidate, before it is run, and `lint` with the program of each of its passes.
+    `look` is called with each case's candidate, before it is run, and `looker` sees its programs.
     With `emit_repeat` the first case is repeated, and
     where its bits differ, all are.
     """
+    from contextlib import nullcontext
     from dataclasses import replace
     from functools import partial
 
+    from flax import nnx
+
+    from paritygate.core.cell import MeshLayout
     from paritygate.core.codec import canonical, to_json
+    from paritygate.core.coverage import Inspection
     from paritygate.core.registry import load
     from paritygate.replay.bench import Bench
     from paritygate.replay.chained import chained
+    from paritygate.replay.devices import Grid, misplaced
     from paritygate.replay.gradient import gradient
     from paritygate.replay.isolated import isolated
     from paritygate.replay.repeat import passes, repeat
 
     replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
-    policy = job.policies[cell.dtype]
+    policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
+    grid = Grid.of(layout) if layout.devices > 1 else None
     sources: dict[str, str] = {}
     model: Any = None
     built = ""
     first, noisy = emit_repeat is not None, False
     for case in cases:
         family = job.families[case.family]
-        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing)
+        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid)
+        if family.unfit(bench.manifest.config, layout):
+            continue  # the run says why
         if job.keep:
             bench = replace(bench, kept=_keeper(Path(job.keep), case, cell, emit))
         build, weights = load(family.candidate.build), bench.weights()
@@ -185,65 +194,32 @@ def _replay(
             if key != built:
                 model, built = build(bench.manifest.config, weights, policy), key
                 sources |= _sources(type(model).__module__.partition(".")[0])
+            look(bench, model)
+            on_mesh = load(family.candidate.sharded)(model, grid.mesh, layout) if grid else nullcontext()
         except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
             for mode in job.modes:
                 for golden in bench.expected(mode):
                     emit("drift", to_json(bench.failed(golden, mode, reason)))
             continue
-        look(bench, model)
-        if first or noisy:
-            again = passes(bench, model, job.modes, replays)
-            if first and emit_repeat is not None:
-                found = repeat(bench, again)
-                emit_repeat(to_json(found))
-                first, noisy = False, bool(found.differing)
-            bench = replace(bench, again=again if noisy else ())
-        if lint is not None and not policy.matmul:  # an emulated program is not the candidate's own
-            bench = replace(bench, look=partial(lint, bench))
-        for mode in job.modes:
-            for drift in replays[mode](bench, model):
-                emit("drift", to_json(drift))
+        with on_mesh:
+            found = dict(misplaced(grid, nnx.state(model, nnx.Param), {})) if grid else {}
+            bench = replace(bench, misplaced=found.__setitem__)
+            if first or noisy:
+                again = passes(bench, model, job.modes, replays)
+                if first and emit_repeat is not None:
+                    repeated = repeat(bench, again)
+                    emit_repeat(to_json(repeated))
+                    first, noisy = False, bool(repeated.differing)
+                bench = replace(bench, again=again if noisy else ())
+            if looker is not None and not policy.matmul:  # an emulated program is not the candidate's own
+                of_site = partial(looker.site, bench) if grid else None
+                bench = replace(bench, look=partial(looker.pass_, bench), look_at_site=of_site)
+            for mode in job.modes:
+                for drift in replays[mode](bench, model):
+                    emit("drift", to_json(drift))
+        if found:
+            emit("inspection", to_json(Inspection(case.id, str(cell), (), placement=found)))
     return sources
-
-
-def _linter(emit: "Emit") -> "Callable[[Bench, Any, Way], None]":
-    """Emits what the precision lint finds in a program, where the same was not found in an earlier one of the cell,
-    and of a cell with several devices the program's summary.
-
-    What it compiles is what the pass then runs.
-    """
-    from collections import Counter
-    from dataclasses import replace
-    from weakref import ref
-
-    from paritygate.audit.compiled import lint_compiled
-    from paritygate.audit.lint import lint
-    from paritygate.audit.programs import mesh_of, summary_of, versions
-    from paritygate.core.codec import to_json
-
-    number: Counter[tuple[str, str]] = Counter()
-    programs: list[Any] = []  # weakly: what is held would keep its constants
-    said: set[Any] = set()
-
-    def look(bench: "Bench", traced: "Traced", way: "Way") -> None:
-        program = traced.jaxpr
-        if any(program is other() for other in programs):  # of another piece, of the same shapes
-            return
-        programs.append(ref(program))
-        named, compute = (bench.case.id, str(bench.cell), program), bench.policy.dtype("compute")
-        compiled = traced.lower().compile()
-        text = compiled.as_text() or ""
-        if mesh := mesh_of(compiled):
-            number[bench.case.id, way] += 1
-            name = f"{bench.case.id} {way} {number[bench.case.id, way]}"
-            found = replace(summary_of(compiled, mesh), name=name, cell=str(bench.cell), versions=versions())
-            emit("program", to_json(found))
-        for finding in (*lint(*named, compute), *lint_compiled(*named, text, compute)):
-            if finding not in said:
-                said.add(finding)
-                emit("finding", to_json(finding))
-
-    return look
 
 
 def _keeper(folder: Path, case: "Case", cell: "Cell", emit: "Emit") -> "Callable[[GoldenPort, Mode, np.ndarray], None]":

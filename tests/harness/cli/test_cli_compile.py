@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from paritygate.catalog.meshes import parse_axes
 from paritygate.catalog.sizes import SIZES
-from paritygate.catalog.targets import CHIPS, default_axes, layouts, parse_axes, parse_target
+from paritygate.catalog.targets import CHIPS, default_axes, layouts, parse_target
 from paritygate.core.compilation import written
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.replay import orders

@@ -64,9 +64,10 @@ def test_bad_expressions(expression: str) -> None:
     ("expression", "text"),
     [
         ("bf61", "unknown dtype policy: bf61\n  expected  one of bf16, bf16-wide, "),
-        ("f64 x singel", "unknown mesh layout: singel\n  expected  one of single\n  try       did you mean single?"),
+        ("f64 x singel", "unknown mesh layout: singel\n  expected  one of dp2, dp2sp2tp2, "),
+        ("f64 x tp0", "unknown mesh layout: tp0\n  expected  one of dp2, dp2sp2tp2, "),
         ("f64 x single x cqu", "unknown platform: cqu\n  expected  one of cpu, gpu, tpu\n  try       did you mean "),
-        ("f64 x cpu", "unknown mesh layout: cpu\n  expected  one of single"),
+        ("f64 x cpu", "unknown mesh layout: cpu\n  expected  one of dp2, "),
         ("BF16", "unknown dtype policy: BF16\n  expected  one of bf16, bf16-wide, "),
     ],
 )

@@ -29,6 +29,7 @@ DEFAULTS = {
         "parameters": "",
         "narrowed": "",
         "abstract": "",
+        "sharded": "",
     },
     "WeightRule": {"scale": 1.0, "fan_in_axis": -1, "steer": 0.0},
     "Decision": {},
@@ -39,6 +40,7 @@ DEFAULTS = {
         "role": "",
         "numerics": "compute",
         "fed": "any",
+        "placed": "",
     },
     "Site": {
         "traits": (),

@@ -7,12 +7,14 @@ from judge_rows import BF16, F64, row
 
 from paritygate.catalog.families.llama4 import FAMILY
 from paritygate.catalog.families.llama4_multimodal import FAMILY as WITH_PICTURES
+from paritygate.catalog.meshes import MESHES
 from paritygate.core.drift import Diagnosis, Judgement, Row, Verdict
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden
 from paritygate.core.where import Where
 from paritygate.judge.evidence import with_evidence
 
+LAYOUTS = {cell: MESHES["single"] for cell in (F64, BF16)}
 FROM_8 = Where("T", "from", (8,), 38, 1.0)
 HEAD = Where("N", "at", (4,), 6, 0.99)
 
@@ -21,7 +23,7 @@ def said(row: Row, case: str = "tiny-scout.long", family=FAMILY) -> str:
     """The evidence of a row of a case."""
     parsed = Case.parse(family.name, case)
     golden = Golden(parsed, family.preset(parsed.preset).config, {}, {}, (), {}, {}, "")
-    (found,) = with_evidence([row], {row.drift.case: golden}, {family.name: family})
+    (found,) = with_evidence([row], {row.drift.case: golden}, {family.name: family}, LAYOUTS)
     return found.evidence
 
 
@@ -40,7 +42,7 @@ def test_float64_differs_in_the_words_of_the_family():
 
 def test_a_family_that_is_not_known_has_no_words():
     golden = Golden(Case("other", "a", "b"), FAMILY.presets[0].config, {}, {}, (), {}, {}, "")
-    (found,) = with_evidence([over(where=(FROM_8,))], {"toy.short": golden}, {})
+    (found,) = with_evidence([over(where=(FROM_8,))], {"toy.short": golden}, {}, LAYOUTS)
     assert found.evidence == "f64 differs by 3e-2 from token 8 on"
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from paritygate.catalog.targets import parse_axes, parse_target
+from paritygate.catalog.meshes import parse_axes
+from paritygate.catalog.targets import parse_target
 from paritygate.core.compilation import Compilation, Compiled, Dot, Order
 from paritygate.core.program import Collective, Program
 from paritygate.judge.roofline import ranked, timed, traffic

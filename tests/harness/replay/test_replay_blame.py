@@ -96,13 +96,9 @@ def test_what_cannot_be_taken_apart_is_said(wide) -> None:
     assert "ask for the scores" in blamed(bench, "tiny", Mode.ISOLATED, "layers.0.moe.router", "out.choice").reason
 
 
-def test_cells_of_several_devices_are_refused(tmp_path, monkeypatch) -> None:
-    from paritygate.catalog import select
-    from paritygate.core.cell import MeshLayout
-
-    monkeypatch.setitem(select.MESHES, "pair", MeshLayout("pair", 2))
+def test_cells_of_several_devices_are_refused(tmp_path) -> None:
     case = STORE.read("tiny", "tiny-scout.long").case
-    asked = Asked("tiny", case, Cell("bf16", "pair", "cpu"), Mode.ISOLATED, "norm", "out", 0, "lines")
-    with pytest.raises(UsageError, match="over several devices cannot be taken apart: bf16/pair/cpu") as refused:
+    asked = Asked("tiny", case, Cell("bf16", "tp2", "cpu"), Mode.ISOLATED, "norm", "out", 0, "lines")
+    with pytest.raises(UsageError, match="over several devices cannot be taken apart: bf16/tp2/cpu") as refused:
         blame_all([asked], (), STORE, tmp_path)
     assert "the same value in bf16/single/cpu" in str(refused.value)

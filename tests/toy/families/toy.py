@@ -1,13 +1,13 @@
 """A two-layer family that is no transformer: everything paritygate needs to know of an architecture, in one file."""
 
-from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.family import Branch, Dimension, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
 from paritygate.core.hypothesis import Hypothesis
 from paritygate.core.site import Glue, Kind, Port, Site
 
 FAMILY = Family(
     name="toy",
     reference=Side("toy_torch:build", {"tokens": "tokens"}, functions=("toy_torch:activate",)),
-    candidate=Side("toy_jax:build", {"tokens": "tokens"}, parameters="toy_jax:parameters"),
+    candidate=Side("toy_jax:build", {"tokens": "tokens"}, parameters="toy_jax:parameters", sharded="toy_jax:sharded"),
     sites=(
         Site(
             "embed",
@@ -73,6 +73,8 @@ FAMILY = Family(
     ),
     suites={"toy": ("toy-2.plain",)},
     glue=(Glue("model", "", "", ("head:out",), doc="the blocks one after another"),),
+    axes={"B": "batch", "T": "length", "D": "embed", "F": "mlp", "V": "vocab"},
+    dimensions=(Dimension("embed", "width"), Dimension("mlp", "hidden"), Dimension("vocab", "vocab")),
     branches=(Branch("layers", (1, 2), doc="how many blocks"),),
     doc="two residual layers between an embedding and a head",
 )

@@ -3,7 +3,7 @@
 from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import GLUE, SITES
 from paritygate.catalog.families.llama4_text_hypotheses import TEXT_HYPOTHESES
-from paritygate.core.family import Branch, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
+from paritygate.core.family import Branch, Dimension, Family, Mechanism, Preset, Prompt, PromptRow, Side, WeightRule
 from paritygate.core.where import Block
 
 # Every width differs from every other and no matrix is square, so that a missing transpose or a swapped axis shows.
@@ -154,6 +154,32 @@ BRANCHES = (
 )
 
 
+# What the letters of layouts are to the rules of a mesh; a row of the mixture of experts is a token of the batch.
+AXES = {
+    "B": "batch",
+    "I": "batch",
+    "T": "length",
+    "S": "length",
+    "P": "length",
+    "D": "embed",
+    "N": "heads",
+    "K": "kv_heads",
+    "F": "mlp",
+    "E": "expert",
+    "V": "vocab",
+}
+DIMENSIONS = (
+    Dimension("embed", "hidden_size"),
+    Dimension("heads", "num_attention_heads"),
+    Dimension("kv_heads", "num_key_value_heads"),
+    Dimension("mlp", "intermediate_size"),
+    Dimension("mlp", "intermediate_size_mlp"),
+    Dimension("expert", "num_local_experts"),
+    Dimension("expert_mlp", "intermediate_size"),
+    Dimension("vocab", "vocab_size"),
+)
+
+
 # Both sides name the parameters of the whole model alike.
 _INPUTS = {
     "input_ids": "tokens",
@@ -186,6 +212,7 @@ FAMILY = Family(
         parameters="paritygate.replay.llama4:parameters",
         narrowed="paritygate.replay.llama4:narrowed",
         abstract="paritygate.replay.llama4_full:abstract",
+        sharded="paritygate.replay.llama4:sharded",
     ),
     sites=SITES,
     presets=(
@@ -255,5 +282,7 @@ FAMILY = Family(
     hypotheses=TEXT_HYPOTHESES,
     expected=EXPECTED,
     aspects=ASPECTS,
+    axes=AXES,
+    dimensions=DIMENSIONS,
     doc="Llama 4 text decoder",
 )

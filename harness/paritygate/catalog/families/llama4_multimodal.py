@@ -232,5 +232,6 @@ FAMILY = Family(
     hypotheses=MULTIMODAL_HYPOTHESES,
     expected=EXPECTED,
     aspects=ASPECTS,
+    axes=llama4.AXES,
     doc="Llama 4 with pictures",
 )

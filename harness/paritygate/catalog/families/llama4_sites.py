@@ -5,6 +5,7 @@ from paritygate.core.site import Decision, Glue, Kind, Port, Site
 
 FLOAT, INDEX, MASK = Kind.FLOAT, Kind.INDEX, Kind.MASK
 HIDDEN, ROWS = "B T D", "(B T) D"
+PLACED = "batch length embed"  # where `jax_llama4` says where hidden states lie
 
 # The inputs that the decoder layer and its attention share. HF passes complex frequencies and an additive mask.
 _FREQUENCIES = Port(
@@ -105,7 +106,7 @@ SITES = (
             _FREQUENCIES,
             _MASK,
             _SLOTS,
-            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states", numerics="residual"),
+            Port("out", FLOAT, HIDDEN, "result", "result:hidden_states", numerics="residual", placed=PLACED),
         ),
         doc="decoder layer: the residual adds around its modules",
     ),
@@ -124,7 +125,7 @@ SITES = (
             Port("inner.query", FLOAT, "B T N H", f"{_SCORED}:arg:1", "tap_query", reference_layout="B N T H"),
             Port("inner.key", FLOAT, "B S K H", f"{_SCORED}:arg:2", "tap_key", reference_layout="B K S H", fed="whole"),
             Port("inner.probs", FLOAT, "B N T S", f"{_SCORED}:result:1", "tap_probs", fed="whole"),
-            Port("out", FLOAT, HIDDEN, "result:0", "result:attention_output"),
+            Port("out", FLOAT, HIDDEN, "result:0", "result:attention_output", placed=PLACED),
         ),
         covers=("model.layers.{layer}.self_attn.?_proj",),
         doc="attention",

@@ -1,5 +1,6 @@
 """The sites of Llama 4's vision tower, of its projector and of the merge with the text, as in `llama4_sites`."""
 
+from paritygate.catalog.families.llama4_sites import PLACED
 from paritygate.core.cell import Mode
 from paritygate.core.site import Glue, Kind, Port, Site
 
@@ -101,7 +102,7 @@ VISION_SITES = (
         (
             Port("in.x", FLOAT, PATCHES, "kwarg:hidden_state", "hidden_states", numerics="residual"),
             _FREQUENCIES,
-            Port("out", FLOAT, PATCHES, "result:0", "result:hidden_states", numerics="residual"),
+            Port("out", FLOAT, PATCHES, "result:0", "result:hidden_states", numerics="residual", placed=PLACED),
         ),
         fed="pictures",
         doc="encoder layer: the residual adds around its modules",
@@ -117,7 +118,7 @@ VISION_SITES = (
             Port("inner.q_rope", FLOAT, "I P N H", f"{_ROTATED}:0", "tap_q_rope"),
             Port("inner.k_rope", FLOAT, "I P N H", f"{_ROTATED}:1", "tap_k_rope"),
             Port("inner.probs", FLOAT, "I N P S", "call:vision_eager_attention_forward:result:1", "tap_probs"),
-            Port("out", FLOAT, PATCHES, "result:0", "result:attention_output"),
+            Port("out", FLOAT, PATCHES, "result:0", "result:attention_output", placed=PLACED),
         ),
         fed="pictures",
         covers=(_LAYER + ".self_attn.?_proj",),

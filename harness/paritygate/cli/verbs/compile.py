@@ -48,17 +48,10 @@ def compile_(
     timeout: Timeout = 1800.0,
     as_json: Json = False,
 ) -> ExitCode:
+    from paritygate.catalog.meshes import batch_ways, parse_axes
     from paritygate.catalog.select import families, policies
     from paritygate.catalog.sizes import SIZES
-    from paritygate.catalog.targets import (
-        DEFAULT_LENGTH,
-        DEFAULT_ROWS,
-        batch_ways,
-        default_axes,
-        layouts,
-        parse_axes,
-        parse_target,
-    )  # fmt: skip
+    from paritygate.catalog.targets import DEFAULT_LENGTH, DEFAULT_ROWS, default_axes, layouts, parse_target
     from paritygate.cli.output import progress, say, say_json
     from paritygate.cli.stages import shown
     from paritygate.core.compilation import Compilation, Order, require_fitting, written
