@@ -14,7 +14,7 @@ from jax_llama4.masks import CHUNKED, MaskInfo, causal_mask, chunked_mask
 from jax_llama4.modes import MODE_TRAIN, Mode
 from jax_llama4.norms import Llama4TextL2Norm
 from jax_llama4.outputs import AttentionLayerOutput
-from jax_llama4.precision import Numerics, resolve
+from jax_llama4.precision import Numerics, accumulation, resolve
 from jax_llama4.rope import apply_rotary_emb, inverse_frequencies, rotation_table
 from jax_llama4.sharding import shard
 from jax_llama4.taps import Tap
@@ -40,7 +40,7 @@ def attention_weights(
     mask: Bool[Array, "B T S"] | None = None,
 ) -> Float[Array, "B N T S"]:
     """Softmax of the scaled scores over the keys, rounded where HF's eager attention rounds; N is a multiple of K."""
-    compute, softmax, wide = numerics.compute, numerics.softmax, numerics.product("scores")
+    compute, softmax, wide = numerics.compute, numerics.softmax, accumulation(numerics.compute)
     batch, length, heads, width = query.shape
     # Key head k serves the G consecutive query heads from k·G on. HF: repeats each key head G times instead.
     grouped = query.reshape(batch, length, key.shape[2], -1, width)
@@ -61,8 +61,10 @@ def weighted_values(
     """The values summed under the weights, heads one after another."""
     batch, _, length, keys = weights.shape
     grouped = weights.reshape(batch, value.shape[2], -1, length, keys)
-    out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision)
-    return out.reshape(batch, length, -1)
+    # Where a mesh splits the keys, parts of the sum are added over the devices: in 32 bits, rounded once after that.
+    wide = accumulation(numerics.compute)
+    out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision, preferred_element_type=wide)
+    return out.astype(numerics.compute).reshape(batch, length, -1)
 
 
 def _slots(given: Int[Array, "... T"] | None, length: int, cache_metadata: Any) -> Int[Array, "... T"]:

@@ -60,7 +60,7 @@ class Llama4Router(nnx.Module):
 
         HF: `torch.topk` on a CPU breaks ties in no fixed order below 64 experts; here the lowest index wins.
         """
-        compute, wide = self.numerics.compute, self.numerics.product("router_logits")
+        compute, wide = self.numerics.compute, accumulation(self.numerics.compute)
         kernel, precision = self.kernel[...].astype(compute), self.numerics.precision
         logits = jnp.einsum("md,de->me", x, kernel, precision=precision, preferred_element_type=wide)
         logits = logits.astype(self.numerics.router_logits)

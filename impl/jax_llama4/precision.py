@@ -73,13 +73,6 @@ class Numerics:
         roles: dict[str, Any] = {role: model if role in _MODEL else island for role in ROLES}
         return cls(**roles, precision=precision)
 
-    def product(self, role: str) -> np.dtype:
-        """What a product of `compute` operands is asked for in, to lose no more than one rounding to the role's dtype.
-
-        `compute`, or where the role has another dtype, what the product is summed in.
-        """
-        return self.compute if getattr(self, role) == self.compute else accumulation(self.compute)
-
     def require_available(self) -> None:
         """Raise ValueError where JAX would silently store a narrower dtype than asked for (float64 without x64)."""
         narrowed = [

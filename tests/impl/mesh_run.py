@@ -1,6 +1,6 @@
 """Child process with eight devices: a small model under every rule set, one with vision under two combinations.
 
-Writes NAME.npz and NAME.json for each.
+Writes NAME.npz and NAME.json for each, and of products whose sums are split: split sums.npz, whole sums.npz.
 
 Usage: python mesh_run.py FOLDER
 """
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jax_llama4 import (
     Llama4Config,
@@ -27,7 +28,10 @@ from jax_llama4 import (
     make_mesh,
     use_mesh,
 )
+from jax_llama4.attention import attention_weights, weighted_values
 from jax_llama4.checkpoint import parameters
+from jax_llama4.linear import dot_general
+from jax_llama4.moe import Llama4Router, bmm
 from jax_llama4.sharding import RULES
 
 # Two layers of all kinds: rope and dense, no rope and a mixture; all that a rule splits is even.
@@ -98,6 +102,40 @@ def with_vision(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict
     return {"forward": out.logits, "features": out.image_hidden_states}
 
 
+def sums(mesh: Mesh | None) -> dict[str, np.ndarray]:
+    """Products of 16 bits that sum four terms, their operands split along the sum where there is a mesh.
+
+    The first two terms add to 257, a bit more than bfloat16 keeps; the others take 256 away again.
+    """
+    numerics, across = Numerics.like_hf("bfloat16"), (((1,), (0,)), ((), ()))
+    terms, ones = jnp.array([256, 1, -256, 0], jnp.bfloat16), jnp.ones(4, jnp.bfloat16)
+    graph, _ = nnx.split(Llama4Router(CONFIG, numerics=numerics, rngs=nnx.Rngs(0)))
+
+    def routed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return nnx.merge(graph, nnx.State({"kernel": nnx.Param(kernel)}))(x)[1]
+
+    # Each with the shapes of both operands and the axis of each that is summed over.
+    products = {
+        "weighted values": (lambda x, y: weighted_values(x, y, numerics), (1, 1, 1, 4), 3, (1, 4, 1, 1), 1),
+        "scores": (lambda x, y: attention_weights(x, y, 1.0, numerics), (1, 1, 1, 4), 3, (1, 2, 1, 4), 3),
+        "router": (routed, (2, 4), 1, (4, CONFIG.num_local_experts), 0),
+        "experts": (lambda x, y: bmm(x, y, None), (1, 2, 4), 2, (1, 4, 1), 1),
+        "linear": (lambda x, y: dot_general(x, y, across), (2, 4), 1, (4, 1), 0),
+    }
+    found = {}
+    for name, (product, *sides) in products.items():
+        operands = []
+        for values, shape, axis in ((ones, *sides[:2]), (terms, *sides[2:])):
+            along = [4 if at == axis else 1 for at in range(len(shape))]
+            operand = jnp.broadcast_to(values.reshape(along), shape)
+            if name == "scores" and values is terms:
+                operand = operand.at[:, 1].set(0)  # a second key, whose score is another
+            spec = PartitionSpec(*("split" if at == axis else None for at in range(len(shape))))
+            operands.append(operand if mesh is None else jax.device_put(operand, NamedSharding(mesh, spec)))
+        found[name] = np.asarray(jax.jit(product)(*operands).astype(jnp.float32))
+    return found
+
+
 def weights(model_class: Any, config: Any) -> dict[str, np.ndarray]:
     abstract = nnx.eval_shape(lambda: model_class(config, numerics=NUMERICS, rngs=nnx.Rngs(0)))
     shapes = {name: parameter.stored_shape for name, parameter in parameters(abstract).items()}
@@ -114,6 +152,8 @@ def main(folder: Path) -> None:
     runs |= {"one device with vision": (multimodal, ("single",))}
     runs |= {name: (multimodal, all_sets) for name in (WITH_VISION, WITH_VISION_STACKED)}
     runs |= {WITH_VISION_BY_PATCHES: (multimodal, RULE_SETS["data+tensor+sequence"])}
+    np.savez(folder / "whole sums.npz", **sums(None))
+    np.savez(folder / "split sums.npz", **sums(make_mesh((2,), ("split",), devices=jax.devices()[:2])))
     for name, (kind, sets) in runs.items():
         model_class, config, state = models[kind]
         alone = name.startswith("one device")

@@ -180,6 +180,14 @@ def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
             )
 
 
+def test_a_sum_over_devices_is_rounded_once(mesh_runs):
+    with np.load(mesh_runs / "whole sums.npz") as expected, np.load(mesh_runs / "split sums.npz") as found:
+        assert len(found) == len(expected) == 5
+        for name in found:
+            np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+            assert found[name].any() and (name == "scores" or (found[name] == 1).all())
+
+
 def require_split(file: Path, rules: Rules, axes_of: dict[str, tuple[str, ...]]) -> None:
     placed = json.loads(file.read_text())
     assert all(facts["devices"] == 8 and len(facts["blocks"]) == 1 for facts in placed.values())

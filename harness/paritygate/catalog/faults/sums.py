@@ -91,7 +91,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _MODULE + "attention:weighted_values",
-                    'out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision)',
+                    'out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision,'
+                    " preferred_element_type=wide)",
                     f"{narrow('numerics.compute')}\n"
                     "    wide = grouped.astype(numerics.softmax), value.astype(numerics.softmax)\n    "
                     + in_blocks(
