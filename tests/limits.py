@@ -76,6 +76,11 @@ FLOORS_APART = 0.02
 # otherwise: any harmless variant moves most by a few hundredths, a router's by a third. The average measured is 0.02.
 GRADIENT_FLOORS_APART = 0.04
 
+# How many times what devices really differ by, or one roundoff, the re-association bound may be. In float32 the worst
+# case of n = 256 terms is 2n·u·Σ|ab|, with Σ|ab| = 0.64·√n of the sum: over 1,000 roundoffs, where sums in lanes cost a
+# few. In bf16 single roundings lead, each at full size: 14 of them measured in the gradient of two layers.
+REASSOCIATION_X: dict[Dtype, float] = {"f32": 1024, "bf16": 32}
+
 
 def limit(op: Op, dtype: Dtype, terms: int = 1) -> float:
     """The allowed relative drift of `op` in `dtype`; raises KeyError for a name that is not in the table."""

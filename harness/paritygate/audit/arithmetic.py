@@ -124,7 +124,7 @@ def _apply(arithmetic: Arithmetic, at: At, inputs: list[Any]) -> Sequence[Any]:
     return [found.astype(gives.dtype)]
 
 
-def _contracted(at: At) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def contracted(at: At) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The axes of each operand that are summed over."""
     params = at.eqn.params
     if at.eqn.primitive.name == "conv_general_dilated":
@@ -218,7 +218,7 @@ def _unit(x: Array, axes: Sequence[int], scale: Scale, most: float) -> Array:
 
 
 def _float8(at: At, lhs: Array, rhs: Array, multiply: Multiply, scale: Scale) -> Array:
-    operands = zip((lhs, rhs), _contracted(at), at.origins, strict=False)
+    operands = zip((lhs, rhs), contracted(at), at.origins, strict=False)
     left, right = (_scaled_float(x, axes, scale, E5M2 if origin.cotangent else E4M3) for x, axes, origin in operands)
     return multiply(left, right)
 
@@ -226,7 +226,7 @@ def _float8(at: At, lhs: Array, rhs: Array, multiply: Multiply, scale: Scale) ->
 def _weights(
     at: At, lhs: Array, rhs: Array, multiply: Multiply, round: Callable[[Array, Sequence[int]], Array]
 ) -> Array:
-    operands = zip((lhs, rhs), _contracted(at), at.origins, strict=False)
+    operands = zip((lhs, rhs), contracted(at), at.origins, strict=False)
     left, right = (round(x, axes) if origin.weight else x for x, axes, origin in operands)
     return multiply(left, right)
 
