@@ -42,13 +42,17 @@ def layout_of(name: str) -> MeshLayout:
 
 
 def suites() -> dict[str, tuple[Case, ...]]:
-    """Suite name to its cases. Raises UsageError where two families claim one suite name."""
+    """Suite name to its cases, of several families where they name it alike.
+
+    Raises UsageError where two of its cases have one id, since a golden is kept by suite and id.
+    """
     found: dict[str, tuple[Case, ...]] = {}
     for family in families().values():
         for name, case_ids in family.suites.items():
-            if name in found:
-                raise UsageError("two families define one suite", where=name)
-            found[name] = tuple(Case.parse(family.name, case_id) for case_id in case_ids)
+            cases = tuple(Case.parse(family.name, case_id) for case_id in case_ids)
+            if twice := {case.id for case in found.get(name, ())} & set(case_ids):
+                raise UsageError("two families have one case", where=f"suite {name}", got=", ".join(sorted(twice)))
+            found[name] = found.get(name, ()) + cases
     return found
 
 

@@ -160,9 +160,18 @@ def test_unknown_suites_and_cases(text: str, suite: str | None, said: str) -> No
     assert "did you mean" in refused.value.try_
 
 
-def test_a_suite_name_belongs_to_one_family(catalog: dict[str, dict[str, tuple[str, ...]]]) -> None:
-    catalog["toy"]["tiny"] = ("toy-2.plain",)
-    with pytest.raises(UsageError, match=r"^two families define one suite: tiny$"):
+def test_a_suite_may_have_cases_of_several_families(catalog: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    catalog["toy"]["nightly"] = ("toy-2.plain",)
+    assert [(case.family, case.id) for case in suites()["nightly"]] == [
+        ("llama4", "scout.long"),
+        ("llama4", "scout.far"),
+        ("toy", "toy-2.plain"),
+    ]
+
+
+def test_a_case_of_a_suite_belongs_to_one_family(catalog: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    catalog["toy"]["tiny"] = ("toy-2.plain", "scout.long")
+    with pytest.raises(UsageError, match=r"^two families have one case: suite tiny\n  got       scout.long$"):
         suites()
 
 

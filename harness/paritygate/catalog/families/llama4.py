@@ -1,5 +1,6 @@
 """Llama 4, text: HuggingFace's `Llama4ForCausalLM` as reference, `jax_llama4` as candidate."""
 
+from paritygate.catalog.families.llama4_mesh import TEXT_PRESET, TEXT_PROMPTS
 from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import GLUE, SITES
 from paritygate.catalog.families.llama4_text_hypotheses import TEXT_HYPOTHESES
@@ -250,8 +251,9 @@ FAMILY = Family(
             near_ties="kept",
             doc="tiny-scout with a router that no weight steers, whose choices are often nearly tied",
         ),
+        TEXT_PRESET,
     ),
-    prompts=(*PROMPTS, *CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS),
+    prompts=(*PROMPTS, *CACHED_PROMPTS, *PAGED_PROMPTS, *TRAIN_PROMPTS, *TEXT_PROMPTS),
     weights=(
         WeightRule("*norm.weight", "gain", scale=0.3),
         # A residual stream of rms 0.3, so that the norms' eps is a thousand float32 roundoffs of what they divide by.
@@ -273,6 +275,7 @@ FAMILY = Family(
         ),
         "depth": ("tiny-scout-12.long",),
         "ties": ("tiny-scout-ties.long",),
+        "mesh": tuple(f"{TEXT_PRESET.name}.{p.name}" for p in TEXT_PROMPTS),
     },
     variants={"sdpa": "paritygate.reference.llama4:sdpa"},
     min_margin_x=16.0,

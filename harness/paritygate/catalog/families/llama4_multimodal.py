@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from paritygate.catalog.families import llama4
+from paritygate.catalog.families.llama4_mesh import PICTURES_PRESET, PICTURES_PROMPT
 from paritygate.catalog.families.llama4_precision import ASPECTS, EXPECTED
 from paritygate.catalog.families.llama4_sites import SITES
 from paritygate.catalog.families.llama4_vision_hypotheses import MULTIMODAL_HYPOTHESES
@@ -209,8 +210,9 @@ FAMILY = Family(
             mechanisms=(*_vision_mechanisms("mixed"), *_TEXT_MECHANISMS),
             doc="pictures and text: chunked and NoPE layers, a mixture of experts, 6 × 6 patches, 3 × 3 to a feature",
         ),
+        PICTURES_PRESET,
     ),
-    prompts=(_TILES, _MIXED, _FRAMES, _DECODE, _PAGED, _TRAIN),
+    prompts=(_TILES, _MIXED, _FRAMES, _DECODE, _PAGED, _TRAIN, PICTURES_PROMPT),
     variants=llama4.FAMILY.variants,
     weights=(
         WeightRule("vision_model.*norm*.weight", "gain", scale=0.3),
@@ -221,7 +223,10 @@ FAMILY = Family(
         WeightRule("vision_model.*", "normal"),
         *(replace(rule, pattern=_TEXT + rule.pattern) for rule in llama4.FAMILY.weights),
     ),
-    suites={"vision": tuple(f"{preset}.{prompt.name}" for preset, prompts in _SUITE.items() for prompt in prompts)},
+    suites={
+        "vision": tuple(f"{preset}.{prompt.name}" for preset, prompts in _SUITE.items() for prompt in prompts),
+        "mesh": (f"{PICTURES_PRESET.name}.{PICTURES_PROMPT.name}",),
+    },
     min_margin_x=llama4.FAMILY.min_margin_x,
     blocks=tuple(replace(block, size=f"text_config.{block.size}") for block in llama4.FAMILY.blocks),
     glue=_GLUE,
