@@ -89,7 +89,8 @@ def _asked(settings: Settings, run: Run, row: Row) -> "Asked":
     if policies()[cell.dtype].peer:
         return Asked(*place, "lines", measured)
     judged = (rule for rule in read_budgets(settings).ordered if rule.limit is not None)
-    fitting = (r for r in judged if r.fits("rel_l2", cell.dtype, drift.mode, drift.site, drift.port, drift.case))
+    value = (drift.mode, drift.site, drift.port, drift.case)
+    fitting = (r for r in judged if r.fits("rel_l2", cell.dtype, *value, platform=cell.platform))
     return Asked(*place, "parting", measured, next((rule.limit or 0.0 for rule in fitting), 0.0))
 
 

@@ -157,7 +157,8 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     accepted = read_baseline(baselines)
     rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted, skipped=info.skipped)
     known = families()
-    coverage = prove(goldens, known, run.inspections(), rows, info.modes)
+    ran = {case: golden for case, golden in goldens.items() if not all(info.skip(case, c) for c in info.cells)}
+    coverage = prove(ran, known, run.inspections(), rows, info.modes)
     family_of = {case: golden.case.family for case, golden in goldens.items()}
     findings = ((family_of[finding.case], finding) for finding in run.findings())
     lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
@@ -176,7 +177,7 @@ def recorded_programs(settings: Settings, run: Run) -> list[Program]:
     def in_run(program: Program) -> bool:
         case, what = program.name.split()[:2]
         asked = case in run.info.cases and mode_of.get(what, Mode.ISOLATED) in run.info.modes
-        return asked and program.cell in run.info.cells
+        return asked and program.cell in run.info.cells and not run.info.skip(case, program.cell)
 
     return [each for each in read_programs(settings.golden / "programs", run.info.suite) if in_run(each)]
 

@@ -1,6 +1,6 @@
 """Allowed drift, as a factor on the noise floor, each rule with its reason."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -10,7 +10,8 @@ class Budget:
     """One rule of `golden/budgets.toml`; the first rule that fits a row's metric decides, top to bottom.
 
     A rule fits where `metric` is equal, the patterns `case`, `dtype`, `mode`, `site`, `port` and `kind` (that of the
-    site) match (fnmatch), and the value has fewer elements than `values_below` (0: any number).
+    site) match (fnmatch), the value has fewer elements than `values_below` (0: any number), and the cell's platform is
+    one of `platforms` (none: any).
     The row passes where value / max(floor, minimum) <= factor, minimum being `minimum_eps_x` unit roundoffs of the
     dtype that the reference has at the port, times the golden's largest magnitude for metrics in absolute units.
     `limit` replaces all that by a fixed bound on the value, for the oracle's own dtype and for choices.
@@ -33,17 +34,27 @@ class Budget:
     beyond_eps_x: float = 0.0
     kind: str = "*"
     values_below: int = 0
+    platforms: tuple[str, ...] = ()
     rows: int = 0
     largest: float = 0.0
 
     def fits(
-        self, metric: str, dtype: str, mode: str, site: str, port: str, case: str, kind: str = "", values: int = 0
+        self,
+        metric: str,
+        dtype: str,
+        mode: str,
+        site: str,
+        port: str,
+        case: str,
+        kind: str = "",
+        values: int = 0,
+        platform: str = "",
     ) -> bool:
         patterns = (self.dtype, self.mode, self.site, self.port, self.case, self.kind)
         fewer = not self.values_below or values < self.values_below
-        return (
-            self.metric == metric and fewer and all(map(fnmatchcase, (dtype, mode, site, port, case, kind), patterns))
-        )
+        there = not self.platforms or platform in self.platforms
+        named = (dtype, mode, site, port, case, kind)
+        return self.metric == metric and fewer and there and all(map(fnmatchcase, named, patterns))
 
 
 @dataclass(frozen=True)
@@ -106,13 +117,18 @@ class Budgets:
 
     @property
     def ordered(self) -> tuple[Budget, ...]:
-        """Every rule in the order in which they decide."""
-        return (*self.rules, *(self.fitted.rules if self.fitted else ()), *self.fallback)
+        """Every rule in the order in which they decide: those of some platforms before those of any."""
+        return in_order((*self.rules, *(self.fitted.rules if self.fitted else ()), *self.fallback))
 
     def kind(self, site: str) -> str:
         """The kind of a site; empty where no pattern matches."""
         fitting = (kind for kind, patterns in self.kinds.items() if any(fnmatchcase(site, p) for p in patterns))
         return next(fitting, "")
+
+
+def in_order(rules: Iterable[Budget]) -> tuple[Budget, ...]:
+    """Those of some platforms before those of any, else as they are."""
+    return tuple(sorted(rules, key=lambda rule: not rule.platforms))
 
 
 @dataclass(frozen=True)

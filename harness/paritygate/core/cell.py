@@ -68,6 +68,15 @@ class DtypePolicy:
             return f"borrowed from {self.floor}, whose peer is torch {self.peer}"
         return f"peer in torch {self.peer}" + (f", its products emulated in {self.matmul}" if self.matmul else "")
 
+    def precision_on(self, platform: str) -> str | None:
+        """What JAX is asked for where the candidate leaves the precision of a product to it; None leaves it to JAX.
+
+        Accelerators round float32 operands by default, to bfloat16 or tf32, and no policy means that: one that emulates
+        an arithmetic rounds operands itself. Not where products are of 16 bits, which have nothing to lose, and which a
+        TPU does not compile at the highest where they are ragged.
+        """
+        return "highest" if platform != "cpu" and self.compute in ("float32", "float64") else None
+
     def dtype(self, role: str) -> str:
         """The dtype name of a role: its own, or that of `compute`, or an island's."""
         follows = role == "compute" or role in FOLLOWING

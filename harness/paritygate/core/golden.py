@@ -39,7 +39,8 @@ class GoldenPort:
     """The oracle's value at one port and call.
 
     `order` counts values as the reference produced them. `dtypes` is, by dtype policy, the dtype that the peer has
-    here, and so what a cell's candidate must have.
+    here, and so what a cell's candidate must have. `floors` are those of the peers on the CPU that captured the golden,
+    `floors_on`, by platform, of peers that ran elsewhere; where a platform has none, the CPU's stand in.
     """
 
     site: str
@@ -53,10 +54,16 @@ class GoldenPort:
     role: str = ""
     dtypes: Mapping[str, str] = field(default_factory=dict)
     floors: Floors = field(default_factory=dict)
+    floors_on: Mapping[str, Floors] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
         return address(self.site, self.port, self.call)
+
+    def floor(self, mode: str, policy: str, platform: str) -> Mapping[str, float]:
+        """The drifts of a policy's peer, of the one on the platform where that was captured; empty without a peer."""
+        own, cpu = (sides.get(mode, {}).get(policy, {}) for sides in (self.floors_on.get(platform, {}), self.floors))
+        return own or cpu
 
     @property
     def is_input(self) -> bool:
@@ -93,10 +100,17 @@ class Golden:
     format: int = GOLDEN_FORMAT
     digest: str = ""
 
+    def has_floors_on(self, platform: str, policy: str) -> bool:
+        """Whether a peer of the policy was captured on the platform."""
+        return any(policy in sides for port in self.ports for sides in port.floors_on.get(platform, {}).values())
+
     def content_digest(self) -> str:
         content = to_json(replace(self, digest=""))
         if not self.computation:
             del content["computation"]  # it may be filled in later, in a manifest whose digest knows no such field
         if not self.peer_values:
             del content["peer_values"]
+        for port in content["ports"]:
+            if not port["floors_on"]:
+                del port["floors_on"]  # of a later day too
         return hashlib.sha256(canonical(content).encode()).hexdigest()

@@ -7,7 +7,7 @@ Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `progra
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -55,6 +55,11 @@ class Skip:
     case: str = ""
 
 
+def why_skipped(skips: Iterable[Skip], case: str, cell: str) -> str:
+    """Why a case is not run in a cell; empty where it is."""
+    return next((each.reason for each in skips if each.cell == cell and each.case in ("", case)), "")
+
+
 @dataclass(frozen=True)
 class RunInfo:
     """The content of `run.json`: what was asked, what ran, and whatever influenced it.
@@ -91,7 +96,7 @@ class RunInfo:
 
     def skip(self, case: str, cell: str) -> str:
         """Why a case was not run in a cell; empty where it was."""
-        return next((each.reason for each in self.skipped if each.cell == cell and each.case in ("", case)), "")
+        return why_skipped(self.skipped, case, cell)
 
     @property
     def reproducible(self) -> bool | None:

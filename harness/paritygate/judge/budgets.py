@@ -3,13 +3,14 @@
 import difflib
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from paritygate.core.budget import BaselineRule, Budget, Budgets, Fitted
+from paritygate.catalog.select import PLATFORMS
+from paritygate.core.budget import BaselineRule, Budget, Budgets, Fitted, in_order
 from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
@@ -20,7 +21,7 @@ from paritygate.metrics.base import metrics
 _PATTERNS = ("dtype", "mode", "site", "port", "case", "kind")
 _NUMBERS = ("factor", "minimum_eps_x", "limit", "beyond_eps_x", "largest")
 _COUNTS = ("values_below", "rows", "seeds")
-_LISTS = ("suites", "variants")
+_LISTS = ("suites", "variants", "platforms")
 _EVIDENCE = ("rows", "largest")
 _RULE_KEYS = tuple(f.name for f in fields(Budget) if f.name not in _EVIDENCE)
 _FITTED_KEYS = ("kind", "dtype", "mode", "metric", "values_below", "factor", "minimum_eps_x", *_EVIDENCE)
@@ -66,7 +67,7 @@ def read_budgets(path: Path, known_metrics: Iterable[str] | None = None) -> Budg
     fitted, found = _fitted(data["fitted"], known, kinds) if "fitted" in data else (None, [])
     problems += found
     if not problems:
-        problems += _between([*by_hand["rule"], *(fitted.rules if fitted else ()), *by_hand["fallback"]])
+        problems += _between(in_order([*by_hand["rule"], *(fitted.rules if fitted else ()), *by_hand["fallback"]]))
     if problems:
         raise UsageError(
             f"{len(problems)} problem{'s' * (len(problems) > 1)} in budgets",
@@ -179,6 +180,8 @@ def _check_rule(where: str, table: Mapping[str, Any], known: list[str], kinds: M
         found += _check_tail(where, table)
     elif "beyond_eps_x" in table:
         found.append(f"{where}: beyond_eps_x has a meaning for metric {TAIL!r} only")
+    if strange := sorted(set(table.get("platforms", ())) - set(PLATFORMS)):
+        found.append(f"{where}: platforms {', '.join(map(repr, strange))} are none of {', '.join(PLATFORMS)}")
     kind = table.get("kind", "*")
     if kind != "*" and not any(fnmatchcase(name, kind) for name in kinds):
         found.append(f"{where}: kind {kind!r} matches none of {', '.join(kinds) or 'no [kinds]'}")
@@ -200,7 +203,7 @@ def _check_tail(where: str, table: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _between(rules: list[Budget]) -> list[str]:
+def _between(rules: Sequence[Budget]) -> list[str]:
     """Names used twice, and rules that an earlier one leaves nothing to decide."""
     found = []
     for later, rule in enumerate(rules):
@@ -215,5 +218,7 @@ def _between(rules: list[Budget]) -> list[str]:
 def _shadows(earlier: Budget, later: Budget) -> bool:
     if earlier.metric != later.metric or (earlier.limit is None and later.limit is not None):
         return False  # a factor leaves the oracle's own dtype to a limit below it
+    if earlier.platforms and not (later.platforms and set(later.platforms) <= set(earlier.platforms)):
+        return False
     wider = not earlier.values_below or 0 < later.values_below <= earlier.values_below
     return wider and all(getattr(earlier, p) in ("*", getattr(later, p)) for p in _PATTERNS)

@@ -134,7 +134,7 @@ class _Decider:
     def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
         """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
         kind, values = self.budgets.kind(drift.site), math.prod(drift.shape)
-        rest = (drift.mode, drift.site, drift.port, drift.case, kind, values)
+        rest = (drift.mode, drift.site, drift.port, drift.case, kind, values, Cell.parse(drift.cell).platform)
         key = (metric, policy.name, *rest)
         if key not in self.rules:
             fitting = (
@@ -199,7 +199,7 @@ class _Decider:
     def floors(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Mapping[str, float]:
         """The peer's drifts at a port; behind a flip, those over the tokens that the value was compared over."""
         own = drift.agreeing.floors if drift.agreeing is not None else {}
-        return own or port.floors.get(drift.mode, {}).get(policy.judged_as, {})
+        return own or port.floor(drift.mode, policy.judged_as, Cell.parse(drift.cell).platform)
 
     def excuse(self, drift: Drift, policy: DtypePolicy) -> Excuse | None:
         """What becomes of a choice's flips, by what the budgets allow the scores that it is made by."""
@@ -213,7 +213,7 @@ class _Decider:
         if rule is None:
             return excused(drift.decided, 0.0)
         dtype = (scores.dtypes.get(policy.plain, "") if policy.peer else "") or policy.compute
-        floor = scores.floors.get(drift.mode, {}).get(policy.judged_as, {}).get(SCORED_BY, 0.0)
+        floor = scores.floor(drift.mode, policy.judged_as, Cell.parse(drift.cell).platform).get(SCORED_BY, 0.0)
         least = rule.minimum_eps_x * unit_roundoff(dtype)
         return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
 

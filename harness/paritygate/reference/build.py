@@ -51,7 +51,8 @@ class Reference:
     """The reference of one preset in float64 and in every peer's dtype, with the same weights.
 
     The weights are drawn where none are given. `products` says by dtype how its peers multiply matrices. `policies` are
-    those that have a peer here, by default all that have one of their own.
+    those that have a peer here, by default all that have one of their own. Peers run on `device`, in torch's words; the
+    oracle on the CPU always.
     """
 
     family: Family
@@ -60,6 +61,7 @@ class Reference:
     sites: list[Site] = field(default_factory=list)
     products: Mapping[str, ProductPath] = field(default_factory=product_paths)
     policies: Mapping[str, DtypePolicy] = field(default_factory=with_peers)
+    device: str = "cpu"
 
     def __post_init__(self):
         self.sites = self.sites or self.family.sites_of(self.preset)
@@ -78,7 +80,8 @@ class Reference:
     @cached_property
     def peers(self) -> dict[str, Peer]:
         """By policy; those that differ in how they multiply are one model."""
-        built = {dtype: self.build(dtype) for dtype in {policy.peer for policy in self.policies.values()}}
+        dtypes = {policy.peer for policy in self.policies.values()}
+        built = {dtype: self.build(dtype).to(self.device) for dtype in dtypes}
         return {name: (policy, built[policy.peer]) for name, policy in self.policies.items()}
 
     def build(self, dtype: str) -> torch.nn.Module:
@@ -125,7 +128,7 @@ class Reference:
             for start, end in prompt.spans:
                 piece = prompts.seen(case_inputs, start, end)
                 given = prompt.given(side, start).items()
-                model(**{name: to_torch(piece[key], dtype) for name, key in given}, **fed)
+                model(**{name: to_torch(piece[key], dtype).to(_device(model)) for name, key in given}, **fed)
         return recorder
 
     def values(self, recorder: Recorder, prompt: Prompt, case_inputs: CaseInputs) -> Traced:
@@ -158,7 +161,7 @@ class Reference:
         The weights are in the order in which the backward pass is done with them: nearest to the output first.
         """
         given, dtype = prompt.given(self.family.reference).items(), _dtype(model)
-        arguments = {name: to_torch(case_inputs[key], dtype) for name, key in given}
+        arguments = {name: to_torch(case_inputs[key], dtype).to(_device(model)) for name, key in given}
         model.zero_grad()
         found: dict[str, np.ndarray] = {}
 
@@ -195,7 +198,7 @@ class Reference:
         The sites `inside` it are recorded too.
         """
         module: Any = model.get_submodule(site.reference)
-        recorder, rounded, functions = Recorder(), cast(dtype), self.family.reference.functions
+        recorder, rounded, functions = Recorder(), cast(dtype, _device(model)), self.family.reference.functions
         if site.function:
             module, functions = Calling(tapped(site.function, functions)), ()
         modules = {other.reference: model.get_submodule(other.reference) for other in inside}
@@ -210,6 +213,10 @@ def calls_of(site: Site, recorder: Recorder) -> list[Call]:
     """The recorded calls of a site's module, or of the function that it is."""
     calls = recorder.calls.get(site.reference, [])
     return [inner for call in calls for inner in call.functions[site.function]] if site.function else calls
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _dtype(model: torch.nn.Module) -> str:

@@ -46,13 +46,14 @@ def capture(
     low_precision: LowPrecision = "auto",
     policies: Mapping[str, DtypePolicy] | None = None,
     first_seed: int = 0,
+    device: str = "cpu",
 ) -> list[Golden]:
     """Captures each case and writes its golden; a kill at any moment leaves the old goldens valid.
 
     `known` are the families by name, by default those of the catalog; `low_precision` is how 16-bit peers multiply
     matrices, by default as `product_paths` finds fit for this CPU. Floors are those of the peers of `policies`, by
-    default of all that have one; prompts are drawn from `first_seed` on. Raises UsageError where a case cannot be
-    captured: a selector that finds nothing, a site that never runs, routing that stays nearly tied.
+    default of all that have one, run on `device`; prompts are drawn from `first_seed` on. Raises UsageError where a
+    case cannot be captured: a selector that finds nothing, a site that never runs, routing that stays nearly tied.
     """
     torch.set_num_threads(1)  # floors then do not depend on the number of cores
     known, products = families() if known is None else known, product_paths(low_precision)
@@ -64,7 +65,8 @@ def capture(
             key = (case.family, case.preset)
             if key not in references:
                 chosen = with_peers() if policies is None else policies
-                references[key] = Reference(family, family.preset(case.preset), products=products, policies=chosen)
+                preset = family.preset(case.preset)
+                references[key] = Reference(family, preset, products=products, policies=chosen, device=device)
             golden = _capture_case(case, references[key], store, say, first_seed)
             store.write(suite, golden)
             goldens.append(golden)

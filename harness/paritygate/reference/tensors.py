@@ -35,8 +35,8 @@ def map_tensors(function: Callable[[torch.Tensor], Any], value: Any) -> Any:
     return value
 
 
-def cast(dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Rounds a float64 argument to a peer's dtype, as the peer itself would hold it.
+def cast(dtype: torch.dtype, device: torch.device | str = "cpu") -> Callable[[torch.Tensor], torch.Tensor]:
+    """Rounds a float64 argument to a peer's dtype, as the peer itself would hold it on its device.
 
     Complex values become complex64, as in every low-precision reference; values beyond the range (an additive mask
     holds float64's lowest number) become the range's end; integers and booleans stay.
@@ -44,10 +44,10 @@ def cast(dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
 
     def apply(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_complex():
-            return tensor.to(torch.complex64)
+            return tensor.to(device, torch.complex64)
         if not tensor.is_floating_point():
-            return tensor
+            return tensor.to(device)
         limits = torch.finfo(dtype)
-        return tensor.clamp(limits.min, limits.max).to(dtype)
+        return tensor.clamp(limits.min, limits.max).to(device, dtype)
 
     return apply

@@ -13,6 +13,7 @@ from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
 from paritygate.core.sensitivity import Variation
 from paritygate.core.site import address
+from paritygate.replay.platforms import JAX_NAMES
 
 # As many as the largest layouts of the catalog have, so that all that a CPU can show share a worker.
 VIRTUAL_DEVICES = 8
@@ -31,14 +32,21 @@ class Environment:
     devices: int = 1
     rounding: Literal["fused", "every"] = "fused"  # `every`: of each operation, also where XLA joins several into one
 
+    @property
+    def alone(self) -> str:
+        """The device that no other worker may use meanwhile: the memory of an accelerator is not shared."""
+        return "" if self.platform == "cpu" else self.platform
+
     def variables(self, compile_cache: str) -> dict[str, str]:
         """The environment variables that start JAX this way."""
         found = {
-            "JAX_PLATFORMS": self.platform,
+            "JAX_PLATFORMS": JAX_NAMES[self.platform],
             "JAX_ENABLE_X64": "1" if self.x64 else "0",
             # NumPy only measures small arrays here: BLAS threads would spin on the cores that XLA computes on.
             "OPENBLAS_NUM_THREADS": "1",
         }
+        if self.platform == "gpu":
+            found["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # the GPU may be somebody's display, or another run's
         flags = [os.environ.get("XLA_FLAGS", "")]
         if self.rounding == "every":
             flags.append("--xla_allow_excess_precision=false")

@@ -22,9 +22,10 @@ from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Repeat, Routing, Run, RunInfo, Skip, write_atomic
+from paritygate.core.run import Repeat, Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
 from paritygate.replay.job import Environment, Job, environment_of
+from paritygate.replay.platforms import Presence, probe
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
@@ -62,9 +63,14 @@ def replay(
     if routing == "golden":
         check_routing(cases, families() if known is None else known)
     check_goldens(suite, cases, cells, modes, store, known)
-    skipped = unfit(suite, cases, cells, store, known)
+    skipped = (
+        *absent(cases, cells, families() if known is None else known),
+        *unfit(suite, cases, cells, store, known),
+    )
     total = expected_values(suite, cases, cells, modes, store, skipped)
     limit = workers or os.cpu_count() or 1
+    elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
+    goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
     started = time.time()
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
@@ -80,7 +86,7 @@ def replay(
         goldens={case.id: store.manifest_hash(suite, case.id) for case in cases},
         versions={"paritygate": version("paritygate"), "python": sys.version.split()[0]},
         routing=routing,
-        floors={str(cell): policies()[cell.dtype].floor_from for cell in cells},
+        floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
     )
     folder = runs / run_id
@@ -105,6 +111,34 @@ def replay(
     )
     run = run.save(info)
     return run
+
+
+def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family]) -> tuple[Skip, ...]:
+    """The cells whose devices are not here. Platforms are asked for as the cells name them, the CPU never."""
+    here: dict[tuple[str, str], Presence] = {}
+    cases_of: dict[str, list[str]] = {}
+    for case in cases:
+        cases_of.setdefault(known[case.family].candidate.interpreter or sys.executable, []).append(case.id)
+    skips: list[Skip] = []
+    for interpreter, names in cases_of.items():
+        for cell in (cell for cell in cells if cell.platform != "cpu"):
+            asked = (cell.platform, interpreter)
+            here[asked] = here.get(asked) or probe(*asked)
+            if reason := here[asked].lacks(cell.mesh, layout_of(cell.mesh).devices):
+                skips += [Skip(str(cell), reason, name) for name in (names if len(cases_of) > 1 else [""])]
+    return tuple(skips)
+
+
+def floor_from(cell: Cell, goldens: list[Golden]) -> str:
+    """Where a cell's noise floor comes from, in words."""
+    policy = policies()[cell.dtype]
+    if cell.platform == "cpu" or not policy.peer:
+        return policy.floor_from
+    having = sum(golden.has_floors_on(cell.platform, policy.judged_as) for golden in goldens)
+    if having == len(goldens):
+        return f"{policy.floor_from} on {cell.platform}"
+    captured = f"those of {having} of {len(goldens)} cases" if having else "none"
+    return f"{policy.floor_from} on cpu; {captured} captured on {cell.platform}"
 
 
 def check_goldens(
@@ -165,9 +199,9 @@ def expected_values(
     skipped: Sequence[Skip],
 ) -> int:
     """How many drifts a replay will have."""
-    left_out = {(each.case, each.cell) for each in skipped}
     return sum(
-        _values(store.read(suite, case.id), modes) * sum((case.id, str(cell)) not in left_out for cell in cells)
+        _values(store.read(suite, case.id), modes)
+        * sum(not why_skipped(skipped, case.id, str(cell)) for cell in cells)
         for case in cases
     )
 
@@ -232,11 +266,10 @@ def plan(
     Nearly all time on a mesh is compiling, which no two layouts share.
     """
     known, rows = families() if known is None else known, policies()
-    left_out = {(each.case, each.cell) for each in skipped}
     groups: dict[Environment, tuple[dict[Case, None], dict[Cell, None]]] = {}
     for cell in cells:
         for case in cases:
-            if (case.id, str(cell)) in left_out:
+            if why_skipped(skipped, case.id, str(cell)):
                 continue
             interpreter = known[case.family].candidate.interpreter or sys.executable
             environment = environment_of(interpreter, rows[cell.dtype], layout_of(cell.mesh), cell.platform)

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from paritygate.core.cell import DtypePolicy
 from paritygate.core.codec import from_json
 from paritygate.core.compilation import Compilation, Order, Target
 from paritygate.core.errors import InfrastructureError
+from paritygate.replay.platforms import installed
 from paritygate.replay.processes import Gathered, run_all
 
 _EXTRAS = {"tpu": ("tpu-compile", ("libtpu",)), "gpu": ("gpu-compile", ("jax_plugins.xla_cuda12",))}
@@ -24,6 +24,7 @@ class OrderEnvironment:
     interpreter: str
     x64: bool
     devices: int = 1
+    alone: str = ""  # it compiles for devices and runs on none
 
     def variables(self, compile_cache: str) -> dict[str, str]:
         """No compile cache: the time that compiling takes is a result."""
@@ -57,15 +58,8 @@ class OrderJob:
 def require_compiler(target: Target) -> None:
     """Raises InfrastructureError, of one line, where the compiler for a target is not installed."""
     extra, modules = _EXTRAS.get(target.chip.platform, ("", ()))
-    if not all(_installed(module) for module in modules):
+    if not all(map(installed, modules)):
         raise InfrastructureError(f"no compiler for {target} here: pip install 'paritygate[{extra}]'")
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # the package that it would be in
-        return False
 
 
 def compile_all(

@@ -26,6 +26,11 @@ class Environment(Protocol):
     @property
     def interpreter(self) -> str: ...
 
+    @property
+    def alone(self) -> str:
+        """The device that no other worker may use meanwhile; empty for none."""
+        ...
+
     def variables(self, compile_cache: str) -> dict[str, str]: ...
 
 
@@ -114,8 +119,9 @@ def run_all(
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         stack.callback(lambda: _stop(running))
         while waiting or running:
-            while waiting and len(running) < limit:
-                number, job = waiting.pop(0)
+            while len(running) < limit and (following := _startable(waiting, running)):
+                waiting.remove(following)
+                number, job = following
                 worker = _start(number, job, folder, timeout_s, str(compile_cache or ""))
                 running.append(worker)
                 assert worker.process.stdout is not None
@@ -135,6 +141,12 @@ def run_all(
                     worker.stopped = True
                     gathered.problems.append(f"{worker.name} ran longer than {timeout_s:g} s and was stopped")
                     worker.process.kill()
+
+
+def _startable(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker]) -> tuple[int, Job] | None:
+    """The first whose device nobody else is at."""
+    taken = {worker.job.environment.alone for worker in running} - {""}
+    return next((each for each in waiting if each[1].environment.alone not in taken), None)
 
 
 def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str) -> Worker:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from paritygate.core.cell import Cell, Mode
+    from paritygate.core.cell import Cell, DtypePolicy, Mode
     from paritygate.core.family import Case
     from paritygate.core.golden import GoldenPort
     from paritygate.replay.bench import Bench
@@ -131,6 +131,7 @@ def _blame_all(
     models = Models()
     for each in asked:
         family, golden = job.families[each.case.family], store.read(each.suite, each.case.id)
+        _ask_precision(job.policies[each.cell.dtype], each.cell)
         bench = Bench(family, each.case, golden, each.cell, job.policies[each.cell.dtype], store, routing=job.routing)
         try:
             found = blame(bench, each, job.policies[job.oracle], models)
@@ -177,6 +178,7 @@ def _replay(
     replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
     policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
     grid = Grid.of(layout) if layout.devices > 1 else None
+    _ask_precision(policy, cell)
     sources: dict[str, str] = {}
     model: Any = None
     built = ""
@@ -220,6 +222,14 @@ def _replay(
         if found:
             emit("inspection", to_json(Inspection(case.id, str(cell), (), placement=found)))
     return sources
+
+
+def _ask_precision(policy: "DtypePolicy", cell: "Cell") -> None:
+    """On an accelerator, of the products that the candidate says no precision of."""
+    import jax
+
+    if cell.platform != "cpu":
+        jax.config.update("jax_default_matmul_precision", policy.precision_on(cell.platform))
 
 
 def _keeper(folder: Path, case: "Case", cell: "Cell", emit: "Emit") -> "Callable[[GoldenPort, Mode, np.ndarray], None]":

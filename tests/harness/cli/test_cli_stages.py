@@ -13,6 +13,7 @@ import pytest
 from paritygate.catalog.select import select_cases
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import Mode
+from paritygate.replay.platforms import Presence
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -83,6 +84,16 @@ def test_run_with_a_dead_worker_is_infrastructure(paritygate: Callable, stages: 
     assert said.code == 4
     assert said.out.startswith("INCOMPLETE  ")
     assert "worker 2 was killed by signal 9" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate doctor"
+
+
+def test_run_of_nothing_but_skipped_cells_says_why(paritygate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paritygate.replay.launch.probe", lambda name, _: Presence(name, reason="no driver"))
+    asked = ("run", "classify-scout.padded", "--cells", "f32,bf16 x single x gpu", "--mode", "chained")
+    said = paritygate(*asked, PARITYGATE_GOLDEN=str(ROOT / "golden"))
+    assert said.code == 5
+    assert said.out.startswith("NOTHING  ")
+    assert "Skipped in f32/single/gpu, bf16/single/gpu: no gpu: no driver." in said.out
     assert said.out.splitlines()[-1] == "next    paritygate doctor"
 
 
@@ -289,11 +300,15 @@ def test_doctor_looks_at_everything(paritygate: Callable, budgets: None, monkeyp
     from paritygate.cli.verbs import doctor
 
     monkeypatch.setattr(doctor, "WORKER", "print('cpu:test')")
+    here = {"gpu": Presence("gpu", 8, "NVIDIA Test"), "tpu": Presence("tpu", reason="libtpu is not installed")}
+    monkeypatch.setattr("paritygate.replay.platforms.probe", here.get)
     said = paritygate("doctor")
     assert said.code == 3  # no goldens here
     assert "ok   worker        cpu:test" in said.out
     assert "BAD  goldens       no goldens: " in said.out
     assert "next    mend goldens, then paritygate doctor" in said.out
+    assert "ok   gpu           8 devices, NVIDIA Test" in said.out
+    assert "ok   tpu           no tpu: libtpu is not installed" in said.out
     assert "ok   emulation     no accelerator here: " in said.out
     monkeypatch.setattr(doctor, "WORKER", "raise SystemExit('no such device')")
     checks = {check["name"]: check for check in json.loads(paritygate("doctor", "--json").out)["checks"]}

@@ -79,6 +79,12 @@ def test_no_toml(tmp_path):
             ('"rel_l2"\nfactor = 2\nminimum_eps_x = 0.5', '"tail"\nfactor = 2\nbeyond_eps_x = 4'),
             "rule 1 'one': needs a limit below 1, the fraction of elements that may lie beyond",
         ),
+        (("factor = 2", 'factor = 2\nplatforms = "gpu"'), "rule 1 'one': platforms must be a list of texts, got 'gpu'"),
+        (("factor = 2", "factor = 2\nplatforms = []"), "rule 1 'one': platforms must be a list of texts, got []"),
+        (
+            ("factor = 2", 'factor = 2\nplatforms = ["gpu", "cuda"]'),
+            "rule 1 'one': platforms 'cuda' are none of cpu, gpu, tpu",
+        ),
         (("factor = 1.5", "factor = 0.5"), "[baseline]: factor 0.5 is below 1"),
         ((BASELINE, ""), "file: table [baseline] is missing"),
         ((RULE, ""), "file: there is no [[rule]] table"),
@@ -93,6 +99,28 @@ def test_no_toml(tmp_path):
 )
 def test_each_problem_is_said(tmp_path, change, problem):
     assert problem in problems(tmp_path, (BASELINE + RULE).replace(*change))
+
+
+ON_GPU = RULE.replace("one", "two").replace("factor", 'platforms = ["gpu", "tpu"]\nfactor')
+
+
+def test_rules_of_a_platform_decide_before_those_of_any(tmp_path):
+    """So that one may stand beside what it is an exception to, and is not shadowed by it."""
+    budgets = read(tmp_path, BASELINE + RULE + ON_GPU)
+    assert [rule.name for rule in budgets.ordered] == ["two", "one"]
+    assert budgets.ordered[0].platforms == ("gpu", "tpu")
+    key = ("rel_l2", "bf16", "isolated", "a", "out", "case")
+    assert [budgets.ordered[0].fits(*key, platform=name) for name in ("cpu", "gpu", "tpu", "")] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    assert budgets.ordered[1].fits(*key, platform="gpu")
+
+
+def test_a_rule_of_fewer_platforms_behind_one_of_more_never_decides(tmp_path):
+    later = RULE.replace("one", "three").replace("factor", 'platforms = ["gpu"]\nfactor')
+    found = problems(tmp_path, BASELINE + ON_GPU + later)
+    assert found == ["rule 'three': never decides, rule 'two' above fits whatever it fits"]
+    assert len(read(tmp_path, BASELINE + later + ON_GPU).rules) == 2
 
 
 def test_all_problems_are_said_at_once(tmp_path):

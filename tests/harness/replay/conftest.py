@@ -60,7 +60,7 @@ def judged(toy_store):
     def rows(run: Run):
         goldens = {case: toy_store.read("toy", case) for case in run.info.cases}
         budgets = read_budgets(ROOT / "golden" / "budgets.toml")
-        return judge(run.drifts(), goldens, run.info.cells, run.info.modes, budgets, {})
+        return judge(run.drifts(), goldens, run.info.cells, run.info.modes, budgets, {}, skipped=run.info.skipped)
 
     return rows
 

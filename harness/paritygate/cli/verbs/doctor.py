@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
@@ -46,6 +47,7 @@ def doctor(context: Context, as_json: Json = False) -> ExitCode:
         _tried("budgets", lambda: _budgets(settings)),
         _tried("goldens", lambda: _goldens(settings)),
         _tried("worker", _worker),
+        *(_tried(platform, partial(_accelerator, platform)) for platform in ("gpu", "tpu")),
         _tried("emulation", _emulation),
     ]
     bad = [check for check in checks if check.exit_code is not ExitCode.PASS]
@@ -99,6 +101,13 @@ def _goldens(settings: Settings) -> str:
 def _worker() -> str:
     """A child like a worker's: it starts JAX and names its devices."""
     return _child("worker does not start", ["-c", WORKER], {"JAX_PLATFORMS": "cpu"}, WORKER_TIMEOUT_S)
+
+
+def _accelerator(platform: str) -> str:
+    """What cells on it would run on; that there is none is no failure."""
+    from paritygate.replay.platforms import probe
+
+    return probe(platform).text
 
 
 def _emulation() -> str:

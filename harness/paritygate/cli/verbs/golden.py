@@ -1,6 +1,7 @@
 """`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack."""
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,7 +35,21 @@ What = Annotated[
 Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For all but gc; all suites if left out.")]
 
 
-def golden(context: Context, action: What, suite: Suite = "", as_json: Json = False) -> ExitCode:
+class OfPlatform(StrEnum):
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+Platform = Annotated[OfPlatform, typer.Option("--platform", help="Of floors: where the peers run.")]
+
+
+def golden(
+    context: Context,
+    action: What,
+    suite: Suite = "",
+    platform: Platform = OfPlatform.CPU,
+    as_json: Json = False,
+) -> ExitCode:
     from paritygate.store.golden import GoldenStore
 
     settings = settings_of(context)
@@ -43,7 +58,11 @@ def golden(context: Context, action: What, suite: Suite = "", as_json: Json = Fa
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
-    do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe, Action.FLOORS: _floors}
+    if action is Action.FLOORS:
+        return _floors(settings, store, suite, platform.value, as_json)
+    if platform is not OfPlatform.CPU:
+        raise UsageError("only floors are of a platform", where=action, try_=f"paritygate golden floors {suite}")
+    do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe}
     return do[action](settings, store, suite, as_json)
 
 
@@ -123,12 +142,13 @@ def _describe(settings: Settings, store: "GoldenStore", suite: str, as_json: boo
     return _rewritten(describe, chosen, settings, store, as_json, lambda golden: golden.computation)
 
 
-def _floors(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
+def _floors(settings: Settings, store: "GoldenStore", suite: str, platform: str, as_json: bool) -> ExitCode:
     chosen = _chosen(store, suite)
 
     from paritygate.reference.floors import add_floors
 
-    return _rewritten(add_floors, chosen, settings, store, as_json, lambda golden: golden.peers)
+    add = partial(add_floors, platform=platform)
+    return _rewritten(add, chosen, settings, store, as_json, lambda golden: golden.peers)
 
 
 def _chosen(store: "GoldenStore", suite: str) -> "dict[str, list[Case]]":

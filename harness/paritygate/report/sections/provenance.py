@@ -34,6 +34,10 @@ def build(data: ReportData) -> list[Part]:
     if info.floors:
         lines = tuple((Item(cell, Tone.CODE), Item(words)) for cell, words in info.floors.items())
         parts += [Heading("Noise floors"), Table((Column("cell"), Column("its floor comes from", least=PROSE)), lines)]
+    if info.skipped:
+        skips = tuple((Item(s.cell, Tone.CODE), Item(s.case or "all"), Item(s.reason)) for s in info.skipped)
+        columns = (Column("cell"), Column("case"), Column("why", least=PROSE))
+        parts += [Heading("Not replayed"), Table(columns, skips)]
     if info.budgets:
         judged = (("budgets", info.budgets), ("baseline", info.baseline or "none"))
         pairs = tuple((name, Item(digest, Tone.CODE)) for name, digest in judged)

@@ -73,7 +73,8 @@ def _worst_title(data: ReportData) -> str:
 def _banner(data: ReportData) -> Banner:
     total = f"{count(len(data.rows))} values of {count(len(data.cases))} case{'s' * (len(data.cases) != 1)}"
     if data.outcome is Outcome.NOTHING:
-        return Banner("NOTHING", "No value was compared, which is a failure and not a pass.", Tone.BAD)
+        sentence = "No value was compared, which is a failure and not a pass."
+        return Banner("NOTHING", sentence, Tone.BAD, _skips(data))
     if data.outcome is Outcome.INCOMPLETE:
         sentence = f"Not everything ran: {count(data.verdicts[Verdict.PASS])} of {total} pass, the rest is unknown."
         return Banner("INCOMPLETE", sentence, Tone.WARN)
@@ -106,6 +107,19 @@ def _changes(data: ReportData) -> tuple[str, ...]:
     return (*lines, f"And {count(more)} more, see Programs.") if more else lines
 
 
+def _skips(data: ReportData) -> tuple[str, ...]:
+    """Why cells were not replayed, a line a reason."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for skip in data.info.skipped:
+        cells.setdefault((skip.case, skip.reason), []).append(skip.cell)
+    lines = [
+        f"Skipped{f' of {case}' * bool(case)} in {', '.join(names)}: {reason}."
+        for (case, reason), names in cells.items()
+    ]
+    more = len(lines) - GAPS
+    return (*lines[:GAPS], f"And for {count(more)} more reasons, see Provenance.") if more > 0 else tuple(lines)
+
+
 def _findings(data: ReportData) -> tuple[str, ...]:
     new = data.lint.new
     lines = [f"Not expected: {finding.text}." for finding in new[:GAPS]]
@@ -123,7 +137,7 @@ def _pass(data: ReportData, total: str) -> Banner:
         sentence = f"{count(len(within))} of {total} are within budget."
     sentence += f" {count(skipped)} were skipped." if skipped else ""
     lines = [f"Nearest to its limit: {_place(near)}: {row_words(near)}." for near in worst(within, 1)]
-    return Banner("PASS", sentence, Tone.GOOD, (*lines, *data.not_covered))
+    return Banner("PASS", sentence, Tone.GOOD, (*lines, *_skips(data), *data.not_covered))
 
 
 def _place(row: Row) -> str:
