@@ -16,7 +16,7 @@ from jax_llama4.norms import Llama4TextL2Norm
 from jax_llama4.outputs import AttentionLayerOutput
 from jax_llama4.precision import Numerics, accumulation, resolve
 from jax_llama4.rope import apply_rotary_emb, inverse_frequencies, rotation_table
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import kept, shard
 from jax_llama4.taps import Tap
 
 
@@ -44,7 +44,9 @@ def attention_weights(
     batch, length, heads, width = query.shape
     # Key head k serves the G consecutive query heads from k·G on. HF: repeats each key head G times instead.
     grouped = query.reshape(batch, length, key.shape[2], -1, width)
-    scores = jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision, preferred_element_type=wide)
+    letters, precision = "btkgh,bskh->bkgts", numerics.precision
+    split = kept(letters, grouped, key)
+    scores = jnp.einsum(letters, grouped, key, precision=precision, preferred_element_type=wide, out_sharding=split)
     scores = scores.astype(numerics.scores).reshape(batch, heads, length, -1)
     # HF: rounds the scores to the model dtype, and again after the scaling, whose factor torch keeps in float32.
     scores = (scores.astype(softmax) * scaling).astype(numerics.scores)
@@ -62,8 +64,9 @@ def weighted_values(
     batch, _, length, keys = weights.shape
     grouped = weights.reshape(batch, value.shape[2], -1, length, keys)
     # Where a mesh splits the keys, parts of the sum are added over the devices: in 32 bits, rounded once after that.
-    wide = accumulation(numerics.compute)
-    out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision, preferred_element_type=wide)
+    letters, precision, wide = "bkgts,bskh->btkgh", numerics.precision, accumulation(numerics.compute)
+    split = kept(letters, grouped, value)
+    out = jnp.einsum(letters, grouped, value, precision=precision, preferred_element_type=wide, out_sharding=split)
     return out.astype(numerics.compute).reshape(batch, length, -1)
 
 

@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.masks import CHUNKED, visible
 from jax_llama4.pytree import PyTree
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import automatic, explicit_sharding, reshard, shard
 
-_VIEW_RANK = 4  # (B, S, K, H); more where layers are stacked
+_AXES = ("batch", "length", "kv_heads", "head_dim")  # of keys and values; one more in front where layers are stacked
 
 
 @jax.tree_util.register_dataclass
@@ -46,6 +46,8 @@ class TransformerMetadata(PyTree):
         if tokens > self.max_length:
             raise ValueError(f"cache: {tokens} new tokens do not fit into max_length {self.max_length}")
         slots = self.lengths[:, None] + jnp.arange(tokens)
+        # Bookkeeping is small, and whole on every device.
+        attention_mask = None if attention_mask is None else reshard(attention_mask, None, None)
         not_before = slots >= self.starts[:, None]
         lengths = self.lengths + tokens
         if attention_mask is not None and attention_mask.shape == (batch, self.max_length) != (batch, tokens):
@@ -137,17 +139,20 @@ class TransformerCacheView(PyTree):
         if self.size == metadata.max_length or tokens == 1:
             return new.key, new.value, new
         # The first new tokens of a chunk may be overwritten by the last ones, and what they look at as well.
-        return jnp.concatenate([self.key, key], axis=1), jnp.concatenate([self.value, value], axis=1), new
+        return _joined(self.key, key), _joined(self.value, value), new
 
     def update(self, key: Float[Array, "B T K H"], value: Float[Array, "B T K H"], slots: Int[Array, "B T"]) -> Self:
         """The view with tokens written at consecutive slots of each row; of more than S tokens, the last S."""
+        key, value = (reshard(x, "batch", None, "kv_heads", "head_dim") for x in (key, value))
         key, value, slots = (x[:, -self.size :] for x in (key, value, slots))
         rows = jnp.arange(key.shape[0])[:, None]
         entries = slots % self.size
-        return self.replace(
-            key=_laid_out(self.key.at[rows, entries].set(key.astype(self.key.dtype))),
-            value=_laid_out(self.value.at[rows, entries].set(value.astype(self.value.dtype))),
-        )
+        split = explicit_sharding(self.key.shape, *_AXES)
+
+        def written(kept: Array, new: Array) -> Array:
+            return _laid_out(automatic(_set, split, kept, rows, entries, new.astype(kept.dtype)))
+
+        return self.replace(key=written(self.key, key), value=written(self.value, value))
 
     def rows_from(self, rows: Int[Array, "R"], source: Self, lengths: Int[Array, "R"]) -> Self:
         """The view with `rows` replaced by those of `source`, which are filled up to `lengths`."""
@@ -160,7 +165,17 @@ class TransformerCacheView(PyTree):
 
 
 def _laid_out(kept: Float[Array, "B S K H"]) -> Float[Array, "B S K H"]:
-    return shard(kept, "batch", "length", "kv_heads", "head_dim")
+    return shard(kept, *_AXES)
+
+
+def _set(kept: Array, rows: Array, entries: Array, new: Array) -> Array:
+    return kept.at[rows, entries].set(new)
+
+
+def _joined(kept: Float[Array, "B S K H"], new: Float[Array, "B T K H"]) -> Float[Array, "B S+T K H"]:
+    batch, entries, *heads = kept.shape
+    split = explicit_sharding((batch, entries + new.shape[1], *heads), *_AXES)
+    return automatic(lambda *parts: jnp.concatenate(parts, axis=1), split, kept, new)
 
 
 def layer_sizes(config: Llama4TextConfig, max_length: int) -> tuple[int, ...]:
@@ -262,7 +277,7 @@ class TransformerCache(PyTree):
         def inserted(view: TransformerCacheView, other: TransformerCacheView) -> TransformerCacheView:
             return view.rows_from(rows, other, new.lengths)
 
-        over_periods = jax.vmap(inserted) if self.views[0].key.ndim > _VIEW_RANK else inserted
+        over_periods = jax.vmap(inserted) if self.views[0].key.ndim > len(_AXES) else inserted
         return self.replace(
             views=tuple(over_periods(view, other) for view, other in zip(self.views, source.views, strict=True)),
             metadata=old.replace(

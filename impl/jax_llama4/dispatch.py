@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from jax_llama4.precision import accumulation
-from jax_llama4.sharding import Placement
+from jax_llama4.sharding import Placement, require_auto
 
 Dispatch = Literal["auto", "dense", "tiled", "ragged"]
 Grouped = Literal["auto", "tiled", "ragged"]
@@ -35,11 +35,16 @@ def check_dispatch(word: str) -> Dispatch:
 
 
 def dispatch_under(how: Dispatch, placement: Placement | None) -> Dispatch:
-    """What `how` means under a placement: `auto` is dense where a mesh splits tokens or experts.
+    """What `how` means under a placement: `auto` is dense where a mesh splits tokens or experts, or has Explicit axes.
 
     There the dense form is divided among the devices as it stands, and no kernel leaves its own. Sorting would mix the
     tokens of all devices, and walking the groups would ask each for the kernels of all.
+    Raises ShardingError for another form under Explicit axes: a group of rows has no sharding that a type could say.
     """
+    if placement is not None and placement.explicit:
+        if how not in ("auto", "dense"):
+            require_auto(f"{how} products of experts", "say moe_dispatch='dense', or make_mesh(..., axis_types='auto')")
+        return "dense"
     if how != "auto" or placement is None:
         return how
     split = any(placement.ways(placement.rules.mesh_axes(axis)) > 1 for axis in ("batch", "length", "expert"))

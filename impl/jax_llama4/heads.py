@@ -18,7 +18,7 @@ from jax_llama4.outputs import Llama4CausalLMOutputWithPast, SequenceClassifierO
 from jax_llama4.paged import RaggedPagesCache
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import automatic, explicit_sharding, reshard, shard
 from jax_llama4.text import Llama4TextModel
 
 
@@ -54,6 +54,10 @@ class HoldsTextModel:
 
     def get_embedding(self: Any) -> nnx.Embed:
         return self.get_decoder().embed_tokens
+
+
+def _of_each_row(x: Float[Array, "B T D"], at: Int[Array, "B"]) -> Float[Array, "B D"]:
+    return x[jnp.arange(x.shape[0]), at]
 
 
 def _head(config: Llama4TextConfig, width: int, numerics: Numerics, rngs: nnx.Rngs) -> Linear:
@@ -167,7 +171,10 @@ class Llama4ForCausalLM(Generation, _TextModelWithHead):
         tokens = outputs.last_hidden_state.shape[:2]
         logits = loss = None
         if apply_lm_head:
-            logits = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
+            last = outputs.last_hidden_state
+            if logits_to_keep:
+                last = reshard(last, "batch", None, "embed")
+            logits = self.lm_head(last[:, -logits_to_keep:])
             logits = shard(logits, "batch", "length", "vocab")
         if labels is not None:
             if labels.shape != tokens:
@@ -255,7 +262,8 @@ class Llama4ForSequenceClassification(_TextModelWithHead):
         )
         last = outputs.last_hidden_state
         # HF: scores every position and picks one row afterwards.
-        picked = last[jnp.arange(last.shape[0]), self._last_token(input_ids, last.shape[0])]
+        split = explicit_sharding((last.shape[0], last.shape[2]), "batch", "embed")
+        picked = automatic(_of_each_row, split, last, self._last_token(input_ids, last.shape[0]))
         logits = self.score(picked)
         loss = None
         if labels is not None:

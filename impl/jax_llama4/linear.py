@@ -1,5 +1,6 @@
 """How this model builds a linear layer and draws a random weight."""
 
+import string
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jax_llama4.precision import Numerics, accumulation
+from jax_llama4.sharding import beside, kept
 
 
 def normal_init(std: float) -> nnx.Initializer:
@@ -41,8 +43,21 @@ def _wide_product(x: Array, kernel: Array, dimension_numbers: Any, precision: An
     rows = jnp.pad(x.reshape(1, -1), ((0, 1), (0, 0))) if alone else x
     if alone:
         dimension_numbers = (((1,), dimension_numbers[0][1]), ((), ()))
-    product = jax.lax.dot_general(rows, kernel, dimension_numbers, precision=precision, preferred_element_type=wide)
+    split = kept(_letters(rows.ndim, kernel.ndim, dimension_numbers), rows, kernel)
+    product = jax.lax.dot_general(
+        rows, kernel, dimension_numbers, precision=precision, preferred_element_type=wide, out_sharding=split
+    )
     return product[0].reshape(*x.shape[:-1], -1) if alone else product
+
+
+def _letters(ours: int, theirs: int, dimension_numbers: Any) -> str:
+    """A product of operands of these ranks, without batch dimensions, as an einsum writes it."""
+    (our_sums, their_sums), _ = dimension_numbers
+    x, kernel = list(string.ascii_lowercase[:ours]), list(string.ascii_uppercase[:theirs])
+    for our, their in zip(our_sums, their_sums, strict=True):
+        kernel[their] = x[our]
+    result = [name for name in x + kernel if (name in x) != (name in kernel)]
+    return f"{''.join(x)},{''.join(kernel)}->{''.join(result)}"
 
 
 class Linear(nnx.Module):
@@ -75,5 +90,5 @@ class Linear(nnx.Module):
         kernel = self.kernel[...].astype(compute)
         product = _wide_product(inputs.astype(compute), kernel, over_last, self.numerics.precision)
         if self.bias is not None:
-            product = product + self.bias[...].astype(compute).astype(product.dtype)
+            product = product + beside(self.bias[...].astype(compute), product).astype(product.dtype)
         return product.astype(getattr(self.numerics, self.result))

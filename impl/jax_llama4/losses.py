@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jax_llama4.precision import Numerics
+from jax_llama4.sharding import automatic, explicit_sharding, reshard
 
 # HF: `ignore_index` of its losses: a label that does not count.
 IGNORED_LABEL = -100
@@ -18,9 +19,14 @@ def _mean_over_counted(
     log_probs: Float[Array, "... V"], labels: Int[Array, "..."], numerics: Numerics
 ) -> Float[Array, ""]:
     counted = labels != IGNORED_LABEL
-    picked = jnp.take_along_axis(log_probs, jnp.where(counted, labels, 0)[..., None], axis=-1)[..., 0]
+    split = explicit_sharding(labels.shape, *("batch", None)[: labels.ndim])
+    picked = automatic(_entries, split, log_probs, jnp.where(counted, labels, 0))
     total = jnp.sum(jnp.where(counted, picked, jnp.zeros_like(picked)))
     return -total / jnp.sum(counted).astype(numerics.loss)
+
+
+def _entries(log_probs: Float[Array, "... V"], labels: Int[Array, "..."]) -> Float[Array, "..."]:
+    return jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
 
 
 def causal_lm_loss(logits: Float[Array, "B T V"], labels: Int[Array, "B T"], numerics: Numerics) -> Float[Array, ""]:
@@ -28,6 +34,8 @@ def causal_lm_loss(logits: Float[Array, "B T V"], labels: Int[Array, "B T"], num
 
     Where no label counts it is NaN. HF: the same.
     """
+    # What is split along the tokens cannot lose one of them.
+    logits, labels = reshard(logits, "batch", None, "vocab"), reshard(labels, "batch", None)
     log_probs = jax.nn.log_softmax(logits[:, :-1].astype(numerics.loss), axis=-1)
     return _mean_over_counted(log_probs, labels[:, 1:], numerics)
 

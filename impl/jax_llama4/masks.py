@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Int
 
 from jax_llama4.config import LAYER_TYPES, Llama4TextConfig
 from jax_llama4.pytree import PyTree
+from jax_llama4.sharding import automatic, explicit_sharding
 
 CHUNKED, FULL = LAYER_TYPES
 
@@ -44,10 +45,15 @@ def first_real_slots(attention_mask: Bool[Array, "B S"], dtype: Any = int) -> In
 def _of_whole_rows(
     attention_mask: Bool[Array, "B S"], query_slots: Int[Array, "T"], chunk_size: int | None
 ) -> Bool[Array, "B T S"]:
-    dtype = query_slots.dtype
-    key_slots = jnp.arange(attention_mask.shape[1], dtype=dtype)
-    starts = first_real_slots(attention_mask, dtype)
-    return visible(query_slots[None], key_slots[None], attention_mask, starts, chunk_size)
+    def seen(attention_mask: Bool[Array, "B S"], query_slots: Int[Array, "T"]) -> Bool[Array, "B T S"]:
+        dtype = query_slots.dtype
+        key_slots = jnp.arange(attention_mask.shape[1], dtype=dtype)
+        starts = first_real_slots(attention_mask, dtype)
+        return visible(query_slots[None], key_slots[None], attention_mask, starts, chunk_size)
+
+    batch, keys = attention_mask.shape
+    split = explicit_sharding((batch, query_slots.shape[0], keys), "batch", "length", None)
+    return automatic(seen, split, attention_mask, query_slots)
 
 
 def causal_mask(attention_mask: Bool[Array, "B S"], query_slots: Int[Array, "T"]) -> Bool[Array, "B T S"]:

@@ -20,7 +20,7 @@ from jax_llama4.dispatch import (
 from jax_llama4.linear import normal_init
 from jax_llama4.mlp import Llama4TextMLP, SiLUActivation
 from jax_llama4.precision import Numerics, accumulation, resolve
-from jax_llama4.sharding import active_placement, shard
+from jax_llama4.sharding import active_placement, kept, reshard, shard
 from jax_llama4.taps import Tap
 
 
@@ -28,7 +28,9 @@ def bmm(inputs: Float[Array, "*B I"], kernel: Float[Array, "... I J"], precision
     """Matrix product over the last axis of `inputs`, batched over the leading axes both have."""
     letters = "...k,...kj->...j" if inputs.ndim == 1 else "...ik,...kj->...ij"
     wide = accumulation(inputs.dtype)
-    return jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide).astype(inputs.dtype)
+    split = kept(letters, inputs, kernel)
+    product = jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide, out_sharding=split)
+    return product.astype(inputs.dtype)
 
 
 class Llama4Router(nnx.Module):
@@ -62,7 +64,9 @@ class Llama4Router(nnx.Module):
         """
         compute, wide = self.numerics.compute, accumulation(self.numerics.compute)
         kernel, precision = self.kernel[...].astype(compute), self.numerics.precision
-        logits = jnp.einsum("md,de->me", x, kernel, precision=precision, preferred_element_type=wide)
+        letters = "md,de->me"
+        split = kept(letters, x, kernel)
+        logits = jnp.einsum(letters, x, kernel, precision=precision, preferred_element_type=wide, out_sharding=split)
         logits = logits.astype(self.numerics.router_logits)
         choice: Int[Array, "M k"] = self.tap_choice(jax.lax.top_k(logits, self.top_k)[1])
         experts = jnp.arange(self.num_experts, dtype=choice.dtype)
@@ -112,7 +116,7 @@ class Llama4TextExperts(nnx.Module):
         gate, up = jnp.split(bmm(grouped, self.gate_up_proj[...].astype(compute), precision), 2, axis=-1)
         hidden = shard(up * self.act_fn(gate), "expert", "batch", "expert_mlp")
         out = bmm(hidden, self.down_proj[...].astype(compute), precision)
-        return out.reshape(x.shape)
+        return reshard(out, "expert", None, None).reshape(x.shape)
 
     def on_sorted(self, x: Float[Array, "R D"], sizes: Int[Array, "E"], how: Grouped) -> Float[Array, "R D"]:
         """Run each row through its expert: the first `sizes[0]` rows through expert 0, and so on.
@@ -155,7 +159,8 @@ class Llama4TextMoe(nnx.Module):
 
         HF: returns the output flattened to (M, D).
         """
-        tokens = hidden_states.reshape(-1, hidden_states.shape[-1])
+        # Rows of tokens one after another, and blocks of tokens too, are split along the first of both axes only.
+        tokens = reshard(hidden_states, "batch", None, "embed").reshape(-1, hidden_states.shape[-1])
         scores, logits = self.router(tokens)
         how = dispatch_under(self.moe_dispatch, active_placement())
         routed = self._every_expert(tokens, scores) if how == "dense" else self._chosen_experts(tokens, scores, how)
@@ -163,6 +168,7 @@ class Llama4TextMoe(nnx.Module):
 
     def _every_expert(self, tokens: Float[Array, "M D"], scores: Float[Array, "M E"]) -> Float[Array, "M D"]:
         routed_in = tokens[None, :, :] * scores.T[:, :, None]
+        routed_in = reshard(routed_in, "expert", None, None)
         routed_out = self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)
         # HF: torch sums 16-bit values in float32 and rounds once; so does jnp.sum.
         return jnp.sum(routed_out, axis=0)

@@ -16,7 +16,7 @@ from jax_llama4.modes import Mode
 from jax_llama4.outputs import Llama4CausalLMOutputWithPast
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import automatic, explicit_sharding, reshard, shard
 from jax_llama4.text import Llama4TextModel
 from jax_llama4.vision import LAST_LAYER, Llama4VisionModel
 
@@ -65,8 +65,11 @@ class Llama4ImageMerge(nnx.Module):
         rows = image_features.shape[0]
         if not isinstance(image_mask, Tracer):
             require_fit(int(jnp.sum(image_mask)), rows)
+        image_mask = reshard(image_mask, None, None)  # counted over all rows
         order = jnp.cumsum(image_mask.reshape(-1), dtype=int).reshape(image_mask.shape)
-        placed = image_features.astype(inputs_embeds.dtype)[jnp.clip(order - 1, 0, rows - 1)]
+        split = explicit_sharding(inputs_embeds.shape, "batch", "length", "embed")
+        features = image_features.astype(inputs_embeds.dtype)
+        placed = automatic(lambda features, at: features[at], split, features, jnp.clip(order - 1, 0, rows - 1))
         merged = jnp.where(image_mask[..., None], placed, inputs_embeds)
         fits = order[-1, -1] == rows
         return jnp.where(fits, merged, jnp.full_like(merged, jnp.nan))
@@ -173,7 +176,7 @@ class Llama4ForConditionalGeneration(Generation, HoldsTextModel, Pretrained, nnx
         embeds = self.language_model.model.embed(input_ids, inputs_embeds)
         if image_features is not None:
             self._check_features(image_features)
-            projected = self.project_image_features(image_features)
+            projected = reshard(self.project_image_features(image_features), "batch", None, "embed")
             embeds = self.image_merge(
                 embeds, projected.reshape(-1, projected.shape[-1]), self._image_mask(input_ids, embeds)
             )

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jax_llama4.precision import Numerics, resolve
+from jax_llama4.sharding import beside
 
 
 def _divide_by_rms(x: Float[Array, "*B D"], eps: float) -> Float[Array, "*B D"]:
@@ -40,7 +41,7 @@ class Llama4TextRMSNorm(nnx.Module):
         # The product is taken in the norm dtype, which holds that of two 16-bit values exactly, and so rounds as HF's;
         # its gradient by the weight is then summed over the tokens in that dtype, as torch does, not in 16 bits.
         rounded = normed.astype(self.numerics.compute).astype(self.numerics.norm)
-        weight = self.weight[...].astype(self.numerics.compute).astype(self.numerics.norm)
+        weight = beside(self.weight[...].astype(self.numerics.compute), rounded).astype(self.numerics.norm)
         return (rounded * weight).astype(self.numerics.compute)
 
 
@@ -89,5 +90,5 @@ class Llama4VisionLayerNorm(nnx.Module):
         centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
         normed = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + self.eps)
         # HF: unlike its RMSNorm, torch's LayerNorm rounds once, after weight and bias.
-        weight, bias = (p[...].astype(compute).astype(norm) for p in (self.weight, self.bias))
+        weight, bias = (beside(p[...].astype(compute), normed).astype(norm) for p in (self.weight, self.bias))
         return (normed * weight + bias).astype(compute)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jax_llama4.config import Llama4TextConfig
 from jax_llama4.masks import visible
 from jax_llama4.pytree import PyTree
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import require_auto, shard
 
 NO_PAGE = -1
 
@@ -157,7 +157,11 @@ class RaggedPagesCache(PyTree):
 
     @classmethod
     def init_cache(cls, config: Llama4TextConfig, num_pages: int, page_size: int, *, dtype: Any) -> Self:
-        """Pages for all layers; a page holds `page_size` slots of one sequence in every layer."""
+        """Pages for all layers; a page holds `page_size` slots of one sequence in every layer.
+
+        Raises ShardingError under a mesh of Explicit axes.
+        """
+        require_auto("paged caches", "use init_cache, or make_mesh(..., axis_types='auto')")
         if num_pages < 1 or page_size < 1:
             raise ValueError(f"init_cache: expected a positive size, got {num_pages} pages of {page_size} slots")
         shape = (num_pages, page_size, config.num_key_value_heads, config.head_dim)

@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -133,8 +134,19 @@ class Placement:
     mesh: Mesh
     rules: Rules
 
+    @property
+    def explicit(self) -> bool:
+        """Whether the sharding of each value is part of its type, so that whoever computes one has to say it."""
+        return AxisType.Explicit in self.mesh.axis_types
+
     def sharding(self, logical_axes: Sequence[str | None]) -> NamedSharding:
         return NamedSharding(self.mesh, self.rules.spec(logical_axes))
+
+    def fitted(self, shape: Sequence[int], logical_axes: Sequence[str | None]) -> NamedSharding:
+        """The same for a value of this shape: of the mesh axes of a dimension the leading ones that divide it."""
+        spec = self.rules.spec(logical_axes)
+        entries = [self.dividing(entry, size) for size, entry in zip(shape, spec, strict=True)]
+        return NamedSharding(self.mesh, PartitionSpec(*entries))
 
     def ways(self, entry: str | tuple[str, ...] | None) -> int:
         """Into how many parts one entry of a spec splits its dimension."""
@@ -161,10 +173,14 @@ def active_placement() -> Placement | None:
 def use_mesh(mesh: Mesh | None, rules: Rules | str | None = None) -> Iterator[Placement | None]:
     """Make `shard` act for what is traced inside; a mesh of None turns it off. Rules may be named as in RULES.
 
+    A mesh of Explicit axes is made JAX's current one too, inside a traced function as well as outside.
     Raises ShardingError where the rules name an axis the mesh does not have.
     """
     placement = as_placement(mesh, rules)
-    with _ACTIVE(placement):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_ACTIVE(placement))
+        if placement is not None and placement.explicit:
+            stack.enter_context(jax.sharding.use_abstract_mesh(placement.mesh.abstract_mesh))
         yield placement
 
 
@@ -179,11 +195,16 @@ def as_placement(mesh: Mesh | None, rules: Rules | str | None) -> Placement | No
     if rules is None:
         raise ShardingError([f"a mesh {dict(mesh.shape)} is given, but no rules: name one of {', '.join(RULES)}"])
     rules.require_on(mesh)
+    if len(set(mesh.axis_types)) > 1:
+        types = ", ".join(f"{axis} {kind.name}" for axis, kind in zip(mesh.axis_names, mesh.axis_types, strict=True))
+        raise ShardingError([f"axes of several types ({types}): expected all Auto or all Explicit, as of make_mesh"])
     return Placement(mesh, rules)
 
 
 def shard(x: Any, *logical_axes: str | None) -> Any:
-    """Constrain `x`, one logical axis or None a dimension, to the active placement; without one, give `x` back.
+    """Lay out `x`, one logical axis or None a dimension, by the active placement; without one, give `x` back.
+
+    Under Auto axes this constrains the compiler; under Explicit ones the result has that sharding in its type.
 
     Of the mesh axes of a dimension only as many are used, from the major one on, as divide it: a single new token under
     `sequence` stays replicated, and a batch of 2 under fsdp=2 with expert=2 is split in two.
@@ -195,14 +216,95 @@ def shard(x: Any, *logical_axes: str | None) -> Any:
     if placement is None:
         require_logical(logical_axes)
         return x
-    spec = placement.rules.spec(logical_axes)
-    entries = [placement.dividing(entry, size) for size, entry in zip(x.shape, spec, strict=True)]
-    return jax.lax.with_sharding_constraint(x, NamedSharding(placement.mesh, PartitionSpec(*entries)))
+    sharding = placement.fitted(x.shape, logical_axes)
+    lay_out = jax.sharding.reshard if placement.explicit else jax.lax.with_sharding_constraint
+    return lay_out(x, sharding)
 
 
-def make_mesh(shape: Sequence[int], names: Sequence[str], devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh whose axes are all Auto: the compiler places what `shard` leaves open.
+def reshard(x: Any, *logical_axes: str | None) -> Any:
+    """As `shard` under Explicit axes, for what comes next there; under Auto ones the compiler finds its own way."""
+    return x if _explicit() is None else shard(x, *logical_axes)
 
-    JAX's default is Explicit, under which a product over a split axis needs its output sharding written out.
+
+def beside(weight: Any, x: Any) -> Any:
+    """A weight to be broadcast against `x`: under Explicit axes split as the last dimensions of `x` are."""
+    placement = _explicit()
+    if placement is None:
+        return weight
+    entries = _spec(x)[x.ndim - weight.ndim :]
+    return jax.sharding.reshard(weight, NamedSharding(placement.mesh, PartitionSpec(*entries)))
+
+
+def kept(letters: str, *operands: Any) -> NamedSharding | None:
+    """The `out_sharding` of an einsum under Explicit axes: what the operands are split along, the product is too.
+
+    A mesh axis that two dimensions of the product ask for splits the first, as in `Rules.spec`; what is summed over is
+    added over the devices. Under Auto axes None.
     """
-    return jax.make_mesh(tuple(shape), tuple(names), axis_types=(AxisType.Auto,) * len(names), devices=devices)
+    placement = _explicit()
+    if placement is None:
+        return None
+    taken, result = letters.split("->")
+    split: dict[str, Any] = {}
+    for names, x in zip(taken.split(","), operands, strict=True):
+        leading = string.ascii_uppercase[: x.ndim - len(names.replace("...", ""))]
+        result = result.replace("...", leading)
+        for name, entry in zip(names.replace("...", leading), _spec(x), strict=True):
+            split[name] = split.get(name) or entry
+    used: set[str] = set()
+    entries = []
+    for name in result:
+        free = tuple(axis for axis in _as_tuple(split[name]) if axis not in used)
+        used.update(free)
+        entries.append(free or None)
+    return NamedSharding(placement.mesh, PartitionSpec(*entries))
+
+
+def explicit_sharding(shape: Sequence[int], *logical_axes: str | None) -> NamedSharding | None:
+    """Under Explicit axes where `shard` puts a value of this shape, as an `out_sharding`; under Auto ones None."""
+    placement = _explicit()
+    return None if placement is None else placement.fitted(shape, logical_axes)
+
+
+def automatic(function: Callable[..., Any], out_sharding: NamedSharding | None, *operands: Any) -> Any:
+    """`function(*operands)`, inside which axes are Auto also where they are Explicit outside.
+
+    For lookups and writes by index: which devices speak to each other is in values there, so that JAX refuses to say.
+    """
+    if out_sharding is None:
+        return function(*operands)
+    return jax.sharding.auto_axes(function, out_sharding=out_sharding)(*operands)
+
+
+def require_auto(what: str, instead: str) -> None:
+    """Raise ShardingError where the active mesh has Explicit axes, which `what` does not work under."""
+    if _explicit() is not None:
+        raise ShardingError([f"{what} take Auto axes, the mesh has Explicit ones; {instead}"])
+
+
+def _explicit() -> Placement | None:
+    placement = active_placement()
+    return placement if placement is not None and placement.explicit else None
+
+
+def _spec(x: Any) -> PartitionSpec:
+    """One entry a dimension; what was made under no mesh, such as `jnp.arange`, is whole everywhere."""
+    spec = jax.typeof(x).sharding.spec
+    return PartitionSpec(*spec, *(None,) * (x.ndim - len(spec)))
+
+
+def make_mesh(
+    shape: Sequence[int],
+    names: Sequence[str],
+    devices: Sequence[Any] | None = None,
+    axis_types: Literal["auto", "explicit"] = "auto",
+) -> Mesh:
+    """A mesh whose axes are all Auto, where the compiler places what `shard` leaves open, or all Explicit.
+
+    JAX's default is Explicit, under which the sharding of every value is in its type, `jax.typeof(x).sharding`.
+    """
+    kinds = {"auto": AxisType.Auto, "explicit": AxisType.Explicit}
+    if axis_types not in kinds:
+        raise ShardingError([f"axis_types {axis_types!r}: expected one of {', '.join(kinds)}"])
+    types = (kinds[axis_types],) * len(names)
+    return jax.make_mesh(tuple(shape), tuple(names), axis_types=types, devices=devices)

@@ -20,10 +20,19 @@ from jax_llama4.paged import RaggedPagesCache, RaggedPagesMetadata
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4TextRotaryEmbedding
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import explicit_sharding, shard
 from jax_llama4.stack import LayerCall, build_layers, checked_policy, is_stacked, period_of, run_layers, stack_views
 
 _ONE_OF = "expected exactly one of input_ids and inputs_embeds, got"
+
+
+class Llama4TextEmbedding(nnx.Embed):
+    """A row of the table for each token."""
+
+    def __call__(self, inputs: Int[Array, "B T"], out_sharding: Any = None) -> Float[Array, "B T D"]:
+        """`out_sharding` is by default what `shard` gives the result."""
+        axes = ("batch", "length", "embed")
+        return super().__call__(inputs, out_sharding or explicit_sharding((*inputs.shape, self.features), *axes))
 
 
 class Llama4TextModel(Pretrained, nnx.Module):
@@ -56,7 +65,7 @@ class Llama4TextModel(Pretrained, nnx.Module):
         self.config = config
         self.numerics = numerics
         self.remat_policy = checked_policy(remat_policy)
-        self.embed_tokens = nnx.Embed(
+        self.embed_tokens = Llama4TextEmbedding(
             config.vocab_size,
             config.hidden_size,
             dtype=numerics.residual,

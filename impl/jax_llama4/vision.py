@@ -17,7 +17,7 @@ from jax_llama4.outputs import BaseModelOutput
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4VisionRotaryEmbedding
-from jax_llama4.sharding import shard
+from jax_llama4.sharding import beside, reshard, shard
 from jax_llama4.taps import Tap
 from jax_llama4.vision_encoder import Llama4VisionEncoder
 
@@ -35,7 +35,8 @@ def pixel_shuffle(input_tensor: Float[Array, "I P D"], shuffle_ratio: float) -> 
     side, block = math.isqrt(patches), joined_patches(shuffle_ratio)
     if side * side != patches or side % block:
         raise ValueError(f"pixel_shuffle: expected a square of patches whose side {block} divides, got {patches}")
-    blocks = input_tensor.reshape(tiles, side // block, block, side // block, block, channels)
+    whole = reshard(input_tensor, "batch", None, "embed")
+    blocks = whole.reshape(tiles, side // block, block, side // block, block, channels)
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(tiles, (side // block) ** 2, block * block * channels)
 
 
@@ -183,6 +184,7 @@ class Llama4VisionModel(Pretrained, nnx.Module):
             assert encoded.hidden_states is not None
             features = encoded.hidden_states[feature_layer]
         # HF: the class token goes after the norm; it is the last one.
+        features = reshard(features, "batch", None, "embed")
         features = self.vision_adapter(self.layernorm_post(features)[:, :-1])
         return BaseModelOutput(
             last_hidden_state=features,
@@ -194,8 +196,10 @@ class Llama4VisionModel(Pretrained, nnx.Module):
         compute = self.numerics.compute
         tiles, _, width = patches.shape
         class_token = jnp.broadcast_to(self.class_embedding[...].astype(compute), (tiles, 1, width))
+        patches, class_token = (reshard(x, "batch", None, "embed") for x in (patches, class_token))
         # HF: the class token comes last, and so does its row of the positions.
-        return jnp.concatenate([patches, class_token], axis=1) + self.positional_embedding_vlm[...].astype(compute)
+        tokens = jnp.concatenate([patches, class_token], axis=1)
+        return tokens + beside(self.positional_embedding_vlm[...].astype(compute), tokens)
 
     def check(self, pixel_values: Any) -> None:
         """Raise ValueError where the shape or the kind of the pixels does not fit the configuration."""

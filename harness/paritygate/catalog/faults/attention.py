@@ -190,7 +190,10 @@ GROUP = FaultGroup(
         Fault(
             "scores-with-operands-exchanged",
             "harmless",
-            (Patch(_WEIGHTS, '"btkgh,bskh->bkgts", grouped, key', '"bskh,btkgh->bkgts", key, grouped'),),
+            (
+                Patch(_WEIGHTS, '"btkgh,bskh->bkgts"', '"bskh,btkgh->bkgts"'),
+                Patch(_WEIGHTS, "einsum(letters, grouped, key,", "einsum(letters, key, grouped,"),
+            ),
             _SCOUT,
         ),
         Fault(

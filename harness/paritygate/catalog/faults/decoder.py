@@ -88,7 +88,13 @@ GROUP = FaultGroup(
         Fault(
             "linear-without-wide-result",
             "harmless",
-            (Patch(_PRODUCT, "preferred_element_type=wide)", "preferred_element_type=x.dtype).astype(wide)"),),
+            (
+                Patch(
+                    _PRODUCT,
+                    "preferred_element_type=wide, out_sharding=split\n    )",
+                    "preferred_element_type=x.dtype, out_sharding=split\n    ).astype(wide)",
+                ),
+            ),
             _SCOUT,
             equivalent="XLA sums a product of 16-bit operands in 32 bits on a CPU, whatever it is asked to give",
         ),

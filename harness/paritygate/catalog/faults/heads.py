@@ -10,7 +10,7 @@ _HEAD = "jax_llama4.heads:Llama4ForCausalLM.__call__"
 _SCORE = "jax_llama4.heads:Llama4ForSequenceClassification.__call__"
 _LAST = "jax_llama4.heads:Llama4ForSequenceClassification._last_token"
 _RIGHTMOST = "jnp.argmax(jnp.where(input_ids != pad, jnp.arange(input_ids.shape[1]), 0), axis=1)"
-_PICKED = "last[jnp.arange(last.shape[0]), self._last_token(input_ids, last.shape[0])]"
+_PICKED = "automatic(_of_each_row, split, last, self._last_token(input_ids, last.shape[0]))"
 _AT = ("loss:out",)
 _AT_SCORED = ("scored:out.logits",)
 
@@ -121,7 +121,7 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _MEAN,
-                    "jnp.take_along_axis(log_probs, jnp.where(counted, labels, 0)[..., None], axis=-1)[..., 0]",
+                    "automatic(_entries, split, log_probs, jnp.where(counted, labels, 0))",
                     "jnp.sum(jax.nn.one_hot(labels, log_probs.shape[-1], dtype=log_probs.dtype) * log_probs, axis=-1)",
                 ),
             ),
@@ -134,7 +134,7 @@ GROUP = FaultGroup(
                 Patch(
                     _SCORE,
                     f"picked = {_PICKED}\n",
-                    f"scores = self.score(last)\n    picked = {_PICKED.replace('last[', 'scores[', 1)}\n",
+                    f"scores = self.score(last)\n    picked = {_PICKED.replace('last,', 'scores,', 1)}\n",
                 ),
                 Patch(_SCORE, "logits = self.score(picked)", "logits = picked"),
             ),

@@ -12,7 +12,7 @@ _SCORES = "jnp.where(chosen, sigmoid, jnp.zeros_like(sigmoid))"
 _SPLIT = "jnp.split(bmm(grouped, self.gate_up_proj[...].astype(compute), precision), 2, axis=-1)"
 _ROUTED_IN = "routed_in = tokens[None, :, :] * scores.T[:, :, None]"
 _ROUTED_OUT = "self.experts(routed_in.reshape(-1, tokens.shape[-1])).reshape(routed_in.shape)"
-_PRODUCT = "jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide)"
+_PRODUCT = "jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide, out_sharding=split)"
 _AT = ("layers.*.moe:out",)
 _AT_SCORES = ("layers.*.moe.router:out.scores",)
 _AT_CHOICE = ("layers.*.moe.router:out.choice",)
@@ -194,11 +194,8 @@ GROUP = FaultGroup(
             "router-with-operands-exchanged",
             "harmless",
             (
-                Patch(
-                    _ROUTER,
-                    '"md,de->me", x, kernel',
-                    '"de,md->me", kernel, x',
-                ),
+                Patch(_ROUTER, '"md,de->me"', '"de,md->me"'),
+                Patch(_ROUTER, "einsum(letters, x, kernel,", "einsum(letters, kernel, x,"),
             ),
             _SCOUT,
         ),

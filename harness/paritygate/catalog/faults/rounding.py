@@ -8,7 +8,7 @@ from paritygate.core.fault import Patch
 
 BLOCK = 8
 # The product of queries and keys, as the candidate writes it.
-SCORES = 'jnp.einsum("btkgh,bskh->bkgts", grouped, key, precision=numerics.precision, preferred_element_type=wide)'
+SCORES = "jnp.einsum(letters, grouped, key, precision=precision, preferred_element_type=wide, out_sharding=split)"
 
 
 def narrow(dtype: str) -> str:

@@ -91,8 +91,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _MODULE + "attention:weighted_values",
-                    'out = jnp.einsum("bkgts,bskh->btkgh", grouped, value, precision=numerics.precision,'
-                    " preferred_element_type=wide)",
+                    "out = jnp.einsum(letters, grouped, value, precision=precision, preferred_element_type=wide,"
+                    " out_sharding=split)",
                     f"{narrow('numerics.compute')}\n"
                     "    wide = grouped.astype(numerics.softmax), value.astype(numerics.softmax)\n    "
                     + in_blocks(
@@ -115,8 +115,9 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _MODULE + "linear:_wide_product",
-                    "product = jax.lax.dot_general(rows, kernel, dimension_numbers, precision=precision, "
-                    "preferred_element_type=wide)",
+                    "product = jax.lax.dot_general(\n"
+                    "        rows, kernel, dimension_numbers, precision=precision, preferred_element_type=wide,"
+                    " out_sharding=split\n    )",
                     f"{narrow('x.dtype')}\n    (ours,), (theirs,) = dimension_numbers[0]\n    "
                     + in_blocks(
                         f"jax.lax.slice_in_dim(rows, at, min(at + {BLOCK}, rows.shape[ours]), axis=ours)",
@@ -138,7 +139,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _ROUTER,
-                    'logits = jnp.einsum("md,de->me", x, kernel, precision=precision, preferred_element_type=wide)',
+                    "logits = jnp.einsum(letters, x, kernel, precision=precision, preferred_element_type=wide,"
+                    " out_sharding=split)",
                     f"{narrow('compute')}\n"
                     "    wide = x.astype(self.numerics.router), kernel.astype(self.numerics.router)\n    "
                     + in_blocks(
@@ -160,7 +162,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _MODULE + "moe:bmm",
-                    "return jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide)",
+                    "product = jnp.einsum(letters, inputs, kernel, precision=precision, preferred_element_type=wide,"
+                    " out_sharding=split)",
                     f"{narrow('inputs.dtype')}\n    "
                     + in_blocks(
                         f"inputs[..., at : at + {BLOCK}]",
@@ -168,7 +171,7 @@ GROUP = FaultGroup(
                         "jnp.matmul(a, b, precision=precision, preferred_element_type=wide)",
                         "inputs.shape[-1]",
                     )
-                    + "\n    return total",
+                    + "\n    product = total",
                 ),
             ),
             _LONG,
