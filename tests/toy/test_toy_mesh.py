@@ -1,5 +1,6 @@
 """The toy on meshes of virtual devices: a right port passes, a fault that only a mesh shows is `sharding`."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from limits import EPS
 from toy.workplace import TOY, Workplace
 
 LAYOUTS = ("single", "tp2", "fsdp2")
@@ -40,6 +42,11 @@ def test_a_right_port_passes_on_meshes_and_what_does_not_fit_is_skipped(place: W
     said = place.done("show", found["run"], "head:out").out
     assert "tp4 does not divide hidden = 14" in said
     assert found["coverage"]["gaps"] == [] and found["reproducible"]
+
+    drifts = [json.loads(line) for line in (Path(found["folder"]) / "drifts.jsonl").read_text().splitlines()]
+    beside = {drift["cell"]: drift["reassociated"] for drift in drifts if drift["port"] == "out"}
+    assert beside["f64/tp2/cpu"] is None
+    assert 0.0 <= beside["f32/tp2/cpu"]["apart"] <= beside["f32/tp2/cpu"]["bound"] < EPS["bf16"]
 
 
 def test_a_run_of_nothing_that_fits_compares_nothing(place: Workplace) -> None:

@@ -60,11 +60,23 @@ def moved(function: Callable[..., Any], split: int, draws: int = 3) -> Callable[
     """
 
     def run(*args: Any, **kwargs: Any) -> Moved:
-        def once(draw: Array) -> Any:  # draw 0 moves nothing: the same code, so that nothing else differs
-            return rewritten(function, _Draw(draw, split).rules())(*args, **kwargs)
+        def once(draw: Array) -> Any:
+            return moved_once(function, split)(draw, *args, **kwargs)
 
         found = jax.lax.map(once, jnp.arange(draws + 1, dtype=jnp.uint32))
         return Moved(jax.tree.map(lambda each: each[0], found), jax.tree.map(lambda each: each[1:], found))
+
+    return run
+
+
+def moved_once(function: Callable[..., Any], split: int) -> Callable[..., Any]:
+    """One of the runs of `moved`: a function of the number of the draw, an uint32, and of what `function` takes.
+
+    Draw 0 moves nothing: the same code, so that nothing else differs.
+    """
+
+    def run(draw: Array, *args: Any, **kwargs: Any) -> Any:
+        return rewritten(function, _Draw(draw, split).rules())(*args, **kwargs)
 
     return run
 
@@ -78,8 +90,8 @@ class _Draw:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def rules(self) -> Mapping[str, Rule]:
-        products, sums = dict.fromkeys(CONTRACTIONS, self.product), dict.fromkeys(_SUMS, self.sum)
-        return products | sums | dict.fromkeys(_ROUNDS, self.rounding)
+        made = ((CONTRACTIONS, self.product), (_SUMS, self.sum), (_ROUNDS, self.rounding))
+        return {name: rule for names, rule in made for name in names}
 
     def product(self, at: At, inputs: list[Any]) -> Sequence[Any]:
         (result,) = evaluated(at.eqn, inputs)

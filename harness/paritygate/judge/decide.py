@@ -191,7 +191,7 @@ class _Decider:
                 return _error(drift, f"its run kept no histogram, and rule {rule.name!r} judges it: replay it again")
             bounds.append(_tail(drift.histogram, rule, line))
         if drift.reassociated is not None and policy.peer:
-            bounds.append(_apart(drift.reassociated))
+            bounds.append(_apart(drift.reassociated, line))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
         return self.verdict(drift, bounds, line, excuse)
@@ -280,12 +280,11 @@ def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> _
     return _Bound(judgement, line.metrics.get(TAIL) if line else None, least=rule.limit)
 
 
-def _apart(found: Reassociated) -> _Bound:
-    """The difference to one device, of what the order of sums may make."""
-    ratio = quotient(found.apart, found.bound)
-    return _Bound(
-        Judgement(APART, found.apart, found.bound, 0.0, ratio, 1.0, "re-association", ratio <= 1.0), None, least=0.0
-    )
+def _apart(found: Reassociated, line: Accepted | None) -> _Bound:
+    """The difference to one device, up to what other orders of the same sums make."""
+    apart, most = found.apart, found.bound
+    judgement = Judgement(APART, apart, 0.0, 0.0, apart, most, "re-association", apart <= most)
+    return _Bound(judgement, line.metrics.get(APART) if line else None, least=most)
 
 
 def _label(known: Mapping[str, Metric], metric: str) -> str:
@@ -296,7 +295,7 @@ def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
     """`rel_l2 3.57× the noise 2.3e-03 (limit 2×, rule 'low-rel_l2')`."""
     label = _label(known, judgement.metric)
     if judgement.metric == APART:
-        most = f"{judgement.floor:.2g}, the most that other orders of its sums make"
+        most = f"{judgement.limit:.2g}, the most that other orders of its sums make"
         return f"{judgement.value:.2g} from what one device gives (limit {most})"
     if judgement.ratio == judgement.value:  # a fixed limit
         return f"{label} {judgement.value:.2g} (limit {judgement.limit:.2g}, rule {judgement.rule!r})"

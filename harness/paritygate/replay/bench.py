@@ -22,11 +22,12 @@ from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.devices import Grid
-from paritygate.replay.observe import NoSuchModule, Way
+from paritygate.replay.observe import Moving, NoSuchModule, Way
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
 
 if TYPE_CHECKING:
+    from paritygate.replay.alone import Alone
     from paritygate.replay.decisions import Choices
 
 
@@ -58,7 +59,7 @@ class Bench:
     `kept` is given every value of the candidate's before it is compared, in the golden's layout; `look`, where there is
     one, what was traced of each pass of the whole model, and which way it goes; `look_at_site` what was of one site.
     `grid` are the devices that the candidate lies on, where they are several; `misplaced` is told of caches that lie on
-    them otherwise than they should.
+    them otherwise than they should; `alone` is what one device gives.
     """
 
     family: Family
@@ -72,8 +73,10 @@ class Bench:
     routing: Routing = "own"
     look: Callable[[Traced, Way], None] | None = None
     look_at_site: Callable[[Traced, str], None] | None = None
+    moving: Moving | None = None
     grid: Grid | None = None
     misplaced: Callable[[str, str], None] = lambda path, why: None
+    alone: "Alone | None" = None
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -226,6 +229,7 @@ class Bench:
             decided=choices.decided.get(golden.address) if choices is not None else None,
             agreeing=agreeing,
             placement=placement,
+            reassociated=self.alone.beside(golden, mode, array, real) if self.alone else None,
             problem=found.problem,
             detail=found.detail,
         )

@@ -69,8 +69,10 @@ def _pass(
 ) -> list[jax.Array | None]:
     places, choices = places_of(bench, reads, piece), forced(bench, piece)
     if feed is None:
-        return observe(model, places, arguments, choices, bench.policy.matmul, bench.look)
-    *values, cache = observe(model, places, feed.arguments(arguments), choices, bench.policy.matmul, bench.look)
+        return observe(model, places, arguments, choices, bench.policy.matmul, bench.look, bench.moving)
+    *values, cache = observe(
+        model, places, feed.arguments(arguments), choices, bench.policy.matmul, bench.look, bench.moving
+    )
     if cache is None:
         raise ValueError(f"the candidate's result has no {bench.family.candidate.cache_name!r}")
     if bench.grid is not None:

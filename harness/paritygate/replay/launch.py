@@ -200,8 +200,7 @@ def expected_values(
 ) -> int:
     """How many drifts a replay will have."""
     return sum(
-        _values(store.read(suite, case.id), modes)
-        * sum(not why_skipped(skipped, case.id, str(cell)) for cell in cells)
+        _values(store.read(suite, case.id), modes) * sum(not why_skipped(skipped, case.id, str(cell)) for cell in cells)
         for case in cases
     )
 

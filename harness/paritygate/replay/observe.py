@@ -11,14 +11,28 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 from jax.stages import Traced
 
 from paritygate.audit.arithmetic import emulated
+from paritygate.audit.reassociation import moved_once
 from paritygate.core.site import Port, Site
 
 _RESULT = "paritygate_result"
+
+
+class Moving(NamedTuple):
+    """One run in which roundings are moved as another order of sums may: see `audit/reassociation.py`.
+
+    `split` is over how many devices a sum may be divided; draw 0 moves nothing.
+    """
+
+    split: int
+    draw: int
+
+
 Way = Literal["forward", "backward"]  # in which a pass goes through the candidate
 
 
@@ -61,16 +75,18 @@ def submodule(module: nnx.Module, path: str) -> nnx.Module:
     return found
 
 
-@partial(jax.jit, static_argnames=("graphdef", "places", "forced", "matmul"))
+@partial(jax.jit, static_argnames=("graphdef", "places", "forced", "matmul", "split"))
 def _observe(
     graphdef: nnx.GraphDef[nnx.Module],
     places: tuple[Place, ...],
     forced: tuple[Place, ...],
     matmul: str,
+    split: int,
     weights: Any,
     rest: Any,
     arguments: dict[str, jax.Array],
     results: list[jax.Array],
+    draw: jax.Array | None,
 ) -> list[jax.Array | None]:
     def observed(
         weights: Any, rest: Any, arguments: dict[str, jax.Array], results: list[jax.Array]
@@ -81,6 +97,8 @@ def _observe(
         values = nnx.to_pure_dict(seen)
         return [_pick(values, place) for place in places]
 
+    if split:
+        return moved_once(observed, split)(draw, weights, rest, arguments, results)
     return emulated(observed, matmul, weights=(0,))(weights, rest, arguments, results)
 
 
@@ -157,13 +175,15 @@ def observe(
     forced: Mapping[Place, jax.Array],
     matmul: str = "",
     look: Callable[[Traced, Way], None] | None = None,
+    moving: Moving | None = None,
 ) -> list[jax.Array | None]:
     """One forward pass of `module`; a place that the pass does not reach gives None.
 
     The modules at the places of `forced` return those values, whatever they compute. Matrix products are computed in
-    the arithmetic that `matmul` names. `look` is given what was traced, which is what runs.
+    the arithmetic that `matmul` names, or in a run that is `moving` in that of their dtype. `look` is given what was
+    traced, which is what runs.
     """
-    given = _given(module, places, arguments, forced, matmul)
+    given = _given(module, places, arguments, forced, matmul, moving)
     if look is not None:
         look(_observe.trace(*given), "forward")
     return _observe(*given)
@@ -175,9 +195,12 @@ def _given(
     arguments: dict[str, jax.Array],
     forced: Mapping[Place, jax.Array],
     matmul: str,
+    moving: Moving | None = None,
 ) -> tuple[Any, ...]:
     graphdef, weights, rest = nnx.split(module, nnx.Param, ...)
-    return graphdef, tuple(places), tuple(forced), matmul, weights, rest, arguments, list(forced.values())
+    split, draw = (moving.split, jnp.uint32(moving.draw)) if moving else (0, None)
+    named = (graphdef, tuple(places), tuple(forced), matmul, split)
+    return *named, weights, rest, arguments, list(forced.values()), draw
 
 
 class Program(NamedTuple):
@@ -201,9 +224,9 @@ def traced(
     """The program of `observe`, not run and in no other arithmetic than its own."""
     given = _given(module, places, arguments, forced, "")
     found = _observe.trace(*given)
-    return Program(found.jaxpr, jax.tree.leaves(given[4:]), len(jax.tree.leaves(given[4])), list(found.out_info))
+    return Program(found.jaxpr, jax.tree.leaves(given[5:]), len(jax.tree.leaves(given[5])), list(found.out_info))
 
 
 def given_leaves(module: nnx.Module, arguments: dict[str, jax.Array], forced: Mapping[Place, jax.Array]) -> list[Any]:
     """The arguments of that program, without it."""
-    return jax.tree.leaves(_given(module, [], arguments, forced, "")[4:])
+    return jax.tree.leaves(_given(module, [], arguments, forced, "")[5:])

@@ -10,16 +10,18 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
     from paritygate.core.cell import Cell, DtypePolicy, Mode
     from paritygate.core.family import Case
     from paritygate.core.golden import GoldenPort
+    from paritygate.replay.alone import Alone
     from paritygate.replay.bench import Bench
     from paritygate.replay.job import Asked, Job
     from paritygate.replay.looking import Looker
@@ -74,10 +76,13 @@ def work(job: "Job", emit: "Emit") -> None:
             inspected.add(bench.case.id)
             emit("inspection", to_json(inspect(bench, model)))
 
+    on_one_device: dict[tuple[str, str], Alone] = {}
     for cell in job.cells:
+        _run_alone(job, store, cell, on_one_device)
         sources |= _replay(
-            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit)
-        )
+            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit),
+            on_one_device,
+        )  # fmt: skip
         jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
     _plant_all(job, store, emit)
     sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
@@ -151,12 +156,13 @@ def _replay(
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
     looker: "Looker | None" = None,
+    on_one_device: "Mapping[tuple[str, str], Alone]" = MappingProxyType({}),
 ) -> dict[str, str]:
     """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
 
     `look` is called with each case's candidate, before it is run, and `looker` sees its programs.
-    With `emit_repeat` the first case is repeated, and
-    where its bits differ, all are.
+    With `emit_repeat` the first case is repeated, and where its bits differ, all are. `on_one_device` has, by case and
+    dtype, what a value on a mesh is held against in low precision.
     """
     from contextlib import nullcontext
     from dataclasses import replace
@@ -188,6 +194,8 @@ def _replay(
         bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid)
         if family.unfit(bench.manifest.config, layout):
             continue  # the run says why
+        if grid:
+            bench = replace(bench, alone=on_one_device.get((case.id, cell.dtype)))
         if job.keep:
             bench = replace(bench, kept=_keeper(Path(job.keep), case, cell, emit))
         build, weights = load(family.candidate.build), bench.weights()
@@ -222,6 +230,32 @@ def _replay(
         if found:
             emit("inspection", to_json(Inspection(case.id, str(cell), (), placement=found)))
     return sources
+
+
+def _run_alone(job: "Job", store: "GoldenStore", cell: "Cell", known: "dict[tuple[str, str], Alone]") -> None:
+    """Adds to `known` what one device gives of each case, where a cell of low precision lies on a mesh."""
+    import jax
+
+    from paritygate.core.cell import MeshLayout
+    from paritygate.core.registry import load
+    from paritygate.replay.alone import alone
+    from paritygate.replay.bench import Bench
+
+    policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
+    if layout.devices == 1 or not policy.peer or policy.matmul:
+        return
+    for case in job.cases:
+        family = job.families[case.family]
+        bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing)
+        if (case.id, cell.dtype) in known or family.unfit(bench.manifest.config, layout):
+            continue
+        try:
+            model = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy)
+        except Exception:  # its rows will say so, where it is built for the mesh
+            continue
+        known[case.id, cell.dtype] = alone(bench, model, job.modes)
+        # What JAX has traced of its own functions has no lines of the candidate's now, and the lint reads those.
+        jax.clear_caches()
 
 
 def _ask_precision(policy: "DtypePolicy", cell: "Cell") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from paritygate.core.budget import Accepted
 from paritygate.core.cell import Cell
 from paritygate.core.codec import canonical, from_json
-from paritygate.core.drift import Drift, Row, Verdict
+from paritygate.core.drift import APART, Drift, Row, Verdict
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import TAIL
 from paritygate.core.run import write_atomic
@@ -86,8 +86,8 @@ def approve(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
 
 
 def _numbers(row: Row) -> dict[str, float]:
-    """Every metric of a row, and its tail where it was judged: that one is counted by the judge."""
-    return {**row.drift.metrics, **{j.metric: j.value for j in row.judgements if j.metric == TAIL}}
+    """Every metric of a row, and what was judged that is none: its tail, its difference to one device."""
+    return {**row.drift.metrics, **{j.metric: j.value for j in row.judgements if j.metric in (TAIL, APART)}}
 
 
 def _text(row: Drift | Accepted) -> str:

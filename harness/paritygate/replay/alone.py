@@ -1,0 +1,93 @@
+"""What one device gives of a case in the dtypes of a cell, and how far other orders of its sums may move it.
+
+Neither depends on the mesh layout: a case and dtype needs them once.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from flax import nnx
+
+from paritygate.core.cell import Mode
+from paritygate.core.drift import Drift, Reassociated
+from paritygate.core.golden import GoldenPort
+from paritygate.core.layout import real_rows
+from paritygate.core.site import Kind, Port
+from paritygate.metrics.rel_l2 import compute
+from paritygate.replay.bench import Bench, Values
+from paritygate.replay.chained import chained
+from paritygate.replay.decisions import Choices
+from paritygate.replay.isolated import isolated
+from paritygate.replay.observe import Moving
+from paritygate.replay.repeat import Recorder, Replay
+
+DRAWS = 3
+# Not gradients: the moved program of a backward pass takes minutes to compile.
+_REPLAYS: Mapping[Mode, Replay] = {Mode.ISOLATED: isolated, Mode.CHAINED: chained}
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The values of a case on one device, by mode and address: as they are, and in the runs with roundings moved.
+
+    The first of these moves nothing. It is the same program as the others, and not that of `plain`, which XLA fuses.
+    """
+
+    plain: Values
+    moved: tuple[Values, ...]
+
+    def beside(self, golden: GoldenPort, mode: Mode, array: np.ndarray, real: np.ndarray | None) -> Reassociated | None:
+        """A value of a mesh, in the golden's layout, beside that of one device, over its real tokens.
+
+        None of what is no float, and where one device does not give it, or in another shape.
+        """
+        key = (mode, golden.address)
+        if golden.kind is not Kind.FLOAT or any(key not in values for values in (self.plain, *self.moved)):
+            return None
+        one, still, *moved = (values[key] for values in (self.plain, *self.moved))
+        if one.shape != array.shape:
+            return None
+        bounds = [_rel_l2(still, other, golden.layout, real) for other in moved]
+        return Reassociated(_rel_l2(one, array, golden.layout, real), max(bounds))
+
+
+@dataclass(frozen=True)
+class _LaidOut(Recorder):
+    """A recorder that keeps values in the golden's layout; one that does not fit it is not kept."""
+
+    def measured(
+        self,
+        golden: GoldenPort,
+        port: Port,
+        mode: Mode,
+        value: jax.Array | np.ndarray | None,
+        real: np.ndarray | None,
+        choices: Choices | None = None,
+    ) -> Drift:
+        if value is not None:
+            with suppress(ValueError):
+                self.values[mode, golden.address] = self.laid_out(port, value, real)
+        return self.unmeasured(golden, mode)
+
+
+def alone(bench: Bench, model: nnx.Module, modes: Sequence[Mode]) -> Alone:
+    """Runs a candidate that lies on one device; its sums may be divided over all that there are."""
+    given = (bench.family, bench.case, bench.manifest, bench.cell, bench.policy, bench.store)
+
+    def values(moving: Moving | None) -> Values:
+        recorder = _LaidOut(*given, routing=bench.routing, moving=moving)
+        for mode in (mode for mode in modes if mode in _REPLAYS):
+            for _ in _REPLAYS[mode](recorder, model):
+                pass
+        return recorder.values
+
+    draws = (Moving(jax.device_count(), draw) for draw in range(DRAWS + 1))
+    return Alone(values(None), tuple(values(draw) for draw in draws))
+
+
+def _rel_l2(one: np.ndarray, other: np.ndarray, layout: str, real: np.ndarray | None) -> float:
+    rows = [real_rows(each, layout, real).astype(np.float64) for each in (one, other)]
+    return compute(rows[0], rows[1], other.dtype.name)
