@@ -157,11 +157,12 @@ class TransformerCacheView(PyTree):
     def rows_from(self, rows: Int[Array, "R"], source: Self, lengths: Int[Array, "R"]) -> Self:
         """The view with `rows` replaced by those of `source`, which are filled up to `lengths`."""
         entries = held_slots(lengths, self.size) % source.size
-        picked = jnp.arange(entries.shape[0])[:, None], entries
-        return self.replace(
-            key=_laid_out(self.key.at[rows].set(source.key[picked])),
-            value=_laid_out(self.value.at[rows].set(source.value[picked])),
-        )
+        split = explicit_sharding(self.key.shape, *_AXES)
+
+        def replaced(kept: Array, other: Array) -> Array:
+            return _laid_out(automatic(_set_rows, split, kept, rows, other, entries))
+
+        return self.replace(key=replaced(self.key, source.key), value=replaced(self.value, source.value))
 
 
 def _laid_out(kept: Float[Array, "B S K H"]) -> Float[Array, "B S K H"]:
@@ -170,6 +171,11 @@ def _laid_out(kept: Float[Array, "B S K H"]) -> Float[Array, "B S K H"]:
 
 def _set(kept: Array, rows: Array, entries: Array, new: Array) -> Array:
     return kept.at[rows, entries].set(new)
+
+
+def _set_rows(kept: Array, rows: Array, source: Array, entries: Array) -> Array:
+    picked = jnp.arange(entries.shape[0])[:, None], entries
+    return kept.at[rows].set(source[picked])
 
 
 def _joined(kept: Float[Array, "B S K H"], new: Float[Array, "B T K H"]) -> Float[Array, "B S+T K H"]:

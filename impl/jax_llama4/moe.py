@@ -164,7 +164,8 @@ class Llama4TextMoe(nnx.Module):
         scores, logits = self.router(tokens)
         how = dispatch_under(self.moe_dispatch, active_placement())
         routed = self._every_expert(tokens, scores) if how == "dense" else self._chosen_experts(tokens, scores, how)
-        return (self.shared_expert(tokens) + routed).reshape(hidden_states.shape), logits
+        mixed = (self.shared_expert(tokens) + routed).reshape(hidden_states.shape)
+        return reshard(mixed, "batch", "length", "embed"), logits
 
     def _every_expert(self, tokens: Float[Array, "M D"], scores: Float[Array, "M E"]) -> Float[Array, "M D"]:
         routed_in = tokens[None, :, :] * scores.T[:, :, None]

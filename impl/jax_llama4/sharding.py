@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 LOGICAL_AXES = (
@@ -180,7 +182,10 @@ def use_mesh(mesh: Mesh | None, rules: Rules | str | None = None) -> Iterator[Pl
     with contextlib.ExitStack() as stack:
         stack.enter_context(_ACTIVE(placement))
         if placement is not None and placement.explicit:
-            stack.enter_context(jax.sharding.use_abstract_mesh(placement.mesh.abstract_mesh))
+            # JAX sets devices outside a traced function only, where it needs them for what is computed at once.
+            traced = isinstance(jnp.zeros(()), Tracer)
+            types = placement.mesh.abstract_mesh
+            stack.enter_context(jax.sharding.use_abstract_mesh(types) if traced else jax.set_mesh(placement.mesh))
         yield placement
 
 

@@ -17,7 +17,7 @@ from jax_llama4.outputs import BaseModelOutput
 from jax_llama4.precision import Numerics, resolve
 from jax_llama4.pretrained import Pretrained
 from jax_llama4.rope import Llama4VisionRotaryEmbedding
-from jax_llama4.sharding import beside, reshard, shard
+from jax_llama4.sharding import beside, explicit_sharding, reshard, shard
 from jax_llama4.taps import Tap
 from jax_llama4.vision_encoder import Llama4VisionEncoder
 
@@ -31,13 +31,19 @@ def pixel_shuffle(input_tensor: Float[Array, "I P D"], shuffle_ratio: float) -> 
     pixel-unshuffle of convolutions has the channels outermost instead. Source: HF `pixel_shuffle`.
     Raises ValueError where the patches make no square, or the square no blocks, or the ratio is not 1 over an int.
     """
-    tiles, patches, channels = input_tensor.shape
+    _, patches, channels = input_tensor.shape
     side, block = math.isqrt(patches), joined_patches(shuffle_ratio)
     if side * side != patches or side % block:
         raise ValueError(f"pixel_shuffle: expected a square of patches whose side {block} divides, got {patches}")
-    whole = reshard(input_tensor, "batch", None, "embed")
-    blocks = whole.reshape(tiles, side // block, block, side // block, block, channels)
-    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(tiles, (side // block) ** 2, block * block * channels)
+    blocks = _by_tile(input_tensor, side // block, block, side // block, block, channels)
+    return _by_tile(blocks.transpose(0, 1, 3, 2, 4, 5), (side // block) ** 2, block * block * channels)
+
+
+def _by_tile(x: Float[Array, "I ..."], *shape: int) -> Float[Array, "I ..."]:
+    """Each tile in another shape, whole on its device under Explicit axes."""
+    x = reshard(x, "batch", *(None,) * (x.ndim - 1))
+    split = explicit_sharding((x.shape[0], *shape), "batch", *(None,) * len(shape))
+    return x.reshape(x.shape[0], *shape, out_sharding=split)
 
 
 class Llama4UnfoldConvolution(nnx.Module):
@@ -60,13 +66,13 @@ class Llama4UnfoldConvolution(nnx.Module):
 
     def __call__(self, hidden_states: Float[Array, "I C h w"]) -> Float[Array, "I P D"]:
         """Patches row by row. HF: the values of a patch are ordered by channel, then row, then column."""
-        tiles, channels, *pixels = hidden_states.shape
+        _, channels, *pixels = hidden_states.shape
         patch = self.patch_size
         rows, columns = (size // patch for size in pixels)
         # HF: what does not fill a patch, at the bottom and on the right, is cut off without a word.
         whole = hidden_states[:, :, : rows * patch, : columns * patch]
-        patches = whole.reshape(tiles, channels, rows, patch, columns, patch).transpose(0, 2, 4, 1, 3, 5)
-        return self.linear(patches.reshape(tiles, rows * columns, channels * patch * patch))
+        patches = _by_tile(whole, channels, rows, patch, columns, patch).transpose(0, 2, 4, 1, 3, 5)
+        return self.linear(_by_tile(patches, rows * columns, channels * patch * patch))
 
 
 class Llama4VisionMLP2(nnx.Module):

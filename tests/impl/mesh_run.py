@@ -1,6 +1,7 @@
 """Child process with eight devices: a small model under every rule set, one with vision under two combinations.
 
-Writes NAME.npz and NAME.json for each, and of products whose sums are split: split sums.npz, whole sums.npz.
+Writes NAME.npz and NAME.json for each, NAME.types.json where axes are Explicit, with the sharding in each type, and of
+products whose sums are split: split sums.npz, whole sums.npz.
 
 Usage: python mesh_run.py FOLDER
 """
@@ -68,6 +69,10 @@ STACKED = "fsdp+tensor+expert stacked"
 WITH_VISION = "fsdp+tensor+expert with vision"
 WITH_VISION_STACKED = WITH_VISION + ", stacked"
 WITH_VISION_BY_PATCHES = "data+tensor+sequence with vision"  # an odd number of patches, the class token among them
+# The same layouts with Explicit axes: caches under one, gradients and vision under the other.
+EXPLICIT = "data+tensor+sequence, explicit"
+EXPLICIT_GRADIENTS = "fsdp+tensor+expert gradients, explicit"
+EXPLICIT_VISION = "fsdp+tensor+expert with vision, explicit"
 NUMERICS = Numerics.uniform("float64")
 BATCH, LENGTH = 4, 14  # one chunk of 8 and the most of a second
 
@@ -89,6 +94,14 @@ def with_cache(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[
     decoded = model(ids[:, -1:], past_key_values=prefilled.past_key_values)
     found = {"prefill": prefilled.logits, "decode": decoded.logits}
     return found | without_cache(graph, state, ids, mask)
+
+
+def with_gradients(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """The loss and its gradient by every weight."""
+    labels = jnp.where(mask == 1, ids, -100)
+    loss, gradients = jax.value_and_grad(lambda state: nnx.merge(graph, state)(ids, mask, labels=labels).loss)(state)
+    by_path = jax.tree_util.tree_leaves_with_path(gradients)
+    return {"loss": loss} | {jax.tree_util.keystr(path): value for path, value in by_path}
 
 
 def with_vision(graph: Any, state: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
@@ -152,21 +165,32 @@ def main(folder: Path) -> None:
     runs |= {"one device with vision": (multimodal, ("single",))}
     runs |= {name: (multimodal, all_sets) for name in (WITH_VISION, WITH_VISION_STACKED)}
     runs |= {WITH_VISION_BY_PATCHES: (multimodal, RULE_SETS["data+tensor+sequence"])}
+    runs |= {"one device gradients": (text, ("single",)), EXPLICIT_GRADIENTS: (text, all_sets)}
+    runs |= {EXPLICIT: (text, RULE_SETS["data+tensor+sequence"]), EXPLICIT_VISION: (multimodal, all_sets)}
     np.savez(folder / "whole sums.npz", **sums(None))
     np.savez(folder / "split sums.npz", **sums(make_mesh((2,), ("split",), devices=jax.devices()[:2])))
     for name, (kind, sets) in runs.items():
         model_class, config, state = models[kind]
         alone = name.startswith("one device")
-        mesh, rules = (None, None) if alone else (make_mesh((2, 2, 2), mesh_axes(sets)), combine(*sets))
+        explicit = name.endswith("explicit")
+        mesh = rules = None
+        if not alone:
+            types = "explicit" if explicit else "auto"
+            mesh, rules = make_mesh((2, 2, 2), mesh_axes(sets), axis_types=types), combine(*sets)
         model = model_class.from_state_dict(
             config, state, numerics=NUMERICS, mesh=mesh, rules=rules, scan_layers=name.endswith("stacked")
         )
         graph, params = nnx.split(model)
         # The combined sets hold every set once, so the cache is tried under each of them, and compiled less often.
         run = with_vision if kind is multimodal else without_cache if name in RULES else with_cache
+        if "gradients" in name:
+            run = with_gradients
         with use_mesh(mesh, rules):
             found = jax.jit(run, static_argnums=0)(graph, params, ids, mask)
         np.savez(folder / f"{name}.npz", **{key: np.asarray(value) for key, value in found.items()})
+        if explicit:
+            types = {key: str(jax.typeof(value).sharding.spec) for key, value in found.items()}
+            (folder / f"{name}.types.json").write_text(json.dumps(types))
         on = {
             parameter.own_path: {
                 "shape": parameter.variable.shape,

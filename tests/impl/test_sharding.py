@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 from impl_cases import CONFIGS, draw_weights
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
-from mesh_run import CONFIG, MULTIMODAL, RULE_SETS, STACKED, WITH_VISION, WITH_VISION_BY_PATCHES, WITH_VISION_STACKED
+from mesh_run import (
+    CONFIG,
+    EXPLICIT,
+    EXPLICIT_GRADIENTS,
+    EXPLICIT_VISION,
+    MULTIMODAL,
+    RULE_SETS,
+    STACKED,
+    WITH_VISION,
+    WITH_VISION_BY_PATCHES,
+    WITH_VISION_STACKED,
+)
 
 from jax_llama4 import (
     Llama4Config,
@@ -29,7 +40,9 @@ from jax_llama4 import (
     use_mesh,
 )
 from jax_llama4.checkpoint import abstract_model, parameters
-from jax_llama4.sharding import RULES
+from jax_llama4.dispatch import dispatch_under
+from jax_llama4.paged import RaggedPagesCache
+from jax_llama4.sharding import RULES, active_placement, beside, kept
 
 from limits import limit
 
@@ -106,6 +119,60 @@ def test_a_function_traced_without_a_mesh_is_traced_again_under_one():
     assert mesh.axis_types == (AxisType.Auto,)
 
 
+def test_under_explicit_axes_a_value_has_its_sharding_in_its_type():
+    mesh, rules = make_mesh((1, 1), ("fsdp", "tensor"), axis_types="explicit"), combine("fsdp", "tensor")
+    assert set(mesh.axis_types) == {AxisType.Explicit}
+    with use_mesh(mesh, rules) as placement:
+        assert placement is not None
+
+        def put(shape, *axes):
+            return jax.device_put(jnp.ones(shape), placement.sharding(axes))
+
+        x, kernel, weight = put((4, 3, 8), "batch", None, "embed"), put((8, 6), "embed", "mlp"), put((8,), "embed")
+        product = jax.jit(lambda x, y: jnp.einsum("bti,ij->btj", x, y, out_sharding=kept("bti,ij->btj", x, y)))
+        assert jax.typeof(product(x, kernel)).sharding.spec == PartitionSpec("fsdp", None, "tensor")
+        assert jax.typeof(jax.jit(lambda x: shard(x, None, None, "mlp"))(x)).sharding.spec[2] == "tensor"
+        assert jax.typeof(jax.jit(lambda x, w: x * beside(w, x))(x, weight)).sharding.spec[0] == "fsdp"
+        with pytest.raises(Exception, match="illegally sharded"):
+            x * weight  # both split along fsdp: a batch and a width
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (
+            lambda: make_mesh((1,), ("data",), axis_types="manual"),
+            "axis_types 'manual': expected one of auto, explicit",
+        ),
+        (
+            lambda: use_mesh(
+                jax.make_mesh((1, 1), ("data", "tensor"), axis_types=(AxisType.Auto, AxisType.Explicit)), "data"
+            ).__enter__(),
+            "axes of several types (data Auto, tensor Explicit): expected all Auto or all Explicit, as of make_mesh",
+        ),
+        (
+            lambda: explicitly(lambda: RaggedPagesCache.init_cache(SCOUT, 4, 2, dtype="float32")),
+            "paged caches take Auto axes, the mesh has Explicit ones; use init_cache, or "
+            "make_mesh(..., axis_types='auto')",
+        ),
+        (
+            lambda: explicitly(lambda: dispatch_under("ragged", active_placement())),
+            "ragged products of experts take Auto axes, the mesh has Explicit ones; say moe_dispatch='dense', or "
+            "make_mesh(..., axis_types='auto')",
+        ),
+    ],
+)
+def test_what_explicit_axes_do_not_do_is_said(act, message):
+    with pytest.raises(ShardingError) as caught:
+        act()
+    assert str(caught.value) == f"sharding does not fit:\n  {message}"
+
+
+def explicitly(act):
+    with use_mesh(make_mesh((1,), ("data",), axis_types="explicit"), "data"):
+        return act()
+
+
 def test_published_models_split_over_a_pod_without_a_device():
     maverick = Llama4TextConfig(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False)
     placed = param_shardings(maverick, abstract_mesh(fsdp=4, tensor=8, expert=16), FULL, scan_layers=True)
@@ -163,13 +230,13 @@ def mesh_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-VISION_RUNS = [WITH_VISION, WITH_VISION_STACKED, WITH_VISION_BY_PATCHES]
+VISION_RUNS = [WITH_VISION, WITH_VISION_STACKED, WITH_VISION_BY_PATCHES, EXPLICIT_VISION]
 
 
-@pytest.mark.parametrize("name", [*RULE_SETS, STACKED, *VISION_RUNS])
+@pytest.mark.parametrize("name", [*RULE_SETS, STACKED, *VISION_RUNS, EXPLICIT, EXPLICIT_GRADIENTS])
 def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
     vision = name in VISION_RUNS
-    alone = "one device with vision" if vision else "one device"
+    alone = "one device" + " with vision" * vision + " gradients" * (name == EXPLICIT_GRADIENTS)
     layers = CONFIG.num_hidden_layers + vision * MULTIMODAL.vision_config.num_hidden_layers
     with np.load(mesh_runs / f"{alone}.npz") as expected, np.load(mesh_runs / f"{name}.npz") as found:
         assert set(found) == set(expected) - (set() if vision or name not in RULES else {"prefill", "decode"})
@@ -178,6 +245,25 @@ def test_every_rule_set_gives_the_numbers_of_one_device(name, mesh_runs):
             np.testing.assert_allclose(
                 found[key], expected[key], rtol=0, atol=limit("model", "f64", layers) * scale, err_msg=key
             )
+
+
+def test_explicit_axes_are_in_the_types_as_the_rules_say(mesh_runs):
+    def types(name):
+        return json.loads((mesh_runs / f"{name}.types.json").read_text())
+
+    sequence, tokens = combine("data", "tensor", "sequence"), ("batch", "length", "vocab")
+    assert types(EXPLICIT) == {
+        "forward": str(sequence.spec(tokens)),
+        "prefill": str(sequence.replace(length=None).spec(tokens)),  # 13 tokens, which 2 devices do not divide
+        "decode": str(sequence.replace(length=None).spec(tokens)),
+    }
+    image = str(FULL.spec(("batch", "length", "embed")))
+    assert types(EXPLICIT_VISION) == {"forward": str(FULL.spec(tokens)), "features": image}
+    gradients = types(EXPLICIT_GRADIENTS)
+    assert gradients["loss"] == str(PartitionSpec())
+    experts = "['model']['layers'][1]['feed_forward']['experts']['gate_up_proj'].value"
+    assert gradients[experts] == str(FULL.spec(("expert", "embed", "expert_mlp")))
+    assert gradients["['model']['embed_tokens']['embedding'].value"] == str(FULL.spec(("vocab", "embed")))
 
 
 def test_a_sum_over_devices_is_rounded_once(mesh_runs):

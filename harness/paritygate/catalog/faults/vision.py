@@ -234,8 +234,8 @@ GROUP = FaultGroup(
             (
                 Patch(
                     _SHUFFLE,
-                    "return blocks.transpose(0, 1, 3, 2, 4, 5)"
-                    ".reshape(tiles, (side // block) ** 2, block * block * channels)",
+                    "return _by_tile(blocks.transpose(0, 1, 3, 2, 4, 5), (side // block) ** 2,"
+                    " block * block * channels)",
                     "few = side // block\n"
                     "    wide = input_tensor.reshape(tiles, side, few, block * channels).swapaxes(1, 2)\n"
                     "    wide = wide.reshape(tiles, few, few, block * block * channels).swapaxes(1, 2)\n"
