@@ -141,3 +141,13 @@ def secretly_float32(config: Mapping[str, Any], weights: Mapping[str, np.ndarray
 
 def exits(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
     os._exit(0)
+
+
+def stops(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: DtypePolicy) -> nnx.Module:
+    """Right, but in bf16 it ends as the environment says: a run that can be finished by the same sources."""
+    end = os.environ.get("TOY_STOPS", "") if policy.name == "bf16" else ""
+    if end == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if end == "hangs":
+        time.sleep(600)
+    return toy_jax.build(config, weights, policy)

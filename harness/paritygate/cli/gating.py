@@ -76,7 +76,9 @@ def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> 
     name = run.folder.name
     if code is ExitCode.PASS:
         return f"open {shown(report)}" if report else f"paritygate report {name}"
-    if code is ExitCode.INFRASTRUCTURE or (code is ExitCode.NOTHING_COMPARED and run.info.skipped):
+    if code is ExitCode.INFRASTRUCTURE:
+        return f"paritygate doctor, then paritygate run --resume {name}"
+    if code is ExitCode.NOTHING_COMPARED and run.info.skipped:
         return "paritygate doctor"
     if not data.failures and (data.coverage.gaps or data.lint.new):
         return f"paritygate report {name} --text {'coverage' if data.coverage.gaps else 'precision'}"

@@ -102,8 +102,8 @@ def _ending(function: Callable[..., ExitCode]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         try:
             code = function(*args, **kwargs)
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as stop:
+            print("interrupted", *getattr(stop, "__notes__", ()), sep="\n", file=sys.stderr)
             code = ExitCode.INTERRUPTED
         raise typer.Exit(int(code))
 

@@ -22,4 +22,7 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes at a time; one a core if left out.")
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=1.0, metavar="S", help="Seconds until a worker is stopped.")]
+Resume = Annotated[
+    str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")
+]
 NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]

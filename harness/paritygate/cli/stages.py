@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
-from paritygate.cli.verb import Settings
+from paritygate.cli.verb import Context, Settings, settings_of
 from paritygate.core.budget import Budgets
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.drift import Row
-from paritygate.core.errors import ExitCode, GoldenError, UsageError
+from paritygate.core.errors import ExitCode, ReplayInterrupted, UsageError
 from paritygate.core.family import Case
 from paritygate.core.golden import LowPrecision
 from paritygate.core.program import Program
@@ -93,7 +93,7 @@ def replay_run(
     store = GoldenStore(settings.golden)
     suite, cases = select(text, suite, store.suites())
     chosen: list[Cell] = select_cells(cells)
-    with progress(settings) as tell, _naming(settings.runs):
+    with progress(settings) as tell, _ended_well(settings.runs):
         return replay(
             suite,
             cases,
@@ -111,11 +111,49 @@ def replay_run(
         )
 
 
+def resume_run(settings: Settings, run: Run, workers: int | None, timeout_s: float, compile_cache: Path | None) -> Run:
+    """Replays what a run that did not reach its end lacks, with a progress bar where somebody watches."""
+    from paritygate.cli.output import progress
+    from paritygate.replay.resume import resume
+    from paritygate.store.golden import GoldenStore
+
+    with progress(settings) as tell, _ended_well(run.folder):
+        return resume(
+            run,
+            GoldenStore(settings.golden),
+            extensions=settings.extensions,
+            workers=workers,
+            timeout_s=timeout_s,
+            compile_cache=compile_cache,
+            progress=tell,
+        )
+
+
+def run_to_resume(context: Context, name: str) -> Run:
+    """The run that `--resume` names; raises UsageError where the command line says beside it what to replay."""
+    from paritygate.cli.runs import find_run
+
+    run = find_run(settings_of(context), name)
+    asked = {"cases": "SUITE", "suite": "--suite", "cells": "--cells", "mode": "--mode", "routing": "--routing"}
+    sources = {text: context.get_parameter_source(name) for name, text in asked.items()}
+    if given := [text for text, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
+        raise UsageError(
+            "a run is resumed as it was asked for",
+            where=f"--resume {name}",
+            expected=f"no other one: it is {' '.join(run.info.command)}",
+            got=", ".join(given),
+        )
+    return run
+
+
 @contextmanager
-def _naming(folder: Path) -> Iterator[None]:
-    """A full disk names no file: then it is the folder's."""
+def _ended_well(folder: Path) -> Iterator[None]:
+    """A full disk names no file: then it is the folder's. What is interrupted says how it goes on."""
     try:
         yield
+    except ReplayInterrupted as stop:
+        stop.add_note(f"  try       paritygate run --resume {stop.run}")
+        raise
     except OSError as reason:
         if reason.filename is not None:
             raise
@@ -142,16 +180,7 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     from paritygate.store.golden import GoldenStore
 
     store, info = GoldenStore(settings.golden), run.info
-    for case in info.cases:
-        replayed, found = info.goldens[case], store.manifest_hash(info.suite, case)
-        if found != replayed:
-            raise GoldenError(
-                "golden has changed since the run",
-                where=f"{info.suite}/{case}",
-                expected=replayed[:12],
-                got=found[:12],
-                try_=f"paritygate run {info.suite}",
-            )
+    store.require_unchanged(info.suite, info.goldens)
     goldens = {case: store.read(info.suite, case) for case in info.cases}
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)

@@ -67,6 +67,14 @@ class NothingComparedError(HarnessError):
     exit_code = ExitCode.NOTHING_COMPARED
 
 
+class ReplayInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a replay. `run` is the name of the folder that keeps what was measured."""
+
+    def __init__(self, run: str):
+        self.run = run
+        super().__init__(run)
+
+
 def unknown_name(noun: str, name: str, known: list[str]) -> UsageError:
     """The error for a name that does not exist, with near matches."""
     import difflib

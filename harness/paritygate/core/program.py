@@ -75,6 +75,11 @@ class Program:
     versions: Mapping[str, str] = field(default_factory=dict)
     warned: tuple[Warned, ...] = ()
 
+    @property
+    def case(self) -> str:
+        """Of a program of a run, whose name begins with it."""
+        return self.name.partition(" ")[0]
+
 
 # Whether a change of a program fails the gate, or is only told.
 Weight = Literal["fails", "told"]

@@ -5,9 +5,11 @@ Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `progra
 `values.jsonl`.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -64,11 +66,14 @@ def why_skipped(skips: Iterable[Skip], case: str, cell: str) -> str:
 class RunInfo:
     """The content of `run.json`: what was asked, what ran, and whatever influenced it.
 
-    `workers` holds one record per worker process: environment, versions, cells, compilations, wall time, peak memory.
-    `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is the sum of the workers' peaks, which
-    run side by side; `compilations` the sum of the programs that they asked XLA for. The judge sets the last three:
-    how many rows it wrote, and the sha256 of the budgets and of the baseline files, one behind the other by name, that
-    it wrote them by (no baseline: nothing).
+    `workers` holds one record per worker process, also of those that died: environment, versions, cells, compilations,
+    wall time, peak memory. It is written anew whenever a worker says something of itself, so that a run that is killed
+    can be resumed. `asked` is each family, dtype policy and worker of the plan by hash, by which it is known whether
+    the catalog still says what it did. `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is
+    the sum of the workers' peaks, which run side by side, of a resumed run the larger of its parts'; `compilations` the
+    sum of the programs that they asked XLA for. The judge sets the last three: how many rows it wrote, and the sha256
+    of the budgets and of the baseline files, one behind the other by name, that it wrote them by (no baseline:
+    nothing).
     """
 
     id: str
@@ -90,6 +95,7 @@ class RunInfo:
     budgets: str = ""
     baseline: str = ""
     routing: Routing = "own"
+    asked: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
     skipped: tuple[Skip, ...] = ()
     format: int = RUN_FORMAT
@@ -152,6 +158,15 @@ class Run:
     def blames(self) -> list[Blame]:
         """Which lines of the candidate were found to make drifts; empty where nobody asked."""
         return list(_lines(self.folder / "blames.jsonl", Blame))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the replay reached its end, without a problem: nothing is left to resume."""
+        return not self.info.problems
+
+    @property
+    def is_judged(self) -> bool:
+        return (self.folder / "rows.jsonl").exists()
 
     def judged(self) -> Iterator[Row]:
         """The judged lines. Raises UsageError where the run was not judged yet, or where not every line is there."""
@@ -225,6 +240,18 @@ class Run:
 
     def save_blames(self, found: Sequence[Blame]) -> None:
         write_atomic(self.folder / "blames.jsonl", "".join(canonical(each) + "\n" for each in found).encode())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Held while a replay writes into the folder; raises UsageError where one does. A kill lets go of it."""
+        handle = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UsageError("run is being replayed", where=self.folder.name, try_="wait until that ends") from None
+        finally:
+            os.close(handle)
 
     def save(self, info: RunInfo) -> "Run":
         write_atomic(self.folder / "run.json", readable(info).encode())

@@ -11,18 +11,21 @@ import jax
 import numpy as np
 from flax import nnx
 
-from paritygate.core.cell import Mode
+from paritygate.core.cell import Cell, MeshLayout, Mode
 from paritygate.core.drift import Drift, Reassociated
 from paritygate.core.golden import GoldenPort
 from paritygate.core.layout import real_rows
+from paritygate.core.registry import load
 from paritygate.core.site import Kind, Port
 from paritygate.metrics.rel_l2 import compute
 from paritygate.replay.bench import Bench, Values
 from paritygate.replay.chained import chained
 from paritygate.replay.decisions import Choices
 from paritygate.replay.isolated import isolated
+from paritygate.replay.job import Job
 from paritygate.replay.observe import Moving
 from paritygate.replay.repeat import Recorder, Replay
+from paritygate.store.golden import GoldenStore
 
 DRAWS = 3
 # Not gradients: the moved program of a backward pass takes minutes to compile.
@@ -71,6 +74,25 @@ class _LaidOut(Recorder):
             with suppress(ValueError):
                 self.values[mode, golden.address] = self.laid_out(port, value, real)
         return self.unmeasured(golden, mode)
+
+
+def run_alone(job: Job, store: GoldenStore, cell: Cell, known: dict[tuple[str, str], Alone]) -> None:
+    """Adds to `known`, by case and dtype, what one device gives, where a cell of low precision lies on a mesh."""
+    policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
+    if layout.devices == 1 or not policy.peer or policy.matmul:
+        return
+    for case in job.cases:
+        family = job.families[case.family]
+        bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing)
+        if (case.id, cell.dtype) in known or family.unfit(bench.manifest.config, layout):
+            continue
+        try:
+            model = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy)
+        except Exception:  # its rows will say so, where it is built for the mesh
+            continue
+        known[case.id, cell.dtype] = alone(bench, model, job.modes)
+        # What JAX has traced of its own functions has no lines of the candidate's now, and the lint reads those.
+        jax.clear_caches()
 
 
 def alone(bench: Bench, model: nnx.Module, modes: Sequence[Mode]) -> Alone:

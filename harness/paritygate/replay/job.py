@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from paritygate.core.cell import Cell, DtypePolicy, MeshLayout, Mode
+from paritygate.core.codec import canonical
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
@@ -113,8 +114,9 @@ class Job:
 
     It is all `cells` of all `cases`, of the candidate as it is, then whatever is in `plantings`, and what all `cases`
     cost in each of the `variations`.
-    `keep` is the folder in which every value that is compared is kept; empty for none. `asked` is whose drifts are to
-    be blamed, for which JAX's x64 must be on and `oracle` names the policy that computes in float64.
+    `keep` is the folder in which every value that is compared is kept; empty for none. `repeated` names the cells of
+    which a case was repeated in an earlier part of the run, and says whether its bits differed. `asked` is whose drifts
+    are to be blamed, for which JAX's x64 must be on and `oracle` names the policy that computes in float64.
     """
 
     environment: Environment
@@ -133,6 +135,18 @@ class Job:
     routing: Routing = "own"
     asked: tuple[Asked, ...] = ()
     oracle: str = ""
+    repeated: Mapping[str, bool] = field(default_factory=dict)
+
+
+def parts_of(jobs: Iterable[Job]) -> dict[str, str]:
+    """What a plan is made of, each part by its sha256: equal parts, equal work. Folders do not count."""
+    parts: dict[str, Any] = {}
+    for job in jobs:
+        parts |= {f"cell {cell}": (job.environment, job.cases, job.modes, job.routing) for cell in job.cells}
+        parts |= {f"mesh layout {name}": layout for name, layout in job.layouts.items()}
+        parts |= {f"family {name}": family for name, family in job.families.items()}
+        parts |= {f"dtype policy {name}": policy for name, policy in job.policies.items()}
+    return {name: hashlib.sha256(canonical(part).encode()).hexdigest() for name, part in parts.items()}
 
 
 def environment_of(interpreter: str, policy: DtypePolicy, layout: MeshLayout, platform: str) -> Environment:

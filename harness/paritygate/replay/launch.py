@@ -1,32 +1,31 @@
-"""Starts one worker process per JAX environment and gathers their drifts.
+"""Plans one worker process per JAX environment, and gathers what they measure into a new run.
 
-Reads goldens; writes `<runs>/<id>/run.json`, `drifts.jsonl`, `inspections.jsonl`,
-`findings.jsonl` (each line flushed as it comes) and
-`workers/`.
+Reads goldens; writes `<runs>/<id>/`: what `results.py` says, and `workers/`.
 """
 
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from paritygate.catalog.select import families, layout_of, policies, spec_hash
 from paritygate.core.cell import Cell, Mode
-from paritygate.core.codec import canonical, from_json
+from paritygate.core.codec import canonical
 from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
-from paritygate.core.run import Repeat, Routing, Run, RunInfo, Skip, why_skipped, write_atomic
+from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
-from paritygate.replay.job import Environment, Job, environment_of
+from paritygate.replay.job import Environment, Job, environment_of, parts_of
 from paritygate.replay.platforms import Presence, probe
-from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.replay.processes import prepare_cache
+from paritygate.replay.results import Progress, Results
 from paritygate.store.golden import GoldenStore
 
 
@@ -45,7 +44,7 @@ def replay(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    progress: Progress = lambda done, total, what: None,
     keep: Literal["drifts", "values"] = "drifts",
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
@@ -72,8 +71,8 @@ def replay(
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
-    started = time.time()
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(started))
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
         id=run_id,
@@ -84,33 +83,28 @@ def replay(
         started=stamp,
         command=command,
         goldens={case.id: store.manifest_hash(suite, case.id) for case in cases},
-        versions={"paritygate": version("paritygate"), "python": sys.version.split()[0]},
+        versions=versions(),
         routing=routing,
+        asked=parts_of(jobs),
         floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)
-    # Until the end is written, the run says that it did not reach it: a killed run is no result.
-    run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit)
+    run = Run(folder, info)
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
-    with _Results(folder, total, progress) as gathered:
-        run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    with run.alone():
+        gathered = Results(run, total, progress)
+        run = gathered.of(jobs, limit, timeout_s, compile_cache)
     if keep == "values":
         write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
-    info = replace(
-        info,
-        workers=tuple(gathered.records),
-        wall_s=round(time.time() - started, 3),
-        compilations=sum(int(record["compilations"]) for record in gathered.records),
-        peak_memory_bytes=sum(int(record["peak_memory_bytes"]) for record in gathered.records),
-        repeats=tuple(sorted(gathered.repeats, key=lambda repeat: info.cells.index(repeat.cell))),
-        problems=tuple(gathered.problems),
-    )
-    run = run.save(info)
     return run
+
+
+def versions() -> dict[str, str]:
+    """Of what runs here, in the launcher; those of a worker are in its record."""
+    return {"paritygate": version("paritygate"), "python": sys.version.split()[0]}
 
 
 def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family]) -> tuple[Skip, ...]:
@@ -298,38 +292,3 @@ def _shares(cells: tuple[Cell, ...], shares: int) -> Iterator[tuple[Cell, ...]]:
     """Runs of cells of nearly equal length, none of them empty."""
     ends = [len(cells) * share // shares for share in range(shares + 1)]
     yield from (cells[start:end] for start, end in pairwise(ends) if start < end)
-
-
-class _Results(Gathered):
-    """Drifts, inspections, findings and programs as they come, line by line into their files. And kept values."""
-
-    def __init__(self, folder: Path, total: int, progress: Callable[[int, int, str], None]):
-        super().__init__()
-        self._files = {
-            kind: (folder / f"{kind}s.jsonl").open("w") for kind in ("drift", "inspection", "finding", "program")
-        }
-        self.total, self.progress = total, progress
-        self.done = 0
-        self.repeats: list[Repeat] = []
-        self.values: list[dict[str, Any]] = []
-
-    def found(self, message: dict[str, Any]) -> None:
-        if "repeat" in message:
-            self.repeats.append(from_json(Repeat, message["repeat"]))
-            return
-        if "value" in message:
-            self.values.append(message["value"])
-            return
-        for kind, value in message.items():
-            self._files[kind].write(canonical(value) + "\n")
-            self._files[kind].flush()
-        if drift := message.get("drift"):
-            self.done += 1
-            self.progress(self.done, self.total, f"{drift['cell']} {drift['case']}")
-
-    def __enter__(self) -> "_Results":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for file in self._files.values():
-            file.close()

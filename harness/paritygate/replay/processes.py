@@ -45,11 +45,20 @@ class Job(Protocol):
 
 
 class Gathered(ABC):
-    """What the workers have said so far: a record of each that is done, what went wrong, and what they found."""
+    """What the workers have said so far: a record of each, what went wrong, and what they found."""
 
     def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+        self._records: dict[int, dict[str, Any]] = {}
         self.problems: list[str] = []
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The latest of each worker, also of one that did not reach its end."""
+        return list(self._records.values())
+
+    def recorded(self, worker: "Worker", record: dict[str, Any]) -> None:
+        """Takes what a worker says of itself: before the first value of a candidate, after each cell, at its end."""
+        self._records[worker.number] = record
 
     @abstractmethod
     def found(self, message: dict[str, Any]) -> None:
@@ -58,9 +67,9 @@ class Gathered(ABC):
     def line(self, text: str, worker: "Worker") -> None:
         """Takes one line of a worker."""
         message = json.loads(text)
-        if "done" in message:
-            worker.done = True
-            self.records.append(message["done"])
+        if record := message.get("done") or message.get("record"):
+            worker.done = "done" in message
+            self.recorded(worker, record)
         elif "failed" in message:
             worker.said_why = True
             self.problems.append(f"{worker.name}: {message['failed']}")
@@ -72,6 +81,7 @@ class Gathered(ABC):
 class Worker:
     """One process that is at work on a job."""
 
+    number: int
     job: Job
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -112,9 +122,9 @@ def run_all(
 ) -> None:
     """Runs every job, at most `limit` at a time; a worker that dies or runs out of time becomes a problem.
 
-    Raises InfrastructureError where a worker cannot be started.
+    Workers are numbered on from those that the folder has. Raises InfrastructureError where one cannot be started.
     """
-    waiting = list(enumerate(jobs))
+    waiting = list(enumerate(jobs, len(list((folder / "workers").glob("*.job.json")))))
     running: list[Worker] = []
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         stack.callback(lambda: _stop(running))
@@ -167,7 +177,7 @@ def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache:
         raise InfrastructureError(
             "worker cannot be started", where=job.environment.interpreter, got=str(reason), try_="paritygate doctor"
         ) from reason
-    return Worker(job, process, log, log_path, time.monotonic() + timeout_s)
+    return Worker(number, job, process, log, log_path, time.monotonic() + timeout_s)
 
 
 def _end(worker: Worker, gathered: Gathered) -> None:

@@ -53,6 +53,7 @@ def work(job: "Job", emit: "Emit") -> None:
     from paritygate.core.codec import to_json
     from paritygate.core.errors import InfrastructureError
     from paritygate.core.registry import extend
+    from paritygate.replay.alone import run_alone
     from paritygate.replay.inspection import inspect
     from paritygate.replay.looking import Looker
     from paritygate.store.golden import GoldenStore
@@ -71,18 +72,27 @@ def work(job: "Job", emit: "Emit") -> None:
     sources: dict[str, str] = {}
     inspected: set[str] = set()
 
+    def record() -> dict[str, Any]:
+        return _about(jax, job, counts, started) | {"candidate": sources}
+
     def look(bench: "Bench", model: Any) -> None:
+        package = type(model).__module__.partition(".")[0]
+        if package not in sources:  # said before the first value of it: what a killed worker measured is known
+            sources.update(_sources(package))
+            emit("record", record())
         if bench.case.id not in inspected:  # its parameters are the same in every cell
             inspected.add(bench.case.id)
             emit("inspection", to_json(inspect(bench, model)))
 
     on_one_device: dict[tuple[str, str], Alone] = {}
+    emit("record", record())
     for cell in job.cells:
-        _run_alone(job, store, cell, on_one_device)
-        sources |= _replay(
+        run_alone(job, store, cell, on_one_device)
+        _replay(
             job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit),
             on_one_device,
         )  # fmt: skip
+        emit("record", record())
         jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
     _plant_all(job, store, emit)
     sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
@@ -91,7 +101,7 @@ def work(job: "Job", emit: "Emit") -> None:
 
         for cost in costs(job, store):
             emit("cost", to_json(cost))
-    emit("done", _about(jax, job, counts, started) | {"candidate": sources})
+    emit("done", record())
 
 
 def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
@@ -157,12 +167,13 @@ def _replay(
     emit_repeat: "Callable[[Any], None] | None" = None,
     looker: "Looker | None" = None,
     on_one_device: "Mapping[tuple[str, str], Alone]" = MappingProxyType({}),
-) -> dict[str, str]:
-    """Replays cases in one cell and returns what was judged: the candidate's package and its hash.
+) -> None:
+    """Replays cases in one cell; the last drift of a case is the last of all that is emitted of it.
 
     `look` is called with each case's candidate, before it is run, and `looker` sees its programs.
-    With `emit_repeat` the first case is repeated, and where its bits differ, all are. `on_one_device` has, by case and
-    dtype, what a value on a mesh is held against in low precision.
+    With `emit_repeat` the first case is repeated, unless one of the cell was in an earlier part of the run, and
+    where its bits differ, all are. `on_one_device` has, by case and dtype, what a value on a mesh is held against in
+    low precision.
     """
     from contextlib import nullcontext
     from dataclasses import replace
@@ -185,10 +196,9 @@ def _replay(
     policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
     grid = Grid.of(layout) if layout.devices > 1 else None
     _ask_precision(policy, cell)
-    sources: dict[str, str] = {}
     model: Any = None
     built = ""
-    first, noisy = emit_repeat is not None, False
+    first, noisy = emit_repeat is not None and str(cell) not in job.repeated, job.repeated.get(str(cell), False)
     for case in cases:
         family = job.families[case.family]
         bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid)
@@ -203,7 +213,6 @@ def _replay(
         try:
             if key != built:
                 model, built = build(bench.manifest.config, weights, policy), key
-                sources |= _sources(type(model).__module__.partition(".")[0])
             look(bench, model)
             on_mesh = load(family.candidate.sharded)(model, grid.mesh, layout) if grid else nullcontext()
         except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
@@ -224,38 +233,15 @@ def _replay(
             if looker is not None and not policy.matmul:  # an emulated program is not the candidate's own
                 of_site = partial(looker.site, bench) if grid else None
                 bench = replace(bench, look=partial(looker.pass_, bench), look_at_site=of_site)
-            for mode in job.modes:
-                for drift in replays[mode](bench, model):
-                    emit("drift", to_json(drift))
+            drifts = (drift for mode in job.modes for drift in replays[mode](bench, model))
+            last = next(drifts, None)
+            for drift in drifts:
+                emit("drift", to_json(last))
+                last = drift
         if found:
             emit("inspection", to_json(Inspection(case.id, str(cell), (), placement=found)))
-    return sources
-
-
-def _run_alone(job: "Job", store: "GoldenStore", cell: "Cell", known: "dict[tuple[str, str], Alone]") -> None:
-    """Adds to `known` what one device gives of each case, where a cell of low precision lies on a mesh."""
-    import jax
-
-    from paritygate.core.cell import MeshLayout
-    from paritygate.core.registry import load
-    from paritygate.replay.alone import alone
-    from paritygate.replay.bench import Bench
-
-    policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
-    if layout.devices == 1 or not policy.peer or policy.matmul:
-        return
-    for case in job.cases:
-        family = job.families[case.family]
-        bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing)
-        if (case.id, cell.dtype) in known or family.unfit(bench.manifest.config, layout):
-            continue
-        try:
-            model = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy)
-        except Exception:  # its rows will say so, where it is built for the mesh
-            continue
-        known[case.id, cell.dtype] = alone(bench, model, job.modes)
-        # What JAX has traced of its own functions has no lines of the candidate's now, and the lint reads those.
-        jax.clear_caches()
+        if last is not None:
+            emit("drift", to_json(last))
 
 
 def _ask_precision(policy: "DtypePolicy", cell: "Cell") -> None:

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -137,6 +137,19 @@ class GoldenStore:
                 got="\n            ".join(map(str, findings[:20])),
                 try_="restore golden/ from git, or paritygate capture",
             )
+
+    def require_unchanged(self, suite: str, hashes: Mapping[str, str]) -> None:
+        """Raises GoldenError unless each case's manifest has the sha256 that a run was replayed on."""
+        for case, replayed in hashes.items():
+            found = self.manifest_hash(suite, case)
+            if found != replayed:
+                raise GoldenError(
+                    "golden has changed since the run",
+                    where=f"{suite}/{case}",
+                    expected=replayed[:12],
+                    got=found[:12],
+                    try_=f"paritygate run {suite}",
+                )
 
     def gc(self) -> list[str]:
         """Removes the objects that no manifest names; refuses while a manifest cannot be read."""

@@ -84,7 +84,7 @@ def test_run_with_a_dead_worker_is_infrastructure(paritygate: Callable, stages: 
     assert said.code == 4
     assert said.out.startswith("INCOMPLETE  ")
     assert "worker 2 was killed by signal 9" in said.out
-    assert said.out.splitlines()[-1] == "next    paritygate doctor"
+    assert said.out.splitlines()[-1] == "next    paritygate doctor, then paritygate run --resume made"
 
 
 def test_run_of_nothing_but_skipped_cells_says_why(paritygate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

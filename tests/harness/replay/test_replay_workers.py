@@ -140,7 +140,7 @@ def test_a_bad_golden_stops_the_run_before_it_starts(toy_store, replay_toy, tmp_
         assert golden.ports[3].address in str(caught.value)
 
 
-def test_a_run_that_was_killed_says_that_it_did_not_finish(replay_toy, monkeypatch):
+def test_a_run_that_was_interrupted_says_so(replay_toy, monkeypatch):
     def killed(*arguments):
         raise KeyboardInterrupt
 
@@ -148,7 +148,7 @@ def test_a_run_that_was_killed_says_that_it_did_not_finish(replay_toy, monkeypat
     with pytest.raises(KeyboardInterrupt):
         replay_toy()
     (folder,) = (replay_toy.runs).iterdir()
-    assert Run.open(folder).info.problems == ("the run did not finish",)
+    assert Run.open(folder).info.problems == ("the run was interrupted",)
 
 
 def test_a_worker_ends_with_the_process_that_started_it(replay_toy, tmp_path):

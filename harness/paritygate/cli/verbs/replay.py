@@ -1,6 +1,17 @@
 """`replay`: the candidate on the goldens; measures, and judges nothing."""
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, RoutingName, Suite, Timeout, Within, Workers
+from paritygate.cli.options import (
+    DEFAULT_CELLS,
+    Cells,
+    ModeName,
+    NoCache,
+    Resume,
+    RoutingName,
+    Suite,
+    Timeout,
+    Within,
+    Workers,
+)
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -12,17 +23,24 @@ def replay(
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import say, say_json
-    from paritygate.cli.stages import replay_run, shown
+    from paritygate.cli.stages import replay_run, resume_run, run_to_resume, shown
 
     settings = settings_of(context)
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
+    if resume:
+        made = run_to_resume(context, resume)
+        if made.is_whole and not as_json:
+            say(f"{made.folder.name} is whole: there is nothing to resume.")
+        made = resume_run(settings, made, workers, timeout, cache)
+    else:
+        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

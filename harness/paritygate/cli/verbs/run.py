@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, ModeName, NoCache, RoutingName, Suite, Timeout, Within, Workers
+from paritygate.cli.options import (
+    DEFAULT_CELLS,
+    Cells,
+    ModeName,
+    NoCache,
+    Resume,
+    RoutingName,
+    Suite,
+    Timeout,
+    Within,
+    Workers,
+)
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -18,6 +29,7 @@ def run(
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
@@ -26,12 +38,22 @@ def run(
 ) -> ExitCode:
     from paritygate.cli.explaining import explained_or_why
     from paritygate.cli.gating import say_gate
-    from paritygate.cli.stages import judge_run, read_budgets, replay_run, report_run
+    from paritygate.cli.output import say
+    from paritygate.cli.stages import judge_run, read_budgets, replay_run, report_run, resume_run, run_to_resume
+    from paritygate.cli.verbs.gate import gate
 
     settings = settings_of(context)
     read_budgets(settings)  # a mistake in the budgets is found before minutes are spent
     cache = None if no_compile_cache else settings.cache
-    made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
+    if resume:
+        made = run_to_resume(context, resume)
+        if made.is_whole and made.is_judged:
+            if not as_json:
+                say(f"{made.folder.name} is whole: there is nothing to resume.", "")
+            return gate(context, str(made.folder), as_json)
+        made = resume_run(settings, made, workers, timeout, cache)
+    else:
+        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
     made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)
