@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import jax
+import numpy as np
 import toy_jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -50,10 +51,11 @@ def summed_twice(model: toy_jax.Toy, mesh: Mesh, layout: MeshLayout) -> Abstract
 @contextlib.contextmanager
 def stale(model: toy_jax.Toy, mesh: Mesh, layout: MeshLayout) -> Iterator[None]:
     """The last device holds gains of another step."""
-    toy_jax.sharded(model, mesh, layout)
     weight = model.layers[1].norm.weight
-    copies = [jax.device_put(weight[...], device) for device in mesh.devices.flat]
-    copies[-1] = copies[-1] * 2
+    gains = np.asarray(weight[...])
+    toy_jax.sharded(model, mesh, layout)
+    last = mesh.devices.flat[-1]
+    copies = [jax.device_put(gains * (2 if device == last else 1), device) for device in mesh.local_devices]
     sharding = NamedSharding(mesh, PartitionSpec())
     weight.set_value(jax.make_array_from_single_device_arrays(copies[0].shape, sharding, copies))
     yield

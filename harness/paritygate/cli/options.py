@@ -22,6 +22,9 @@ Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Worker processes at a time; one a core if left out.")
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=1.0, metavar="S", help="Seconds until a worker is stopped.")]
+Processes = Annotated[
+    int, typer.Option("--processes", min=1, metavar="N", help="Processes that each mesh of several devices lies over.")
+]
 Resume = Annotated[
     str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")
 ]

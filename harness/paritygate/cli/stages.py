@@ -78,6 +78,7 @@ def replay_run(
     timeout_s: float,
     compile_cache: Path | None,
     routing: str,
+    processes: int,
 ) -> Run:
     """Replays what was asked for, with a progress bar where somebody watches."""
     modes, whose = select_modes(mode), select_routing(routing)
@@ -107,6 +108,7 @@ def replay_run(
             timeout_s=timeout_s,
             compile_cache=compile_cache,
             routing=whose,
+            processes=processes,
             progress=tell,
         )
 
@@ -134,7 +136,7 @@ def run_to_resume(context: Context, name: str) -> Run:
     from paritygate.cli.runs import find_run
 
     run = find_run(settings_of(context), name)
-    asked = {"cases": "SUITE", "suite": "--suite", "cells": "--cells", "mode": "--mode", "routing": "--routing"}
+    asked = {"cases": "SUITE"} | {name: f"--{name}" for name in ("suite", "cells", "mode", "routing", "processes")}
     sources = {text: context.get_parameter_source(name) for name, text in asked.items()}
     if given := [text for text, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
         raise UsageError(

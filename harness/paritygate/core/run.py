@@ -95,6 +95,7 @@ class RunInfo:
     budgets: str = ""
     baseline: str = ""
     routing: Routing = "own"
+    processes: int = 1  # that a mesh lies over
     asked: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
     skipped: tuple[Skip, ...] = ()

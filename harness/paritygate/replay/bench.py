@@ -21,7 +21,7 @@ from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import dtype_class, measure
-from paritygate.replay.devices import Grid
+from paritygate.replay.devices import Grid, whole
 from paritygate.replay.observe import Moving, NoSuchModule, Way
 from paritygate.store.golden import GoldenStore
 from paritygate.store.objects import dtype_of
@@ -164,7 +164,7 @@ class Bench:
 
     def laid_out(self, port: Port, value: jax.Array | np.ndarray, real: np.ndarray | None) -> np.ndarray:
         """A value of the candidate as the golden has it; raises ValueError where it does not fit its layout."""
-        array = np.asarray(value)
+        array = whole(value)
         if transform := port.candidate.partition("|")[2].strip():
             if transform not in TRANSFORMS:
                 raise unknown_name("transform", transform, list(TRANSFORMS))

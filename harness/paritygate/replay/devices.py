@@ -1,24 +1,30 @@
-"""The devices of a mesh layout: arrays put on them, and whether what comes back lies, and agrees, as it must."""
+"""The devices of a mesh layout, of one process or of several: arrays put on them, and whether what comes back lies, and
+agrees, as it must.
+"""
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from paritygate.core.cell import MeshLayout
 from paritygate.core.errors import InfrastructureError
 
+_copy = jax.jit(jnp.copy)
 _TYPES = {"auto": AxisType.Auto, "explicit": AxisType.Explicit}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A mesh layout on the first devices that there are."""
+    """A mesh layout on the first devices that there are, of each process as many."""
 
     layout: MeshLayout
     mesh: Mesh
@@ -26,14 +32,17 @@ class Grid:
     @classmethod
     def of(cls, layout: MeshLayout) -> "Grid":
         """Raises InfrastructureError where there are fewer devices."""
-        devices = jax.devices()
+        each = layout.devices // jax.process_count()
+        of_process: dict[int, list[Any]] = defaultdict(list)
+        for device in jax.devices():
+            of_process[device.process_index].append(device)
+        devices = [device for number in sorted(of_process) for device in of_process[number][:each]]
         if len(devices) < layout.devices:
-            raise InfrastructureError(
-                "too few devices", where=layout.name, expected=str(layout.devices), got=f"{len(devices)} {devices[0]}"
-            )
+            there = ", ".join(f"{len(some)} {some[0]}" for some in of_process.values())
+            raise InfrastructureError("too few devices", where=layout.name, expected=str(layout.devices), got=there)
         names, sizes = zip(*layout.axes, strict=True)
         types = (_TYPES[layout.types],) * len(names)
-        return cls(layout, jax.make_mesh(sizes, names, axis_types=types, devices=devices[: layout.devices]))
+        return cls(layout, jax.make_mesh(sizes, names, axis_types=types, devices=devices))
 
     def put(self, array: np.ndarray | jax.Array, logical: Sequence[str]) -> jax.Array:
         """The array on the devices, split as the rules say of dimensions with these logical axes."""
@@ -73,6 +82,8 @@ def misplaced(grid: Grid, tree: Any, placed: Mapping[str, str]) -> Iterator[tupl
 
 def copies_differ(value: jax.Array) -> str:
     """Which devices hold the same part of an array in other bits: `copies on devices 0 and 2 differ at (1, 4)`."""
+    if not value.is_fully_addressable:
+        return _copies_of_processes_differ(value)
     parts: dict[str, list[jax.Shard]] = defaultdict(list)
     for shard in value.addressable_shards:
         parts[str(shard.index)].append(shard)
@@ -86,6 +97,63 @@ def copies_differ(value: jax.Array) -> str:
                 at = _first_difference(one, two)
                 return f"copies on devices {first.device.id} and {other.device.id} differ, first at {at} of their part"
     return ""
+
+
+def _copies_of_processes_differ(value: jax.Array) -> str:
+    """By the digest of what each device holds. Every process asks, and is told the same."""
+    # JAX cannot list the shards of an array that `device_put` moved whole from one process to all; of a copy it can.
+    value = _copy(value)
+    held = value.sharding.devices_indices_map(value.shape)
+    digests = np.zeros((len(held), 16), np.uint8)
+    at = {device: place for place, device in enumerate(held)}
+    for shard in value.addressable_shards:
+        data = hashlib.blake2b(np.ascontiguousarray(shard.data).tobytes(), digest_size=16).digest()
+        digests[at[shard.device]] = np.frombuffer(data, np.uint8)
+    digests = np.asarray(multihost_utils.process_allgather(digests)).max(axis=0)  # zeros but from one process
+    first: dict[str, Any] = {}
+    for device, index in held.items():
+        other = first.setdefault(str(index), device)
+        if (digests[at[device]] != digests[at[other]]).any():
+            where = f", of processes {other.process_index} and {device.process_index}"
+            return f"copies on devices {other.id} and {device.id} differ{where}"
+    return ""
+
+
+def whole(value: jax.Array | np.ndarray) -> np.ndarray:
+    """All of an array, in every process: what others hold of it is gathered."""
+    if isinstance(value, jax.Array) and not (value.is_fully_addressable or value.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+    return np.asarray(value)
+
+
+def join(processes: int, number: str, coordinator: str) -> None:
+    """Makes this process one of several that share their devices; before JAX has started."""
+    jax.distributed.initialize(coordinator, processes, int(number), coordinator_bind_address=coordinator)
+
+
+class Together:
+    """What processes of one worker say, as one: the first says it all, the others what they are, and how they end.
+
+    Of a case in a cell nothing is said until all processes are through with it: where one of them is lost, what the
+    others make of that is no result of the candidate's.
+    """
+
+    def __init__(self, emit: Callable[[str, Any], None]):
+        self._emit = emit
+        self._pair = ("", "")
+        self._held: list[tuple[str, Any]] = []
+
+    def __call__(self, kind: str, value: Any) -> None:
+        pair = (value.get("case") or value.get("name", "").partition(" ")[0], value.get("cell", ""))
+        if pair != self._pair:
+            multihost_utils.sync_global_devices(f"{kind} {pair}")
+            for each in self._held:
+                self._emit(*each)
+            self._pair, self._held = pair, []
+        if not pair[1]:
+            self._emit(kind, value)
+        elif jax.process_index() == 0:
+            self._held.append((kind, value))
 
 
 def _first_difference(one: np.ndarray, two: np.ndarray) -> tuple[int, ...]:

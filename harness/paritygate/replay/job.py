@@ -24,7 +24,8 @@ VIRTUAL_DEVICES = 8
 class Environment:
     """What is fixed when a JAX process starts. Cells with equal environments share a worker.
 
-    `devices` of a CPU are virtual ones that share its cores.
+    `devices` of a CPU are virtual ones that share its cores. Where `processes` are several, the worker is as many
+    processes of one `jax.distributed` system, and the devices are those of all of them.
     """
 
     interpreter: str
@@ -32,6 +33,7 @@ class Environment:
     x64: bool
     devices: int = 1
     rounding: Literal["fused", "every"] = "fused"  # `every`: of each operation, also where XLA joins several into one
+    processes: int = 1
 
     @property
     def alone(self) -> str:
@@ -52,11 +54,13 @@ class Environment:
         if self.rounding == "every":
             flags.append("--xla_allow_excess_precision=false")
         if self.platform == "cpu" and self.devices > 1:
-            flags.append(f"--xla_force_host_platform_device_count={self.devices}")
+            flags.append(f"--xla_force_host_platform_device_count={-(-self.devices // self.processes)}")
             # Nearly all time on a mesh is compiling. This leaves LLVM's optimisations out, which halves it, and none of
             # XLA's: the values were the same bits.
             flags.append("--xla_backend_optimization_level=0")
             found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # XLA explains at length where it replicates a value on the way
+        if self.platform == "cpu" and self.processes > 1:
+            found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = "gloo"
         if flags[1:]:
             found["XLA_FLAGS"] = " ".join(flags).strip()
         if compile_cache:
@@ -149,10 +153,14 @@ def parts_of(jobs: Iterable[Job]) -> dict[str, str]:
     return {name: hashlib.sha256(canonical(part).encode()).hexdigest() for name, part in parts.items()}
 
 
-def environment_of(interpreter: str, policy: DtypePolicy, layout: MeshLayout, platform: str) -> Environment:
-    """What a cell's worker is started with."""
-    virtual = VIRTUAL_DEVICES if platform == "cpu" and layout.devices > 1 else 1
-    return Environment(interpreter, platform, policy.x64, max(layout.devices, virtual))
+def environment_of(
+    interpreter: str, policy: DtypePolicy, layout: MeshLayout, platform: str, processes: int = 1
+) -> Environment:
+    """What a cell's worker is started with. A single device is of one process."""
+    if layout.devices == 1:
+        return Environment(interpreter, platform, policy.x64)
+    virtual = VIRTUAL_DEVICES if platform == "cpu" else 1
+    return Environment(interpreter, platform, policy.x64, max(layout.devices, virtual), processes=processes)
 
 
 def sources_hash(path: Path) -> str:

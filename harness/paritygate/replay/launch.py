@@ -46,14 +46,15 @@ def replay(
     routing: Routing = "own",
     progress: Progress = lambda done, total, what: None,
     keep: Literal["drifts", "values"] = "drifts",
+    processes: int = 1,
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
-    `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by. Raises
-    UsageError where there is none to force, and GoldenError before any worker starts where
-    a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's `problems`;
-    its rows will be missing. To keep `values` too puts the candidate's own into the run folder: `values.jsonl`, and
-    tensors in `values/`.
+    `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by;
+    `processes` is how many a mesh lies over. Raises UsageError where there is no choice to force, or where a mesh
+    cannot lie over so many, and GoldenError before any worker starts where a golden is missing, stale or corrupt. A
+    worker that dies or runs out of time is recorded in the run's `problems`; its rows will be missing. To keep `values`
+    too puts the candidate's own into the run folder: `values.jsonl`, and tensors in `values/`.
     """
     if not cases or not cells or not modes:
         raise NothingComparedError(
@@ -61,6 +62,7 @@ def replay(
         )
     if routing == "golden":
         check_routing(cases, families() if known is None else known)
+    check_processes(cells, processes)
     check_goldens(suite, cases, cells, modes, store, known)
     skipped = (
         *absent(cases, cells, families() if known is None else known),
@@ -71,7 +73,7 @@ def replay(
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit)
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
@@ -85,6 +87,7 @@ def replay(
         goldens={case.id: store.manifest_hash(suite, case.id) for case in cases},
         versions=versions(),
         routing=routing,
+        processes=processes,
         asked=parts_of(jobs),
         floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
@@ -203,6 +206,24 @@ def _values(golden: Golden, modes: list[Mode]) -> int:
     return sum(len(set(port.modes) & set(modes)) for port in golden.ports)
 
 
+def check_processes(cells: list[Cell], processes: int) -> None:
+    """Raises UsageError unless the devices of every mesh can be shared out evenly among the processes."""
+    layouts = {cell: layout for cell in cells if (layout := layout_of(cell.mesh)).devices > 1}
+    for cell, layout in layouts.items():
+        if layout.devices % processes:
+            raise UsageError(
+                "mesh cannot lie over so many processes",
+                where=f"--processes {processes}, {cell}",
+                expected=f"a number that divides its {layout.devices} devices",
+            )
+        if cell.platform != "cpu" and processes > 1:
+            raise UsageError("processes of one machine share its CPU only", where=f"--processes {processes}, {cell}")
+    if processes > 1 and not layouts:
+        raise UsageError(
+            "nothing for several processes", where=f"--processes {processes}", expected="cells with several devices"
+        )
+
+
 def check_routing(cases: list[Case], families: Mapping[str, Family]) -> None:
     """Raises UsageError unless every case has choices, each of which goes through a tap of the candidate."""
     for case in cases:
@@ -253,6 +274,7 @@ def plan(
     routing: Routing = "own",
     skipped: Sequence[Skip] = (),
     workers: int = 1,
+    processes: int = 1,
 ) -> list[Job]:
     """One job per environment, its cells in the order asked for; of cells on meshes as many as there are `workers`.
 
@@ -265,7 +287,7 @@ def plan(
             if why_skipped(skipped, case.id, str(cell)):
                 continue
             interpreter = known[case.family].candidate.interpreter or sys.executable
-            environment = environment_of(interpreter, rows[cell.dtype], layout_of(cell.mesh), cell.platform)
+            environment = environment_of(interpreter, rows[cell.dtype], layout_of(cell.mesh), cell.platform, processes)
             of_case, of_cell = groups.setdefault(environment, ({}, {}))
             of_case[case] = None
             of_cell[cell] = None
@@ -284,7 +306,7 @@ def plan(
             routing=routing,
         )
         for environment, (of_case, of_cell) in groups.items()
-        for some in _shares(tuple(of_cell), workers if environment.devices > 1 else 1)
+        for some in _shares(tuple(of_cell), max(1, workers // environment.processes) if environment.devices > 1 else 1)
     ]
 
 

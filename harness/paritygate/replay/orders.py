@@ -25,6 +25,7 @@ class OrderEnvironment:
     x64: bool
     devices: int = 1
     alone: str = ""  # it compiles for devices and runs on none
+    processes: int = 1
 
     def variables(self, compile_cache: str) -> dict[str, str]:
         """No compile cache: the time that compiling takes is a result."""

@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -31,6 +32,9 @@ class Environment(Protocol):
         """The device that no other worker may use meanwhile; empty for none."""
         ...
 
+    @property
+    def processes(self) -> int: ...
+
     def variables(self, compile_cache: str) -> dict[str, str]: ...
 
 
@@ -48,7 +52,7 @@ class Gathered(ABC):
     """What the workers have said so far: a record of each, what went wrong, and what they found."""
 
     def __init__(self) -> None:
-        self._records: dict[int, dict[str, Any]] = {}
+        self._records: dict[tuple[int, int], dict[str, Any]] = {}
         self.problems: list[str] = []
 
     @property
@@ -58,7 +62,7 @@ class Gathered(ABC):
 
     def recorded(self, worker: "Worker", record: dict[str, Any]) -> None:
         """Takes what a worker says of itself: before the first value of a candidate, after each cell, at its end."""
-        self._records[worker.number] = record
+        self._records[worker.number, worker.member] = record
 
     @abstractmethod
     def found(self, message: dict[str, Any]) -> None:
@@ -79,9 +83,11 @@ class Gathered(ABC):
 
 @dataclass
 class Worker:
-    """One process that is at work on a job."""
+    """One process that is at work on a job, alone or with the others of its `gang`, itself among them."""
 
     number: int
+    member: int
+    gang: list["Worker"]
     job: Job
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -94,7 +100,24 @@ class Worker:
 
     @property
     def name(self) -> str:
+        member = f"process {self.member} of {len(self.gang)} of " if len(self.gang) > 1 else ""
+        return member + self.of
+
+    @property
+    def of(self) -> str:
         return "worker for " + ", ".join(map(str, self.job.cells))
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended, and not as it should, nor because it was told to."""
+        code = self.process.poll()
+        return code is not None and not (code == 0 and self.done) and not self.stopped
+
+    def stop(self) -> None:
+        """Kills it and all of its gang: what one of them does without the others is no result."""
+        for worker in self.gang:
+            worker.stopped = True
+            worker.process.kill()
 
     def close(self) -> None:
         self.log.close()
@@ -129,13 +152,13 @@ def run_all(
     with ExitStack() as stack, selectors.DefaultSelector() as selector:
         stack.callback(lambda: _stop(running))
         while waiting or running:
-            while len(running) < limit and (following := _startable(waiting, running)):
+            while len(running) < limit and (following := _startable(waiting, running, limit)):
                 waiting.remove(following)
                 number, job = following
-                worker = _start(number, job, folder, timeout_s, str(compile_cache or ""))
-                running.append(worker)
-                assert worker.process.stdout is not None
-                selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+                for worker in _start(number, job, folder, timeout_s, str(compile_cache or "")):
+                    running.append(worker)
+                    assert worker.process.stdout is not None
+                    selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
             for key, _ in selector.select(timeout=0.2):
                 worker = key.data
                 chunk = os.read(key.fd, 1 << 16)
@@ -148,49 +171,77 @@ def run_all(
                     _end(worker, gathered)
             for worker in running:
                 if time.monotonic() > worker.deadline and not worker.stopped:
-                    worker.stopped = True
-                    gathered.problems.append(f"{worker.name} ran longer than {timeout_s:g} s and was stopped")
-                    worker.process.kill()
+                    gathered.problems.append(f"{worker.of} ran longer than {timeout_s:g} s and was stopped")
+                    worker.stop()
 
 
-def _startable(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker]) -> tuple[int, Job] | None:
-    """The first whose device nobody else is at."""
+def _startable(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], limit: int) -> tuple[int, Job] | None:
+    """The first whose device nobody else is at, and whose processes there is room for, or nobody else's."""
     taken = {worker.job.environment.alone for worker in running} - {""}
-    return next((each for each in waiting if each[1].environment.alone not in taken), None)
+    room = limit - len(running)
+    return next(
+        (
+            (number, job)
+            for number, job in waiting
+            if job.environment.alone not in taken and (job.environment.processes <= room or not running)
+        ),
+        None,
+    )
 
 
-def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str) -> Worker:
+def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str) -> list[Worker]:
+    """The processes of one worker."""
     path = folder / "workers" / f"{number}.job.json"
     write_atomic(path, readable(job).encode())
-    log_path = path.with_name(f"{number}.log")
-    log = log_path.open("wb")
-    try:
-        process = subprocess.Popen(
-            [job.environment.interpreter, "-P", str(WORKER), str(path)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env={**os.environ, **job.environment.variables(compile_cache)},
-        )
-    except OSError as reason:
-        log.close()
-        raise InfrastructureError(
-            "worker cannot be started", where=job.environment.interpreter, got=str(reason), try_="paritygate doctor"
-        ) from reason
-    return Worker(number, job, process, log, log_path, time.monotonic() + timeout_s)
+    gang: list[Worker] = []
+    coordinator, members = f"127.0.0.1:{_free_port()}", job.environment.processes
+    for member in range(members):
+        log_path = path.with_name(f"{number}.{member}.log" if members > 1 else f"{number}.log")
+        log = log_path.open("wb")
+        try:
+            process = subprocess.Popen(
+                [job.environment.interpreter, "-P", str(WORKER), str(path)]
+                + ([str(member), coordinator] if members > 1 else []),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, **job.environment.variables(compile_cache)},
+            )
+        except OSError as reason:
+            log.close()
+            _stop(gang)
+            raise InfrastructureError(
+                "worker cannot be started", where=job.environment.interpreter, got=str(reason), try_="paritygate doctor"
+            ) from reason
+        gang.append(Worker(number, member, gang, job, process, log, log_path, time.monotonic() + timeout_s))
+    return gang
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def _end(worker: Worker, gathered: Gathered) -> None:
-    code = worker.process.wait()
+    """Where a process of several is lost, the others end with it. Named are those that a signal killed, if any were:
+    the others may have ended for want of them.
+    """
+    worker.process.wait()
+    if worker.lost:
+        lost = [each for each in worker.gang if each.lost]
+        killed = [each for each in lost if each.process.returncode < 0]
+        gathered.problems += [_how(each) for each in killed or lost if not each.said_why]
+        worker.stop()
     worker.close()
-    if code == 0 and worker.done:
-        return
-    tail = worker.log_path.read_text(errors="replace").strip().splitlines()[-1:]
+
+
+def _how(worker: Worker) -> str:
+    code = worker.process.returncode
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-    if not worker.stopped and not worker.said_why:
-        gathered.problems.append(
-            f"{worker.name} {how}: {tail[0] if tail else 'no output'} (see {worker.log_path.name})"
-        )
+    lines = worker.log_path.read_text(errors="replace").strip().splitlines()
+    tail = [line for line in lines if not line.startswith("[Gloo]")][-1:]
+    return f"{worker.name} {how}: {tail[0] if tail else 'no output'} (see {worker.log_path.name})"
 
 
 def _stop(running: list[Worker]) -> None:

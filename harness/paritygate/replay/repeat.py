@@ -19,6 +19,7 @@ from paritygate.core.run import Repeat
 from paritygate.core.site import Port
 from paritygate.replay.bench import Bench, Values
 from paritygate.replay.decisions import Choices
+from paritygate.replay.devices import whole
 
 PASSES = 2  # before the one that is measured
 
@@ -41,7 +42,7 @@ class Recorder(Bench):
         choices: Choices | None = None,
     ) -> Drift:
         if value is not None:
-            self.values[mode, golden.address] = np.asarray(value)
+            self.values[mode, golden.address] = whole(value)
         return self.unmeasured(golden, mode)
 
 

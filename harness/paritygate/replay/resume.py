@@ -55,7 +55,7 @@ def resume(
         check_goldens(info.suite, cases, cells, modes, store, known)
         total = expected_values(info.suite, cases, cells, modes, store, info.skipped)
         limit = workers or os.cpu_count() or 1
-        how = (store, extensions, known, info.routing, info.skipped, limit)
+        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes)
         parts = parts_of(plan(info.suite, cases, cells, modes, *how))
         _refuse(info, info.versions, versions())
         _refuse(info, {name: info.asked.get(name, "not recorded") for name in parts}, parts)

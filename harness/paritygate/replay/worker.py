@@ -42,8 +42,10 @@ def adopt_package() -> None:
     spec.loader.exec_module(package)
 
 
-def work(job: "Job", emit: "Emit") -> None:
+def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
     """Replays the job; `emit(kind, value)` is called with each result as it is there.
+
+    `member` says which of several processes this is, and where the others are found.
 
     With a fault planted, what is emitted is part of a `faulty`, and `replayed` comes when all of it did. Where the job
     says so, each value that is compared is kept, and emitted as `value`.
@@ -60,6 +62,11 @@ def work(job: "Job", emit: "Emit") -> None:
 
     started = time.monotonic()
     counts = _count_compilations()
+    if member:
+        from paritygate.replay.devices import Together, join
+
+        join(job.environment.processes, *member)
+        emit = Together(emit)
     extend(job.extensions)
     x64 = bool(jax.config.read("jax_enable_x64"))
     if (x64, jax.default_backend()) != (job.environment.x64, job.environment.platform):
@@ -315,6 +322,7 @@ def _about(jax: Any, job: "Job", counts: dict[str, float], started: float) -> di
         "interpreter": job.environment.interpreter,
         "versions": {name: version(name) for name in ("jax", "jaxlib", "flax", "numpy", "ml_dtypes")},
         "python": platform.python_version(),
+        "process": jax.process_index(),
         "devices": [str(device) for device in jax.devices()],
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(("JAX_", "XLA_"))},
         "compilations": int(counts["compilations"]),
@@ -326,7 +334,7 @@ def _about(jax: Any, job: "Job", counts: dict[str, float], started: float) -> di
 
 
 def main(arguments: list[str]) -> int:
-    """`worker.py JOB.json`: 0 when every drift was written; a HarnessError's exit code, its text as the last line."""
+    """`worker.py JOB.json [NUMBER COORDINATOR]`: 0 when all was written; a HarnessError's exit code, its text last."""
     _end_with_parent()
     # What the candidate prints must not mix with the results.
     results: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
@@ -348,7 +356,7 @@ def main(arguments: list[str]) -> int:
 
             compile_orders(from_json(OrderJob, job), emit)
         else:
-            work(from_json(Job, job), emit)
+            work(from_json(Job, job), emit, arguments[1:])
     except HarnessError as reason:
         emit("failed", str(reason))
         return int(reason.exit_code)

@@ -5,6 +5,7 @@ from paritygate.cli.options import (
     Cells,
     ModeName,
     NoCache,
+    Processes,
     Resume,
     RoutingName,
     Suite,
@@ -23,6 +24,7 @@ def replay(
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    processes: Processes = 1,
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -40,7 +42,7 @@ def replay(
             say(f"{made.folder.name} is whole: there is nothing to resume.")
         made = resume_run(settings, made, workers, timeout, cache)
     else:
-        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
+        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, processes)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

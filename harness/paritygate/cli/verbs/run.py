@@ -9,6 +9,7 @@ from paritygate.cli.options import (
     Cells,
     ModeName,
     NoCache,
+    Processes,
     Resume,
     RoutingName,
     Suite,
@@ -29,6 +30,7 @@ def run(
     cells: Cells = DEFAULT_CELLS,
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    processes: Processes = 1,
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -53,7 +55,7 @@ def run(
             return gate(context, str(made.folder), as_json)
         made = resume_run(settings, made, workers, timeout, cache)
     else:
-        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing)
+        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, processes)
     made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)
