@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from paritygate.catalog.select import fault_groups, policies, select_faults
+from paritygate.catalog.select import case_of, families, fault_groups, layout_of, policies, select_faults
+from paritygate.core.cell import SINGLE
 from paritygate.core.fault import Fault, FaultKind
 from paritygate.replay.plant import check
 
@@ -43,3 +44,11 @@ def test_a_fault_has_a_site_and_a_cell_and_a_harmless_variant_has_neither() -> N
         return not fault.at or bool(fault.equivalent) or fault.sees not in policies()
 
     assert [fault.name for fault in FAULTS if wrong(fault)] == []
+
+
+def test_a_fault_of_sharding_takes_a_layout_that_the_preset_of_its_case_fits() -> None:
+    for fault in FAULTS:
+        assert fault.kind != "sharding" or fault.mesh != SINGLE, fault.name
+        family = families()[case_of(fault)[1].family]
+        preset = family.preset(case_of(fault)[1].preset)
+        assert family.unfit(preset, layout_of(fault.mesh)) == "", fault.name

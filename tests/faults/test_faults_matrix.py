@@ -8,6 +8,8 @@ import pytest
 from paritygate.catalog.select import DEFAULT_CELLS, fault_groups, select_cells, select_faults
 from paritygate.cli.mutants import cells_for, narrowest, read_mutants
 from paritygate.core.budget import Budgets
+from paritygate.core.cell import SINGLE, Cell
+from paritygate.core.fault import Fault
 from paritygate.core.mutant import KillMatrix, Mutant
 from paritygate.judge.budgets import read_budgets
 from paritygate.judge.mutants import caught_again
@@ -46,12 +48,16 @@ def test_the_matrix_is_of_todays_catalogue(recorded) -> None:
     assert {(m.group, m.fault, m.kind, m.case) for m in recorded.mutants} == of_catalog, AGAIN
 
 
+def _cells_that_tell(fault: Fault, cells: list[Cell]) -> list[Cell]:
+    return cells if fault.kind == "harmless" else narrowest(fault, cells)
+
+
 def test_every_fault_was_planted_in_the_cells_that_tell_and_a_harmless_variant_in_all(recorded) -> None:
     cells = select_cells(DEFAULT_CELLS)
     needed = {
         (fault.name, str(cell))
         for _, fault in select_faults()
-        for cell in (cells if fault.kind == "harmless" else narrowest(fault, cells_for(fault, cells)))
+        for cell in _cells_that_tell(fault, cells_for(fault, cells))
     }
     assert needed <= {(mutant.fault, mutant.cell) for mutant in recorded.mutants}, AGAIN
 
@@ -59,6 +65,13 @@ def test_every_fault_was_planted_in_the_cells_that_tell_and_a_harmless_variant_i
 def test_every_fault_is_caught_and_blamed_and_nothing_harmless_fails(recorded) -> None:
     assert recorded.missed == recorded.alarms == []
     assert recorded.ok
+
+
+def test_one_device_is_right_with_a_fault_that_takes_a_mesh(recorded) -> None:
+    of_mesh = {fault.name for _, fault in select_faults() if fault.mesh != SINGLE}
+    alone = [mutant for mutant in recorded.mutants if mutant.fault in of_mesh and mutant.mesh == SINGLE]
+    assert {mutant.fault for mutant in alone} == of_mesh, AGAIN
+    assert [mutant.fault for mutant in alone if mutant.caught] == []
 
 
 def test_the_page_is_what_was_recorded(recorded) -> None:

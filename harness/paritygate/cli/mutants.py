@@ -7,10 +7,11 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from paritygate.cli.verb import Settings
-from paritygate.core.cell import Cell
+from paritygate.core.cell import SINGLE, Cell
 from paritygate.core.codec import canonical, from_json, said
 from paritygate.core.drift import Drift
 from paritygate.core.errors import InfrastructureError, UsageError
@@ -22,11 +23,19 @@ Chosen = Sequence[tuple[FaultGroup, Fault]]
 
 
 def cells_for(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
-    """`cells`, and where they are those of the default, the one that a fault is first seen in, if it is another."""
-    from paritygate.catalog.select import DEFAULT_CELLS, select_cells
+    """`cells`, and where they are those of the default, the one that a fault is first seen in, if it is another.
 
+    A fault that only a mesh shows is planted in these dtypes on its mesh, and in the oracle's on one device.
+    """
+    from paritygate.catalog.select import DEFAULT_CELLS, policies, select_cells
+
+    known = policies()
     extra = fault.sees not in {cell.dtype for cell in cells} and set(select_cells(DEFAULT_CELLS)) <= set(cells)
-    return [*cells, *(select_cells(fault.sees) if extra else ())]
+    found = [*cells, *(select_cells(fault.sees) if extra else ())]
+    if fault.mesh == SINGLE:
+        return found
+    alone = [replace(cell, mesh=SINGLE) for cell in found if not known[cell.dtype].peer]
+    return list(dict.fromkeys([*alone, *(replace(cell, mesh=fault.mesh) for cell in found)]))
 
 
 def narrowest(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:

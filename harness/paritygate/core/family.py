@@ -212,11 +212,13 @@ class Side:
 class Dimension:
     """A config key, dots into nested ones, that says into how many parts a logical axis of parameters can be split.
 
-    A mesh must divide it: 2 key heads are not split over 4 devices, whatever their width.
+    A mesh must divide it: 2 key heads are not split over 4 devices, whatever their width. With a `trait`, only where a
+    layer of the preset has it: a model without experts may well have a number of them.
     """
 
     logical: str
     key: str
+    trait: str = ""
 
 
 @dataclass(frozen=True)
@@ -272,15 +274,17 @@ class Family:
     dimensions: tuple[Dimension, ...] = ()
     doc: str = ""
 
-    def unfit(self, config: Mapping[str, Any], layout: MeshLayout) -> str:
-        """Why a model of this config cannot lie on a mesh; empty where it can: `tp4 does not divide num_heads = 2`."""
+    def unfit(self, preset: Preset, layout: MeshLayout) -> str:
+        """Why a model of this size cannot lie on a mesh; empty where it can: `tp4 does not divide num_heads = 2`."""
         if layout.devices == 1:
             return ""
         if not self.candidate.sharded:
             return f"family {self.name} does not say how its candidate is put on a mesh"
-        found = []
+        found, layers = [], [layer for stack in (preset.layers, *preset.stacks.values()) for layer in stack]
         for dimension in self.dimensions:
-            axes, size = layout.rules.get(dimension.logical, ()), _configured(config, dimension.key, None)
+            if dimension.trait and not any(dimension.trait in layer for layer in layers):
+                continue
+            axes, size = layout.rules.get(dimension.logical, ()), _configured(preset.config, dimension.key, None)
             if isinstance(size, int) and size % layout.ways(axes):
                 ways = written(tuple((axis, dict(layout.axes)[axis]) for axis in axes))
                 found.append(f"{ways} does not divide {dimension.key} = {size}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-FaultKind = Literal["semantic", "precision", "decode", "mapping", "harmless"]
+FaultKind = Literal["semantic", "precision", "decode", "mapping", "sharding", "harmless"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,11 @@ class Fault:
 
     `case` is written `suite/preset.prompt`. `at` are the addresses one of which must be blamed first (fnmatch, so that
     `layers.*.attn:out` stands for every layer); empty for a harmless variant, which must pass in every cell.
-    `sees` is the dtype policy of the first cell that can see it, widest first. A `semantic`, `decode` or `mapping`
-    fault must be diagnosed as semantic and a `precision` fault as precision. `hypothesis` names the counterfactual that
-    explains it, if there is one. `equivalent` is why a change that looks like a fault computes the same, or no less
-    precisely than the reference: such a one is harmless.
+    `sees` is the dtype policy of the first cell that can see it, widest first, and `mesh` the layout that it takes: one
+    device is right with it. A `semantic`, `decode` or `mapping` fault must be diagnosed as semantic, a `precision`
+    fault as precision, a `sharding` fault as sharding. `hypothesis` names the counterfactual that explains it, if there
+    is one. `equivalent` is why a change that looks like a fault computes the same, or no less precisely than the
+    reference: such a one is harmless.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Fault:
     case: str
     at: tuple[str, ...] = ()
     sees: str = "f64"
+    mesh: str = "single"
     hypothesis: str = ""
     equivalent: str = ""
     doc: str = ""

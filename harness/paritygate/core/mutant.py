@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from paritygate.core.cell import Cell
 from paritygate.core.drift import Diagnosis, Drift
 from paritygate.core.fault import FaultKind
 from paritygate.core.hypothesis import Counterfactual
@@ -33,6 +34,10 @@ class Mutant:
     blamed_right: bool = False
     diagnosis_right: bool = False
     drifts: tuple[Drift, ...] = ()
+
+    @property
+    def mesh(self) -> str:
+        return Cell.parse(self.cell).mesh
 
     @property
     def is_harmless(self) -> bool:

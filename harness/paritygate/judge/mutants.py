@@ -15,6 +15,8 @@ from paritygate.judge.decide import judge
 from paritygate.judge.gate import exit_code
 from paritygate.judge.locate import Divergence, first_divergence
 
+_DIAGNOSES = {"precision": Diagnosis.PRECISION, "sharding": Diagnosis.SHARDING}
+
 
 def judge_mutants(
     group: str, fault: Fault, drifts: Sequence[Drift], golden: Golden, cells: Sequence[str], budgets: Budgets
@@ -35,12 +37,17 @@ def judge_mutants(
             fault.kind,
             fault.case,
             cell,
-            expected=fault.kind != "harmless" and Cell.parse(cell).dtype == fault.sees,
+            expected=fault.kind != "harmless" and _is_first(Cell.parse(cell), fault),
             caught=exit_code(of_cell, ()) is ExitCode.DRIFT,
             drifts=_evidence(of_cell, found.get(cell)),
         )
         mutants.append(_blamed(mutant, fault, found[cell].row, rows) if cell in found else mutant)
     return mutants
+
+
+def _is_first(cell: Cell, fault: Fault) -> bool:
+    """Whether a cell is the first that can see a fault."""
+    return (cell.dtype, cell.mesh) == (fault.sees, fault.mesh)
 
 
 def _blamed(mutant: Mutant, fault: Fault, first: Row, rows: Sequence[Row]) -> Mutant:
@@ -50,7 +57,7 @@ def _blamed(mutant: Mutant, fault: Fault, first: Row, rows: Sequence[Row]) -> Mu
         address = first.origin
         of_origin = (row.diagnosis for row in rows if row.drift.address == address)
         diagnosis = next((said for said in of_origin if said not in ("", Diagnosis.PROPAGATED)), diagnosis)
-    wanted = Diagnosis.PRECISION if fault.kind == "precision" else Diagnosis.SEMANTIC
+    wanted = _DIAGNOSES.get(fault.kind, Diagnosis.SEMANTIC)
     return replace(
         mutant,
         blamed=address,

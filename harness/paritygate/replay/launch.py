@@ -66,7 +66,7 @@ def replay(
     check_goldens(suite, cases, cells, modes, store, known)
     skipped = (
         *absent(cases, cells, families() if known is None else known),
-        *unfit(suite, cases, cells, store, known),
+        *unfit(cases, cells, known),
     )
     total = expected_values(suite, cases, cells, modes, store, skipped)
     limit = workers or os.cpu_count() or 1
@@ -171,18 +171,12 @@ def check_goldens(
         raise NothingComparedError("the goldens hold nothing to compare", where=suite)
 
 
-def unfit(
-    suite: str,
-    cases: list[Case],
-    cells: list[Cell],
-    store: GoldenStore,
-    known: Mapping[str, Family] | None = None,
-) -> tuple[Skip, ...]:
+def unfit(cases: list[Case], cells: list[Cell], known: Mapping[str, Family] | None = None) -> tuple[Skip, ...]:
     """The cases whose model cannot lie on a cell's mesh, by what the family says of its sizes."""
     known, found = families() if known is None else known, list[Skip]()
     for case in cases:
-        config = store.read(suite, case.id).config
-        reasons = {cell: known[case.family].unfit(config, layout_of(cell.mesh)) for cell in cells}
+        family = known[case.family]
+        reasons = {cell: family.unfit(family.preset(case.preset), layout_of(cell.mesh)) for cell in cells}
         found += [Skip(str(cell), reason, case.id) for cell, reason in reasons.items() if reason]
     return tuple(found)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from paritygate.core.cell import SINGLE
 from paritygate.core.fault import FaultGroup
 from paritygate.core.mutant import KillMatrix, Mutant
 
@@ -27,13 +28,13 @@ def square(mutant: Mutant) -> str:
 
 def render_text(matrix: KillMatrix, groups: Iterable[FaultGroup]) -> str:
     """The matrix, what is not as it must be, and the rates."""
-    cells = _cells(matrix)
-    width = max((len(mutant.fault) for mutant in matrix.mutants), default=0)
+    columns, groups_of = _columns(matrix), _by_group(matrix)
+    width = max((len(name) for faults in groups_of.values() for name in faults), default=0)
     lines: list[str] = []
-    for group, faults in _by_group(matrix).items():
-        lines += ["", f"{group:<{width}}  " + "  ".join(f"{cell:<8}" for cell in _short(cells))]
+    for group, faults in groups_of.items():
+        lines += ["", f"{group:<{width}}  " + "  ".join(f"{column:<8}" for column in _short(columns))]
         for fault, squares in faults.items():
-            said = (f"{square(squares[cell]) if cell in squares else '':<8}" for cell in cells)
+            said = (f"{square(squares[column]) if column in squares else '':<8}" for column in columns)
             lines.append(f"{fault:<{width}}  {'  '.join(said)}".rstrip())
     for title, found in _problems(matrix):
         lines += ["", title, *(f"  {text}" for text in found)]
@@ -44,7 +45,7 @@ def render_text(matrix: KillMatrix, groups: Iterable[FaultGroup]) -> str:
 
 def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
     """`golden/MUTATIONS.md`: the same."""
-    cells, about = _cells(matrix), {group.name: group.doc for group in groups}
+    columns, about = _columns(matrix), {group.name: group.doc for group in groups}
     lines = [
         "# What the gate catches",
         "",
@@ -61,9 +62,9 @@ def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
         lines += ["", f"## {group}", ""]
         if about.get(group):
             lines += [about[group], ""]
-        lines += [f"| fault | kind | {' | '.join(_short(cells))} |", "|---|---|" + "---|" * len(cells)]
+        lines += [f"| fault | kind | {' | '.join(_short(columns))} |", "|---|---|" + "---|" * len(columns)]
         for fault, squares in faults.items():
-            said = " | ".join(square(squares[cell]) if cell in squares else "" for cell in cells)
+            said = " | ".join(square(squares[column]) if column in squares else "" for column in columns)
             lines.append(f"| {fault} | {next(iter(squares.values())).kind} | {said} |")
     for title, found in _problems(matrix):
         lines += ["", f"## {title}", "", *(f"- {text}" for text in found)]
@@ -72,25 +73,30 @@ def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(matrix: KillMatrix) -> list[str]:
+def _columns(matrix: KillMatrix) -> list[str]:
     """In the order of the fault that was planted in most of them."""
-    cells: dict[str, list[str]] = {}
-    for mutant in matrix.mutants:
-        cells.setdefault(mutant.fault, []).append(mutant.cell)
-    most = max(cells.values(), key=len, default=[])
-    return list(dict.fromkeys([*most, *(mutant.cell for mutant in matrix.mutants)]))
+    columns = [list(squares) for faults in _by_group(matrix).values() for squares in faults.values()]
+    most = max(columns, key=len, default=[])
+    return list(dict.fromkeys([*most, *(column for each in columns for column in each)]))
 
 
-def _short(cells: Sequence[str]) -> list[str]:
-    """Without the mesh and the platform where all have the same."""
-    alike = len({cell.partition("/")[2] for cell in cells}) == 1
-    return [cell.partition("/")[0] if alike else cell for cell in cells]
+def _short(columns: Sequence[str]) -> list[str]:
+    """Without the platform where all have the same."""
+    alike = len({column.partition("/")[2] for column in columns}) == 1
+    return [column.partition("/")[0] if alike else column for column in columns]
 
 
 def _by_group(matrix: KillMatrix) -> dict[str, dict[str, dict[str, Mutant]]]:
-    groups: dict[str, dict[str, dict[str, Mutant]]] = {}
+    """By group, by fault with the mesh that it takes, by dtype and platform; without what one device is right in."""
+    of_fault: dict[str, list[Mutant]] = {}
     for mutant in matrix.mutants:
-        groups.setdefault(mutant.group, {}).setdefault(mutant.fault, {})[mutant.cell] = mutant
+        of_fault.setdefault(mutant.fault, []).append(mutant)
+    groups: dict[str, dict[str, dict[str, Mutant]]] = {}
+    for fault, mutants in of_fault.items():
+        mesh = next((mutant.mesh for mutant in mutants if mutant.mesh != SINGLE), SINGLE)
+        squares = {m.cell.replace(f"/{mesh}/", "/"): m for m in mutants if m.mesh == mesh}
+        name = fault if mesh == SINGLE else f"{fault} ({mesh})"
+        groups.setdefault(mutants[0].group, {})[name] = squares
     return groups
 
 

@@ -64,6 +64,24 @@ def test_a_fault_that_only_another_policy_sees_is_planted_in_that_one_too(parity
     assert asked["plantings"] == {"stream": [CELLS[0], CELLS[-1]]}, "what is asked for is what is done"
 
 
+def test_a_fault_that_only_a_mesh_shows_is_planted_there_and_in_float64_on_one_device(
+    paritygate: Callable, asked: dict[str, Any]
+):
+    psum = Fault("psum", "sharding", PATCHES, CASE, ("layers.0:out",), mesh="tp2")
+    low = Fault("low", "precision", PATCHES, CASE, ("layers.0:out",), sees="bf16", mesh="tp2")
+    asked["groups"] = {"sharding": FaultGroup("sharding", "llama4", (psum, low))}
+    paritygate("mutate")
+    assert asked["plantings"]["psum"] == [CELLS[0], *(cell.replace("single", "tp2") for cell in CELLS)]
+    paritygate("mutate", "--spread")
+    assert asked["plantings"] == {
+        "psum": [CELLS[0], "f64/tp2/cpu"],
+        "low": [CELLS[0], "f64/tp2/cpu", "bf16/tp2/cpu"],
+    }
+    asked["plantings"] = {}
+    assert paritygate("mutate", "low", "--explain").code == ExitCode.PASS
+    assert asked["plantings"] == {}, "a program on several devices is not taken apart line by line"
+
+
 def test_all_faults_in_all_cells_or_those_of_a_glob(paritygate: Callable, asked: dict[str, Any]) -> None:
     paritygate("mutate")
     assert asked["plantings"] == dict.fromkeys(("eps", "gain", "upcast", "reordered"), CELLS)

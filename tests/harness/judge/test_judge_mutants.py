@@ -70,6 +70,23 @@ def test_where_and_why_are_held_against_the_fault(fault, over, blamed, site, rea
     assert KillMatrix((found,)).ok is (site and reason)
 
 
+@pytest.mark.parametrize(("alone", "reason"), [((), True), (("b:out",), False)])
+def test_a_fault_of_sharding_is_one_where_one_device_is_right(alone, reason):
+    fault = replace(SEMANTIC, kind="sharding", mesh="tp2")
+    on_mesh = F64.replace("single", "tp2")
+    drifts = [
+        drift(address, cell, mode, order, metrics={"rel_l2": 4.0 if address in wrong else 0.0})
+        for cell, wrong in ((F64, alone), (on_mesh, ("b:out",)))
+        for mode in ("isolated", "chained")
+        for order, address in enumerate(("a:out", "b:out"))
+    ]
+    single, found = judge_mutants("g", fault, drifts, GOLDEN, [F64, on_mesh], BUDGETS)
+    assert (single.expected, single.caught, single.mesh) == (False, bool(alone), "single")
+    assert (found.expected, found.caught, found.blamed_right, found.mesh) == (True, True, True, "tp2")
+    assert found.diagnosis_right is reason
+    assert found.diagnosis is (Diagnosis.SHARDING if reason else Diagnosis.SEMANTIC)
+
+
 def test_a_fault_that_nothing_shows_is_missed_where_it_must_be_seen():
     matrix = KillMatrix(tuple(mutants(SEMANTIC).values()))
     assert [mutant.cell for mutant in matrix.missed] == [F64]

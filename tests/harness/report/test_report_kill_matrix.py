@@ -79,6 +79,15 @@ def test_as_markdown() -> None:
         assert words in page
 
 
-def test_cells_of_several_meshes_are_written_out() -> None:
-    matrix = KillMatrix((mutant("eps", F64, True), mutant("eps", "f64/tp4/cpu", True)))
-    assert "| f64/single/cpu | f64/tp4/cpu |" in render_markdown(matrix, GROUPS)
+def test_a_fault_that_takes_a_mesh_has_it_beside_its_name_and_no_square_for_one_device() -> None:
+    on_mesh = [mutant("psum", cell, cell != F64, expected=cell != F64) for cell in (F64, "f64/tp4/cpu", "bf16/tp4/cpu")]
+    matrix = KillMatrix((mutant("eps", F64, True), *on_mesh))
+    page = render_markdown(matrix, GROUPS)
+    assert "| fault | kind | f64 | bf16 |\n" in page
+    assert "| eps | semantic | right |  |\n| psum (tp4) | semantic | right | right |\n" in page
+    assert "eps         right\npsum (tp4)  right     right\n" in render_text(matrix, GROUPS)
+
+
+def test_cells_of_several_platforms_are_written_out() -> None:
+    matrix = KillMatrix((mutant("eps", F64, True), mutant("eps", "f64/single/tpu", True)))
+    assert "| fault | kind | f64/cpu | f64/tpu |\n" in render_markdown(matrix, GROUPS)

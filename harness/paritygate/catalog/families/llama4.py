@@ -173,10 +173,10 @@ DIMENSIONS = (
     Dimension("embed", "hidden_size"),
     Dimension("heads", "num_attention_heads"),
     Dimension("kv_heads", "num_key_value_heads"),
-    Dimension("mlp", "intermediate_size"),
-    Dimension("mlp", "intermediate_size_mlp"),
-    Dimension("expert", "num_local_experts"),
-    Dimension("expert_mlp", "intermediate_size"),
+    Dimension("mlp", "intermediate_size", "moe"),
+    Dimension("mlp", "intermediate_size_mlp", "dense"),
+    Dimension("expert", "num_local_experts", "moe"),
+    Dimension("expert_mlp", "intermediate_size", "moe"),
     Dimension("vocab", "vocab_size"),
 )
 

@@ -10,6 +10,7 @@ from paritygate.catalog.families.llama4_vision_hypotheses import MULTIMODAL_HYPO
 from paritygate.catalog.families.llama4_vision_sites import FUNCTIONS, VISION_GLUE, VISION_SITES
 from paritygate.core.family import (
     PIXELS,
+    Dimension,
     Family,
     Mechanism,
     Picture,
@@ -174,6 +175,18 @@ _TEXT_MECHANISMS = (
     Mechanism("shared expert", "mixed", weights={"*.shared_expert.down_proj.weight": 0.0}),
 )
 
+DIMENSIONS = (
+    *(replace(dimension, key=f"text_config.{dimension.key}") for dimension in llama4.DIMENSIONS),
+    Dimension("embed", "vision_config.hidden_size"),
+    Dimension("heads", "vision_config.num_attention_heads"),
+    Dimension("mlp", "vision_config.intermediate_size"),
+    # What goes into the adapter's two matrices, and into the projector.
+    Dimension("embed", "vision_config.intermediate_size"),
+    Dimension("mlp", "vision_config.projector_input_dim"),
+    Dimension("embed", "vision_config.projector_output_dim"),
+    Dimension("embed", "vision_config.vision_output_dim"),
+)
+
 # Both sides name the parameters of the whole model alike.
 _INPUTS = {**llama4.FAMILY.reference.inputs, "pixel_values": PIXELS}
 _SUITE = {"tiny-vision": (_TILES, _MIXED, _FRAMES), "tiny-multimodal": (_MIXED, _DECODE, _PAGED, _TRAIN)}
@@ -238,5 +251,6 @@ FAMILY = Family(
     expected=EXPECTED,
     aspects=ASPECTS,
     axes=llama4.AXES,
+    dimensions=DIMENSIONS,
     doc="Llama 4 with pictures",
 )

@@ -149,7 +149,8 @@ def _faults(name: str) -> tuple[list[Line], str]:
         if name in ("", group.family):
             record = {"name": fault.name, "group": group.name, "kind": fault.kind, "case": fault.case}
             line = f"{group.name:<12} {fault.name:<40} {fault.kind:<9} {fault.case}  {fault.doc or fault.equivalent}"
-            lines.append((record | {"at": fault.at, "sees": fault.sees, "doc": fault.doc}, line.rstrip()))
+            seen = {"at": fault.at, "sees": fault.sees, "mesh": fault.mesh, "doc": fault.doc}
+            lines.append((record | seen, line.rstrip()))
     return lines, "paritygate mutate FAULT"
 
 

@@ -9,6 +9,7 @@ import typer
 
 from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
+from paritygate.core.cell import SINGLE
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.core.fault import Fault
 from paritygate.core.mutant import KillMatrix
@@ -95,7 +96,8 @@ def _explain(
     from paritygate.report.text import render_parts
 
     semantic = [fault for fault in faults if fault.kind in ("semantic", "decode", "mapping")]
-    of_precision = [fault for fault in faults if fault.kind == "precision"]
+    # A program on several devices is not taken apart line by line.
+    of_precision = [fault for fault in faults if fault.kind == "precision" and fault.mesh == SINGLE]
     found = explain_faults(settings, semantic, workers, timeout_s, compile_cache) if semantic else []
     blamed = blame_faults(settings, of_precision, workers, timeout_s, compile_cache) if of_precision else []
     ok = all(each.is_right for each in (*found, *blamed))
