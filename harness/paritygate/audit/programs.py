@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding
 from paritygate.audit.groups import MeshAxes, groups_of, pairs_of
 from paritygate.audit.hlo import Instruction, Module, Shape, read
 from paritygate.audit.source import Line, qualified
-from paritygate.audit.turns import turns
+from paritygate.audit.turns import executions
 from paritygate.core.program import Collective, Loop, Program, Replicated, Warned
 
 KINDS = (
@@ -110,6 +110,11 @@ class _Reader:
         self.module, self.axes = module, axes
 
     @cached_property
+    def times(self) -> Mapping[str, int]:
+        """How often each computation runs."""
+        return executions(self.module)[0]
+
+    @cached_property
     def exchanges(self) -> list[tuple[Instruction, str]]:
         """Each collective once, with its kind: of an asynchronous one its start."""
         kinds = {name: kind for kind in KINDS for name in (kind, f"{kind}-start")}
@@ -129,7 +134,7 @@ class _Reader:
                     where=_function(line),
                     line=_short(line),
                     loop=loop,
-                    turns=self.turns(each.computation) if loop == "loop" else 0,
+                    turns=self.times[each.computation] if loop == "loop" else 0,
                     weight=self.parameter(operand),
                 )
 
@@ -137,7 +142,7 @@ class _Reader:
         for each in self.module.computations[self.module.entry] if self.axes.devices > 1 else ():
             if each.opcode == "parameter" and each.attributes.get("sharding") == "{replicated}" and each.shapes:
                 shape = each.shapes[0]
-                line = next((found for user in self._uses(each) if (found := self.line(user)).file), Line())
+                line = next((found for user in self._met(each) if (found := self.line(user)).file), Line())
                 yield self._replicated(_parameter_name(each), shape, line)
         for each, kind in self.exchanges:
             if kind == "all-gather" and self._axes(each, kind) == self.axes.whole:
@@ -194,6 +199,34 @@ class _Reader:
                     pending.append(user)
                 else:
                     yield user
+
+    def _met(self, given: Instruction) -> Iterator[Instruction]:
+        """What computes with a parameter or a part of it, also in the loops that carry it."""
+        pending, seen = [given], set[tuple[str, str]]()
+        for one in pending:
+            for user in self._uses(one):
+                if (user.computation, user.name) in seen:
+                    continue
+                seen.add((user.computation, user.name))
+                if user.opcode == "tuple":
+                    pending += self._carried(given, user)
+                elif user.opcode in _PASSES:
+                    pending.append(user)
+                else:
+                    yield user
+
+    def _carried(self, given: Instruction, state: Instruction) -> Iterator[Instruction]:
+        """The same parameter inside the loops that begin with this state."""
+        places = {
+            str(place)
+            for place, name in enumerate(state.operands)
+            if self._source(self.module.named.get((state.computation, name)), ()) is given
+        }
+        for loop in self.module.users[state.computation, state.name]:
+            for name in loop.called if loop.opcode == "while" else ():
+                for inner in self.module.computations[name]:
+                    if inner.opcode == "get-tuple-element" and inner.attributes.get("index") in places:
+                        yield inner
 
     def _by_device(self, each: Instruction) -> bool:
         """Whether an index of a slice comes from the number of the device."""
@@ -265,17 +298,6 @@ class _Reader:
                     seen.add(at)
                     pending.append(found)
                     yield found
-
-    def turns(self, computation: str) -> int:
-        """How often a computation runs; 0 where a loop around it does not say how often it turns."""
-        total, seen = 1, {computation}
-        while callers := [each for each in self.module.callers[computation] if each.computation not in seen]:
-            caller = callers[0]
-            if caller.opcode == "while":
-                total *= turns(caller, self.module) or 0
-            computation = caller.computation
-            seen.add(computation)
-        return total
 
     def parameter(self, address: str) -> str:
         """The parameter of the program that an operand, `computation name`, is, or a part of it; empty if none."""

@@ -8,7 +8,8 @@ from itertools import product
 
 from paritygate.catalog.meshes import MESHES, parse_layout
 from paritygate.catalog.photos import photo_of
-from paritygate.core.cell import Cell, DtypePolicy, MeshLayout
+from paritygate.catalog.targets import parse_target
+from paritygate.core.cell import COMPILED, Cell, DtypePolicy, MeshLayout
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.fault import Fault, FaultGroup
@@ -54,6 +55,11 @@ def suites() -> dict[str, tuple[Case, ...]]:
                 raise UsageError("two families have one case", where=f"suite {name}", got=", ".join(sorted(twice)))
             found[name] = found.get(name, ()) + cases
     return found
+
+
+def cells_of(suite: str) -> str:
+    """The cells that a suite is run in where nobody says which."""
+    return next((family.cells[suite] for family in families().values() if suite in family.cells), DEFAULT_CELLS)
 
 
 def select_cases(text: str, suite: str | None = None) -> list[Case]:
@@ -147,17 +153,20 @@ def select_cells(expression: str) -> list[Cell]:
     """`"f64,bf16 x single x cpu"` to cells; parts left out, from the right, are `single` and `cpu`.
 
     A comma separates alternatives, ` x ` the three axes, `;` further products; `all-dtypes` is every dtype policy,
-    `all-meshes` every mesh layout of the catalog. Raises UsageError on a name that the catalog does not have.
+    `all-meshes` every mesh layout of the catalog. A target, `v5p:4x4x4`, may stand in the place of a platform. Raises
+    UsageError on a name that the catalog does not have.
     """
     cells: dict[Cell, None] = {}
-    for part in expression.split(";"):
+    for part in expression.replace(COMPILED, "").split(";"):
         axes = [[name.strip() for name in axis.split(",")] for axis in part.replace("/", " x ").split(" x ")]
         axes += [["single"], ["cpu"]][len(axes) - 1 :]
         if len(axes) != 3 or not all(name for axis in axes for name in axis):
             raise UsageError("bad cell expression", where=repr(expression), expected=repr(DEFAULT_CELLS))
         axes[0] = [found for name in axes[0] for found in (policies() if name == ALL_DTYPES else [name])]
         axes[1] = [found for name in axes[1] for found in (meshes() if name == ALL_MESHES else [name])]
-        for noun, axis, names in (("dtype policy", axes[0], policies()), ("platform", axes[2], PLATFORMS)):
+        targets = [str(parse_target(name)) for name in axes[2] if ":" in name]
+        platforms = (*PLATFORMS, *targets)
+        for noun, axis, names in (("dtype policy", axes[0], policies()), ("platform", axes[2], platforms)):
             for name in axis:
                 if name not in names:
                     raise unknown_name(noun, name, list(names))

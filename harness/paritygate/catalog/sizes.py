@@ -7,13 +7,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Size:
-    """A published size of a family; `experts` is how many a layer has."""
+    """A published size of a family; `experts` is how many a layer has.
+
+    `passes` are what the suite `full` has of it, `prefill-16x2048` being a batch of 16 rows of 2,048 tokens, compiled
+    for targets of these `platforms`.
+    """
 
     name: str
     family: str
     config: Mapping[str, Any]
     experts: int
+    passes: tuple[str, ...]
     doc: str
+    platforms: tuple[str, ...] = ("tpu", "gpu")
 
 
 # HF's published config.json of each, the text half; what it leaves out is at HF's default.
@@ -50,12 +56,13 @@ _MAVERICK = {
     "max_position_embeddings": 1048576,
     "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
 }
-# The rehearsal keeps everything that decides the program's shape, and every axis divides by 8.
+# The rehearsal keeps everything that decides the program's shape, every axis divides by 8, and the experts of a layer
+# are large enough to be missed where every device holds them whole.
 _REHEARSAL = {
     **_SCOUT,
     "vocab_size": 512,
     "hidden_size": 64,
-    "intermediate_size": 32,
+    "intermediate_size": 512,
     "intermediate_size_mlp": 64,
     "num_hidden_layers": 8,
     "num_attention_heads": 8,
@@ -69,8 +76,18 @@ _REHEARSAL = {
 SIZES: Mapping[str, Size] = {
     size.name: size
     for size in (
-        Size("scout", "llama4", _SCOUT, 16, "Llama-4-Scout-17B-16E, the text model: 108 billion parameters"),
-        Size("maverick", "llama4", _MAVERICK, 128, "Llama-4-Maverick-17B-128E, the text model: 401 billion parameters"),
-        Size("rehearsal", "llama4", _REHEARSAL, 8, "Scout's program with eight small layers, for --target cpu:8"),
+        Size(
+            "scout", "llama4", _SCOUT, 16,
+            ("prefill-1x2048", "prefill-16x2048", "decode-128x8192", "train-16x2048"),
+            "Llama-4-Scout-17B-16E, the text model: 108 billion parameters",
+        ),
+        Size(
+            "maverick", "llama4", _MAVERICK, 128, ("prefill-32x2048",),
+            "Llama-4-Maverick-17B-128E, the text model: 401 billion parameters",
+        ),
+        Size(
+            "rehearsal", "llama4", _REHEARSAL, 8, ("prefill-4x32", "decode-8x32", "train-4x32"),
+            "Scout's program with eight small layers, for --target cpu:8", ("cpu",),
+        ),
     )
-}
+}  # fmt: skip

@@ -28,7 +28,10 @@ def say_gate(
 
     code, found = gate_run(run, rows), first_divergence(rows)
     changes = run.program_changes()
-    data = ReportData(run.info, tuple(rows), coverage=run.coverage(), lint=run.lint(), program_changes=changes)
+    data = ReportData(
+        run.info, tuple(rows), coverage=run.coverage(), lint=run.lint(), program_changes=changes,
+        compilations=tuple(run.compilations()),
+    )  # fmt: skip
     if as_json:
         info = run.info
         cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}

@@ -14,6 +14,14 @@ Within = Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite 
 Cells = Annotated[
     str, typer.Option("--cells", metavar="EXPR", help="dtypes x meshes x platforms, commas between names.")
 ]
+CellsOfSuite = Annotated[
+    str,
+    typer.Option(
+        "--cells",
+        metavar="EXPR",
+        help=f"dtypes x meshes x platforms, commas between names; the suite's own if left out, mostly {DEFAULT_CELLS}.",
+    ),
+]
 ModeName = Annotated[str, typer.Option("--mode", help="isolated, chained, both, gradient or all.")]
 RoutingName = Annotated[
     str, typer.Option("--routing", help="Whose choices are gone by: own (the candidate's) or golden, forced.")

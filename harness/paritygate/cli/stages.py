@@ -12,7 +12,7 @@ from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, ReplayInterrupted, UsageError
 from paritygate.core.family import Case
 from paritygate.core.golden import LowPrecision
-from paritygate.core.program import Program
+from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Routing, Run
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
@@ -81,19 +81,27 @@ def replay_run(
     processes: int,
 ) -> Run:
     """Replays what was asked for, with a progress bar where somebody watches."""
+    from paritygate.catalog.full import is_full, refuse_targets
+
+    if is_full(text, suite):
+        from paritygate.cli.compiling import compile_run, refuse_other_options
+
+        refuse_other_options(mode, routing)
+        return compile_run(settings, text, cells, workers, timeout_s)
     modes, whose = select_modes(mode), select_routing(routing)
     if whose == "golden":
         modes = [mode for mode in modes if mode is not Mode.GRADIENT]  # it runs the model as its family says
         if not modes:
             raise UsageError("gradients go by the candidate's own choices", where="--routing golden --mode gradient")
-    from paritygate.catalog.select import select_cells
+    from paritygate.catalog.select import cells_of, select_cells
     from paritygate.cli.output import progress
     from paritygate.replay.launch import replay
     from paritygate.store.golden import GoldenStore
 
     store = GoldenStore(settings.golden)
     suite, cases = select(text, suite, store.suites())
-    chosen: list[Cell] = select_cells(cells)
+    chosen: list[Cell] = select_cells(cells or cells_of(suite))
+    refuse_targets(chosen)
     with progress(settings) as tell, _ended_well(settings.runs):
         return replay(
             suite,
@@ -173,11 +181,14 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
 
     Raises GoldenError where a golden is not the one that the run was replayed on.
     """
+    if is_compiled(run):
+        from paritygate.cli.compiling import judge_compiled
+
+        return judge_compiled(settings, run)
     from paritygate.catalog.select import families
     from paritygate.judge.coverage import prove
     from paritygate.judge.decide import judge
     from paritygate.judge.lint import noted
-    from paritygate.judge.programs import changes
     from paritygate.store.baseline import read_baseline
     from paritygate.store.golden import GoldenStore
 
@@ -194,13 +205,29 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     findings = ((family_of[finding.case], finding) for finding in run.findings())
     lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
     hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
-    programs = changes(run.programs(), recorded_programs(settings, run))
-    return run.save_rows(rows, *hashes, coverage, lint, programs), rows
+    return run.save_rows(rows, *hashes, coverage, lint, changed_programs(settings, run)), rows
 
 
-def recorded_programs(settings: Settings, run: Run) -> list[Program]:
-    """What golden/programs has of the run's cases, cells and modes; a program is named by its case and its way."""
-    from paritygate.core.cell import Mode
+def is_compiled(run: Run) -> bool:
+    """Whether the run is of passes that were compiled, and not of goldens that were replayed."""
+    return (run.folder / "compilations.jsonl").is_file()
+
+
+def changed_programs(settings: Settings, run: Run) -> ProgramChanges:
+    """The run's programs against what golden/programs has of its cases, cells and modes."""
+    from paritygate.judge.programs import changes
+
+    if is_compiled(run):
+        from paritygate.cli.compiling import recorded_of
+        from paritygate.judge.compilations import changes_of
+
+        found = list(run.compilations())
+        return changes_of(found, recorded_of(settings, found))
+    return changes(run.programs(), _recorded(settings, run))
+
+
+def _recorded(settings: Settings, run: Run) -> list[Program]:
+    """A program is named by its case and its way."""
     from paritygate.store.programs import read_programs
 
     mode_of = {"forward": Mode.CHAINED, "backward": Mode.GRADIENT}  # programs of the whole model; others are of a site
@@ -228,7 +255,7 @@ def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
     provenance, explained, blames = golden_provenance(settings, run), run.counterfactuals(), run.blames()
     data = ReportData(
         run.info, tuple(rows), provenance, run.coverage(), tuple(explained), run.lint(), tuple(blames),
-        tuple(run.programs()), run.program_changes(),
+        tuple(run.programs()), run.program_changes(), tuple(run.compilations()),
     )  # fmt: skip
     return write_report(run.folder, data)
 
@@ -243,7 +270,7 @@ def golden_provenance(settings: Settings, run: Run) -> str:
     from paritygate.core.codec import readable
 
     same: dict[str, list[str]] = {}
-    for case in run.info.cases:
+    for case in run.info.goldens:
         try:
             manifest = json.loads((settings.golden / run.info.suite / f"{case}.json").read_text())
             text = readable(manifest["provenance"]).strip()

@@ -127,21 +127,32 @@ class MeshLayout:
         return tuple(found)
 
 
+COMPILED = " (compiled)"
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One dtype policy on one mesh layout on one platform, written `bf16/single/cpu`."""
+    """One dtype policy on one mesh layout on one platform, written `bf16/single/cpu`.
+
+    In the place of a platform may be a target, devices that need not be there: then programs are compiled for it and
+    nothing is run, written `bf16/fsdp16tp4/v5p:4x4x4 (compiled)`.
+    """
 
     dtype: str
     mesh: str
     platform: str
 
     def __str__(self) -> str:
-        return f"{self.dtype}/{self.mesh}/{self.platform}"
+        return f"{self.dtype}/{self.mesh}/{self.platform}" + (COMPILED if self.is_compiled else "")
+
+    @property
+    def is_compiled(self) -> bool:
+        return ":" in self.platform
 
     @classmethod
     def parse(cls, text: str) -> "Cell":
         """The inverse of `str`; raises UsageError."""
-        parts = text.split("/")
+        parts = text.removesuffix(COMPILED).split("/")
         if len(parts) != 3 or not all(parts):
             raise UsageError("bad cell", where=repr(text), expected="dtype/mesh/platform, such as bf16/single/cpu")
         return cls(*parts)

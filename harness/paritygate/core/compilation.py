@@ -57,7 +57,8 @@ class Target:
 class Order:
     """What is to be compiled: a size of a family, its pass over batch × length tokens, and where it is to run.
 
-    Of `decode`, `length` is that of the cache. `dispatch` is how tokens get to their experts, in the candidate's words.
+    It is a case of the suite `full` in a cell. Of `decode`, `length` is that of the cache. `dispatch` is how tokens get
+    to their experts, in the candidate's words.
     """
 
     family: str
@@ -76,14 +77,14 @@ class Order:
 
     @property
     def name(self) -> str:
-        """What it computes, by which its program is recorded: `scout.prefill-16x2048`."""
+        """What it computes, a case, by which its program is recorded: `scout.prefill-16x2048`."""
         dispatch = "" if self.dispatch == "auto" else f"-{self.dispatch}"
         return f"{self.size}.{self.mode}-{self.batch}x{self.length}{dispatch}"
 
     @property
     def cell(self) -> str:
         """The cell that this audits, as `bf16/fsdp16tp4/v5p:4x4x4 (compiled)`."""
-        return f"{Cell(self.dtype, self.mesh, str(self.target))} (compiled)"
+        return str(Cell(self.dtype, self.mesh, str(self.target)))
 
     @property
     def new_tokens(self) -> int:

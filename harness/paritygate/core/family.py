@@ -189,7 +189,8 @@ class Side:
     and returns the candidate's parameters under the reference's names and in its layouts, without arithmetic on them
     (candidate only). `narrowed` is called as narrowed(module, path, policy) and returns a context in which the module
     at a path computes in another policy (candidate only). `abstract` is called as abstract(config, policy, order,
-    devices) and returns one pass of the model as a program of shapes, to be compiled and not run (candidate only).
+    devices) and returns one pass of the model as a program of shapes, to be compiled and not run; `dispatches` are the
+    candidate's words for how tokens may get to their experts there (candidate only).
     `sharded` is called as sharded(module, mesh, layout), moves the parameters onto a mesh by a layout's rules, and
     returns a context in which the module computes on it (candidate only).
     """
@@ -205,6 +206,7 @@ class Side:
     parameters: str = ""
     narrowed: str = ""
     abstract: str = ""
+    dispatches: tuple[str, ...] = ("auto",)
     sharded: str = ""
 
 

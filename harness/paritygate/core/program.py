@@ -15,7 +15,8 @@ class Collective:
     `axes` are the axes of the mesh that it goes over, `fsdp+tp`, or in words a grouping that no axes make. `dtype` and
     `dims` are of its result on one device, `bytes` that result's, each time. `where` is the function,
     `module:Class.method`, and `line` is `file.py:88`; both are empty where XLA kept neither. `weight` is the parameter
-    of the program that is exchanged, its numbers as `*`. `turns` is how often its loop turns, 0 where not known.
+    of the program that is exchanged, its numbers as `*`. `turns` is how often the loops around it turn, multiplied, one
+    of which that is not known counting once; 0 outside of loops.
     """
 
     kind: str

@@ -2,7 +2,7 @@
 
 Reads and writes `run.json`, `rows.jsonl`, `coverage.json`, `lint.json`, `programs.json`, `explanations.jsonl` and
 `blames.jsonl`; reads what the replay wrote, `drifts.jsonl`, `inspections.jsonl`, `findings.jsonl`, `programs.jsonl` and
-`values.jsonl`.
+`values.jsonl`, and `compilations.jsonl`, what was compiled and not run.
 """
 
 import fcntl
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from paritygate.core.blame import Blame
 from paritygate.core.codec import canonical, from_json, readable
+from paritygate.core.compilation import Compilation
 from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Kept, Row
 from paritygate.core.errors import UsageError
@@ -147,6 +148,10 @@ class Run:
     def programs(self) -> Iterator[Program]:
         """What the compiled programs of cells with several devices exchange and hold, as the replay wrote it."""
         return _lines(self.folder / "programs.jsonl", Program)
+
+    def compilations(self) -> Iterator[Compilation]:
+        """What came of passes that were compiled for devices that need not be there; of the suite `full` only."""
+        return _lines(self.folder / "compilations.jsonl", Compilation)
 
     def values(self) -> Iterator[Kept]:
         """The values that the replay kept; their tensors are in the folder `values`."""

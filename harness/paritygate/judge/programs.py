@@ -30,13 +30,18 @@ def changes(found: Iterable[Program], recorded: Iterable[Program]) -> ProgramCha
             said.append(Change(program.name, program.cell, "is not recorded, where other programs of the cell are"))
         else:
             bare[program.cell] = None
-        for each in program.warned:
-            said.append(
-                Change(program.name, program.cell, f"{each.rule}: {each.what}{_place(each.line, each.where)}", "told")
-            )
+        said += warnings(program)
     said += [Change(each.name, each.cell, "was recorded, and is not there") for each in known.values()]
     said += [Change("all programs", cell, "nothing was recorded", "told") for cell in bare]
     return ProgramChanges(tuple(sorted(said, key=lambda each: each.weight)))
+
+
+def warnings(program: Program) -> list[Change]:
+    """What is doubtful in a program whatever was recorded of it."""
+    return [
+        Change(program.name, program.cell, f"{each.rule}: {each.what}{_place(each.line, each.where)}", "told")
+        for each in program.warned
+    ]
 
 
 def compare(found: Program, recorded: Program) -> list[Change]:
@@ -91,7 +96,7 @@ def _described(part: Collective | Replicated) -> str:
     array = f"{list(part.dims)} {part.dtype}"
     if isinstance(part, Replicated):
         return f"{part.name or 'tensor'} {array} whole on every device, {_size(part.bytes)}"
-    turn = f" per turn of a loop of {part.turns}" if part.turns else " per turn of a loop" * (part.loop == "loop")
+    turn = f" per turn of a loop of {part.turns}" if part.turns > 1 else " per turn of a loop" * (part.loop == "loop")
     of = f"{part.weight} {array}" if part.weight else array
     return f"{part.kind} of {of} over {part.axes}, {_size(part.bytes)}{turn}"
 

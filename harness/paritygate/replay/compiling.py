@@ -23,7 +23,12 @@ from paritygate.core.errors import UsageError
 from paritygate.core.registry import extend, load
 from paritygate.replay.orders import OrderJob, require_compiler
 
-_PACKAGES = ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin", "jax-cuda12-pjrt")
+# What decides the program for a platform beside the candidate.
+_PACKAGES = {
+    "cpu": ("jax", "jaxlib"),
+    "tpu": ("jax", "jaxlib", "libtpu"),
+    "gpu": ("jax", "jaxlib", "jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cuda-nvcc-cu12"),
+}
 # What XLA says of a program that needs more than there is: "Used 121.5G of 95.7G hbm", "Attempting to allocate 5.6GiB",
 # "the total memory required for HLO temporaries (26.33G) exceeds available HBM (15.75G)"
 _USED = re.compile(
@@ -120,7 +125,8 @@ def compiled(
     compile_s = _since(before)
     module = read(found.as_text() or "")
     times, loops = executions(module)
-    versions = {name: number for name in _PACKAGES if (number := _version(name))}
+    packages = _PACKAGES[order.target.chip.platform]
+    versions = {name: number for name in packages if (number := _version(name))}
     made = Compiled(
         dots=products(module, times, order.target.chip.platform),
         program=dataclasses.replace(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paritygate.catalog.select import families, policies
+from paritygate.catalog.sizes import SIZES
 from paritygate.core.cell import DtypePolicy
 from paritygate.core.codec import from_json
 from paritygate.core.compilation import Compilation, Order, Target
-from paritygate.core.errors import InfrastructureError
+from paritygate.core.errors import InfrastructureError, unknown_name
 from paritygate.replay.platforms import installed
 from paritygate.replay.processes import Gathered, run_all
 
@@ -53,59 +55,67 @@ class OrderJob:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return tuple(order.cell for order in self.orders)
+        return tuple(map(_named, self.orders))
+
+
+def without_compiler(target: Target) -> str:
+    """One line that says what to install where the compiler for a target is not; empty where it is."""
+    extra, modules = _EXTRAS.get(target.chip.platform, ("", ()))
+    return "" if all(map(installed, modules)) else f"no compiler for {target} here: pip install 'paritygate[{extra}]'"
 
 
 def require_compiler(target: Target) -> None:
-    """Raises InfrastructureError, of one line, where the compiler for a target is not installed."""
-    extra, modules = _EXTRAS.get(target.chip.platform, ("", ()))
-    if not all(map(installed, modules)):
-        raise InfrastructureError(f"no compiler for {target} here: pip install 'paritygate[{extra}]'")
+    """Raises InfrastructureError, of that line."""
+    if lacking := without_compiler(target):
+        raise InfrastructureError(lacking)
 
 
 def compile_all(
     orders: Sequence[Order],
-    config: Mapping[str, Any],
-    policies: Mapping[str, DtypePolicy],
-    abstract: str,
     folder: Path,
     done: Callable[[Compilation], None],
     *,
-    interpreter: str = "",
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
     timeout_s: float = 1800.0,
 ) -> list[Compilation]:
-    """What came of each order, in their order; that of a worker that died, or ran out of time, says so.
-
-    Raises InfrastructureError where the compiler for a target is not installed.
-    """
-    if not interpreter:
-        for order in orders:
-            require_compiler(order.target)
-    jobs = [
-        OrderJob(
-            OrderEnvironment(
-                interpreter or sys.executable,
-                policies[order.dtype].x64,
-                order.target.devices if order.target.chip.platform == "cpu" else 1,
-            ),
-            (order,),
-            config,
-            {order.dtype: policies[order.dtype]},
-            abstract,
-            tuple(str(directory) for directory in extensions),
-        )
-        for order in orders
-    ]
+    """What came of each order, in their order; that of a worker that died, or ran out of time, says so."""
+    jobs = [_job(order, extensions) for order in orders]
     gathered = _Compilations(done)
     run_all(jobs, folder, workers or max(1, min(len(jobs), os.cpu_count() or 1)), timeout_s, None, gathered)
-    found = {each.cell: each for each in gathered.compilations}
-    return [found.get(order.cell) or _lost(order, gathered.problems) for order in orders]
+    found = {_named(each.order): each for each in gathered.compilations}
+    return [found.get(_named(order)) or _lost(order, gathered.problems) for order in orders]
+
+
+def refuse_what_is_lacking(orders: Sequence[Order]) -> None:
+    """Raises InfrastructureError where a compiler is not installed, UsageError on words that a candidate lacks."""
+    for order in orders:
+        candidate = families()[order.family].candidate
+        if order.dispatch not in candidate.dispatches:
+            raise unknown_name("dispatch", order.dispatch, list(candidate.dispatches))
+        if not candidate.interpreter:  # what another environment has, its worker says
+            require_compiler(order.target)
+
+
+def _job(order: Order, extensions: tuple[Path, ...]) -> OrderJob:
+    candidate, policy = families()[order.family].candidate, policies()[order.dtype]
+    virtual = order.target.devices if order.target.chip.platform == "cpu" else 1
+    return OrderJob(
+        OrderEnvironment(candidate.interpreter or sys.executable, policy.x64, virtual),
+        (order,),
+        SIZES[order.size].config,
+        {order.dtype: policy},
+        candidate.abstract,
+        tuple(str(directory) for directory in extensions),
+    )
+
+
+def _named(order: Order) -> str:
+    return f"{order.name} {order.cell}"
 
 
 def _lost(order: Order, problems: Sequence[str]) -> Compilation:
-    said = next((problem for problem in problems if order.cell in problem), "the worker said nothing")
+    said = next((problem for problem in problems if _named(order) in problem), "the worker said nothing")
     return Compilation(order, order.cell, "lost", 0.0, reason=said.replace("\n", "; "))
 
 

@@ -11,7 +11,7 @@ _TONES: dict[Outcome, Tone] = {"fits": Tone.GOOD, "too large": Tone.BAD, "failed
 
 def render_compilation(found: Compilation, width: int = 100, color: bool = False) -> str:
     """One compilation whole."""
-    return "\n".join(render_parts(_parts(found), width, color)) + "\n"
+    return "\n".join(render_parts(parts_of(found), width, color)) + "\n"
 
 
 def render_sweep(found: Sequence[Compilation], width: int = 100, color: bool = False) -> str:
@@ -20,13 +20,24 @@ def render_sweep(found: Sequence[Compilation], width: int = 100, color: bool = F
     asked = f"{order.size} on {order.target}: {order.mode}, {order.dtype}, batch {order.batch}, length {order.length:,}"
     fitting = [each for each in found if each.outcome == "fits"]
     best = f"{fitting[0].order.mesh} is the fastest of those that fit." if fitting else "No layout fits."
-    titles = ("layout", "", "memory", "at least", "compute", "memory time", "links", "compiled in", "why not")
-    columns = tuple(Column(title, "right" if 1 < place < 8 else "left") for place, title in enumerate(titles))
     parts: list[Part] = [
         Banner(f"{len(fitting)} of {len(found)} FIT", f"{asked}. {best}", Tone.GOOD if fitting else Tone.BAD),
-        Table(columns, tuple(_line(each) for each in found)),
+        _table(("layout",), [((each.order.mesh,), each) for each in found]),
     ]
     return "\n".join(render_parts(parts, width, color)) + "\n"
+
+
+def summary_table(found: Sequence[Compilation]) -> Table:
+    """One line a case and cell."""
+    return _table(("case", "cell"), [((each.order.name, each.cell), each) for each in found])
+
+
+def _table(named: Sequence[str], found: Sequence[tuple[Sequence[str], Compilation]]) -> Table:
+    numbers = ("memory", "at least", "compute", "memory time", "links", "compiled in")
+    columns = [*map(Column, named), Column(""), *(Column(title, "right") for title in numbers), Column("why not")]
+    return Table(
+        tuple(columns), tuple((*(Item(name, Tone.CODE) for name in names), *_line(each)) for names, each in found)
+    )
 
 
 def _line(each: Compilation) -> tuple[Item, ...]:
@@ -35,7 +46,6 @@ def _line(each: Compilation) -> tuple[Item, ...]:
         [_seconds(s) for s in (roof.bound_s, roof.compute_s, roof.memory_s, roof.communication_s)] if roof else [""] * 4
     )
     return (
-        Item(each.order.mesh, Tone.CODE),
         Item(each.outcome, _TONES[each.outcome]),
         Item(gigabytes(each.needed_bytes) if each.needed_bytes else ""),
         *map(Item, times),
@@ -44,7 +54,8 @@ def _line(each: Compilation) -> tuple[Item, ...]:
     )
 
 
-def _parts(found: Compilation) -> list[Part]:
+def parts_of(found: Compilation) -> list[Part]:
+    """What one compilation says, whole."""
     order, chip = found.order, found.order.target.chip
     asked = f"{order.size}, {order.mode}, batch {order.batch}, length {order.length:,}: {found.cell}"
     room = f"{gigabytes(found.needed_bytes)} of {gigabytes(chip.memory_bytes)} a device" if found.needed_bytes else ""

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from paritygate.core.blame import Blame
 from paritygate.core.cell import Mode
+from paritygate.core.compilation import Compilation
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.hypothesis import Counterfactual
@@ -71,6 +72,7 @@ class ReportData:
     blames: tuple[Blame, ...] = ()
     programs: tuple[Program, ...] = ()
     program_changes: ProgramChanges = field(default_factory=ProgramChanges)
+    compilations: tuple[Compilation, ...] = ()
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
@@ -78,7 +80,7 @@ class ReportData:
         explained, blames = tuple(run.counterfactuals()), tuple(run.blames())
         return cls(
             run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint(), blames,
-            tuple(run.programs()), run.program_changes(),
+            tuple(run.programs()), run.program_changes(), tuple(run.compilations()),
         )  # fmt: skip
 
     @cached_property
@@ -114,6 +116,8 @@ class ReportData:
     @cached_property
     def not_covered(self) -> tuple[str, ...]:
         """What a pass of this run does not speak for, a sentence each."""
+        if self.compilations:
+            return ("Compiled for devices, and run on none: no value was compared.",)
         compared = [row.drift for row in self.rows if row.drift.metrics]
         floats: dict[str, set[str]] = defaultdict(set)
         for drift in compared:
@@ -127,6 +131,11 @@ class ReportData:
         if self.info.routing == "golden":
             said.append("The golden's choices were forced: the candidate's own are not covered.")
         return tuple(said)
+
+    @property
+    def compared(self) -> str:
+        """What a row is of."""
+        return "programs" if self.compilations else "values"
 
     @cached_property
     def places(self) -> tuple[Place, ...]:

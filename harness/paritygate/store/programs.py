@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from paritygate.core.cell import COMPILED
 from paritygate.core.codec import canonical, from_json, to_json
 from paritygate.core.errors import UsageError
 from paritygate.core.program import Collective, Program, Replicated
@@ -27,7 +28,8 @@ def write_programs(folder: Path, suite: str, programs: Iterable[Program]) -> lis
         cells.setdefault(program.cell, []).append(program)
     known, files = read_programs(folder, suite), list[Path]()
     for cell, some in cells.items():
-        file = folder / suite / f"{cell.replace('/', '.')}.jsonl"
+        name = cell.removesuffix(COMPILED).replace("/", ".").replace(":", "-")
+        file = folder / suite / f"{name}.jsonl"
         passes = [_pass(each) for each in some]
         some += [each for each in known if each.cell == cell and _pass(each) not in passes]
         lines = [line for each in sorted(some, key=lambda each: each.name) for line in _lines(each)]

@@ -6,6 +6,7 @@ import pytest
 
 from paritygate.audit.hlo import read
 from paritygate.audit.products import met, products
+from paritygate.audit.programs import summarise
 from paritygate.audit.turns import executions
 
 # As a TPU's compiler prints: a counter that goes up by two, a product as a convolution whose padding is no work.
@@ -50,6 +51,16 @@ def test_a_loop_of_which_xla_says_nothing_turns_as_its_counter_says() -> None:
     assert (times["main"], times["turn"], unknown) == (1, 4, ())
     _, unknown = executions(read(WINDOWED.replace("direction=LT", "direction=NE")))
     assert unknown == ("loop",)
+
+
+@pytest.mark.parametrize(("compared", "turns"), [("LT", 4), ("NE", 1)])
+def test_collectives_and_products_count_the_turns_of_a_loop_alike(compared: str, turns: int) -> None:
+    """One that does not say its turns counts once in either."""
+    text = WINDOWED.replace("direction=LT", f"direction={compared}")
+    (sent,) = summarise(text, {"tp": 2}).collectives
+    module = read(text)
+    (dot,) = products(module, executions(module)[0], "tpu")
+    assert (sent.loop, sent.turns, dot.count) == ("loop", turns, turns)
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [("bf16", 1), ("f32", 6)])

@@ -131,7 +131,7 @@ def test_asynchronous_collectives_are_counted_once_with_their_results():
     assert set(program.collectives) == {
         Collective("all-gather", "fsdp", "bf16", (8, 4), 64, "step.py:", "step.py:7", weight="w['layers'][*]['up']"),
         Collective("all-gather", "fsdp", "bf16", (4,), 8, "step.py:", "step.py:7", weight="w['norm']"),
-        Collective("all-reduce", "tp", "bf16", (8, 4), 64, "step.py:", "step.py:12", "loop"),
+        Collective("all-reduce", "tp", "bf16", (8, 4), 64, "step.py:", "step.py:12", "loop", turns=1),
         Collective("collective-permute", "tp", "bf16", (8, 4), 64, "step.py:", "step.py:7",
                    weight="w['layers'][*]['up']"),
         Collective("reduce-scatter", "tp", "f32", (2, 4), 32, "step.py:", "step.py:7"),

@@ -81,7 +81,7 @@ def test_a_worker_that_runs_out_of_time_says_nothing_of_the_program(paritygate: 
 def test_without_the_compiler_one_line_says_what_to_install(
     paritygate: Callable, monkeypatch: pytest.MonkeyPatch, target: str, extra: str
 ) -> None:
-    monkeypatch.setattr(orders, "find_spec", lambda name: None)
+    monkeypatch.setattr(orders, "installed", lambda module: False)
     said = paritygate("compile", "scout", "--target", target)
     assert said.code == ExitCode.INFRASTRUCTURE
     assert said.err == f"no compiler for {target} here: pip install 'paritygate[{extra}]'\n"

@@ -29,6 +29,7 @@ DEFAULTS = {
         "parameters": "",
         "narrowed": "",
         "abstract": "",
+        "dispatches": ("auto",),
         "sharded": "",
     },
     "WeightRule": {"scale": 1.0, "fan_in_axis": -1, "steer": 0.0},

@@ -214,6 +214,7 @@ FAMILY = Family(
         narrowed="paritygate.replay.llama4:narrowed",
         abstract="paritygate.replay.llama4_full:abstract",
         sharded="paritygate.replay.llama4:sharded",
+        dispatches=("auto", "dense", "tiled", "ragged"),
     ),
     sites=SITES,
     presets=(

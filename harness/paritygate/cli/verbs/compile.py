@@ -29,7 +29,6 @@ Length = Annotated[int | None, typer.Option("--length", min=1, help="Tokens a ro
 Dispatch = Annotated[str, typer.Option("--dispatch", help="How tokens meet experts: auto, dense, ragged, tiled.")]
 Sweep = Annotated[bool, typer.Option("--sweep", help="Try layouts, and rank those that fit by their least time.")]
 Accept = Annotated[bool, typer.Option("--accept", help="Record the programs in golden/programs, to be held to them.")]
-_RECORDS = "full"  # the folder of golden/programs
 
 
 def compile_(
@@ -48,19 +47,22 @@ def compile_(
     timeout: Timeout = 1800.0,
     as_json: Json = False,
 ) -> ExitCode:
+    from paritygate.catalog.full import FULL
     from paritygate.catalog.meshes import batch_ways, parse_axes
-    from paritygate.catalog.select import families, policies
+    from paritygate.catalog.select import policies
     from paritygate.catalog.sizes import SIZES
     from paritygate.catalog.targets import DEFAULT_LENGTH, DEFAULT_ROWS, default_axes, layouts, parse_target
+    from paritygate.cli.compiling import recorded_of
     from paritygate.cli.output import progress, say, say_json
     from paritygate.cli.stages import shown
     from paritygate.core.compilation import Compilation, Order, require_fitting, written
     from paritygate.core.errors import unknown_name
-    from paritygate.judge.programs import changes, without_lines
+    from paritygate.judge.compilations import changes_of
+    from paritygate.judge.programs import without_lines
     from paritygate.judge.roofline import ranked, timed
-    from paritygate.replay.orders import compile_all
+    from paritygate.replay.orders import compile_all, refuse_what_is_lacking
     from paritygate.report.compilation import render_compilation, render_sweep
-    from paritygate.store.programs import read_programs, write_programs
+    from paritygate.store.programs import write_programs
 
     settings, known = settings_of(context), policies()
     if size not in SIZES:
@@ -78,7 +80,7 @@ def compile_(
         Order(row.family, size, where, axes, dtype, mode.value, rows, length or DEFAULT_LENGTH[mode.value], dispatch)
         for axes in meshes
     ]
-    candidate = families()[row.family].candidate
+    refuse_what_is_lacking(orders)
     folder = settings.runs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-compile-{secrets.token_hex(2)}"
     count = 0
     with progress(settings) as tell:
@@ -88,18 +90,12 @@ def compile_(
             count += 1
             tell(count, len(orders), each.cell)
 
-        found = compile_all(
-            orders, row.config, known, candidate.abstract, folder, done, interpreter=candidate.interpreter,
-            extensions=settings.extensions, workers=workers, timeout_s=timeout,
-        )  # fmt: skip
+        found = compile_all(orders, folder, done, extensions=settings.extensions, workers=workers, timeout_s=timeout)
     best = ranked(map(timed, found))
     fits = best[0].outcome == "fits"
-    programs = {(p.name, p.cell): p for each in best if each.compiled is not None for p in (each.compiled.program,)}
-    records = settings.golden / "programs"
-    files = write_programs(records, _RECORDS, map(without_lines, programs.values())) if accept else []
-    asked = {(each.order.name, each.cell) for each in best if each.outcome != "lost"}
-    recorded = {(p.name, p.cell): p for p in read_programs(records, _RECORDS) if (p.name, p.cell) in asked}
-    changed = changes([programs[key] for key in recorded if key in programs], recorded.values())
+    programs = [without_lines(each.compiled.program) for each in best if each.compiled is not None]
+    files = write_programs(settings.golden / "programs", FULL, programs) if accept else []
+    changed = changes_of(best, recorded_of(settings, best))
     ok = fits and not changed.failing
     lost = not changed.failing and any(each.outcome == "lost" for each in best)
     if as_json:

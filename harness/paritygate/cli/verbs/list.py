@@ -58,10 +58,12 @@ def _families(name: str) -> tuple[list[Line], str]:
 
 
 def _cases(name: str) -> tuple[list[Line], str]:
+    from paritygate.catalog.full import FULL
     from paritygate.catalog.select import families, suites
+    from paritygate.catalog.sizes import SIZES
 
     known, lines = families(), []
-    names = [*known, *(preset.name for family in known.values() for preset in family.presets), *suites()]
+    names = [*known, *(preset.name for family in known.values() for preset in family.presets), *suites(), FULL, *SIZES]
     if name and name not in names:
         raise unknown_name("family, preset or suite", name, names)
     for suite, cases in suites().items():
@@ -70,7 +72,11 @@ def _cases(name: str) -> tuple[list[Line], str]:
                 doc = known[case.family].prompt(case.prompt).doc
                 record = {"id": case.id, "suite": suite, "family": case.family, "doc": doc}
                 lines.append((record, f"{suite}  {case.id:<28} {doc}".rstrip()))
-    return lines, "paritygate capture CASE"
+    for size in SIZES.values():
+        for each in size.passes if name in ("", FULL, size.family, size.name) else ():
+            record = {"id": f"{size.name}.{each}", "suite": FULL, "family": size.family, "doc": size.doc}
+            lines.append((record, f"{FULL}  {size.name}.{each:<{27 - len(size.name)}} {size.doc}"))
+    return lines, "paritygate run full" if name in (FULL, *SIZES) else "paritygate capture CASE"
 
 
 def _sites(name: str) -> tuple[list[Line], str]:

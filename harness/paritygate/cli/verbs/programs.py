@@ -14,14 +14,14 @@ Accept = Annotated[bool, typer.Option("--accept", help="Record the programs of t
 def programs(context: Context, run: RunName = "latest", accept: Accept = False, as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.runs import find_run
-    from paritygate.cli.stages import recorded_programs, shown
-    from paritygate.judge.programs import changes, without_lines
+    from paritygate.cli.stages import changed_programs, shown
+    from paritygate.judge.programs import without_lines
     from paritygate.store.programs import write_programs
 
     settings = settings_of(context)
     found = find_run(settings, run)
     there = list(found.programs())
-    said = changes(there, recorded_programs(settings, found))
+    said = changed_programs(settings, found)
     files: list[Path] = []
     if accept:
         if not there:

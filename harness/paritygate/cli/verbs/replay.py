@@ -1,8 +1,7 @@
 """`replay`: the candidate on the goldens; measures, and judges nothing."""
 
 from paritygate.cli.options import (
-    DEFAULT_CELLS,
-    Cells,
+    CellsOfSuite,
     ModeName,
     NoCache,
     Processes,
@@ -21,7 +20,7 @@ def replay(
     context: Context,
     cases: Suite = "",
     suite: Within = "",
-    cells: Cells = DEFAULT_CELLS,
+    cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
     processes: Processes = 1,

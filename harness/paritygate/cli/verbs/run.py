@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from paritygate.cli.options import (
-    DEFAULT_CELLS,
-    Cells,
+    CellsOfSuite,
     ModeName,
     NoCache,
     Processes,
@@ -27,7 +26,7 @@ def run(
     context: Context,
     cases: Suite = "",
     suite: Within = "",
-    cells: Cells = DEFAULT_CELLS,
+    cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
     processes: Processes = 1,

@@ -28,7 +28,7 @@ def build(data: ReportData) -> list[Part]:
         _banner(data),
         Figures(
             (
-                ("values compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
+                (f"{data.compared} compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
                 ("not a pass", count(len(data.failures))),
                 *([("accepted in the baseline", count(len(data.accepted)))] if data.accepted else []),
                 ("gaps in coverage", count(len(data.coverage.gaps))),
@@ -71,7 +71,7 @@ def _worst_title(data: ReportData) -> str:
 
 
 def _banner(data: ReportData) -> Banner:
-    total = f"{count(len(data.rows))} values of {count(len(data.cases))} case{'s' * (len(data.cases) != 1)}"
+    total = f"{count(len(data.rows))} {data.compared} of {count(len(data.cases))} case{'s' * (len(data.cases) != 1)}"
     if data.outcome is Outcome.NOTHING:
         sentence = "No value was compared, which is a failure and not a pass."
         return Banner("NOTHING", sentence, Tone.BAD, _skips(data))
