@@ -286,6 +286,7 @@ FAMILY = Family(
     hypotheses=TEXT_HYPOTHESES,
     expected=EXPECTED,
     aspects=ASPECTS,
+    cells={"mesh": "f64,f32,bf16 x all-meshes x cpu"},
     axes=AXES,
     dimensions=DIMENSIONS,
     doc="Llama 4 text decoder",
