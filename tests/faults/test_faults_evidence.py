@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from paritygate.catalog.select import case_of, select_faults
 from paritygate.core.cell import Cell
 from paritygate.core.drift import Drift
 from paritygate.core.family import Case
@@ -78,3 +79,21 @@ def test_a_sentence_says_where_a_fault_sits(found: dict[str, Divergence], fault:
     assert (divergence.start, divergence.row.diagnosis) == (address, "semantic")
     assert divergence.row.evidence.startswith("f64 differs ") and words in divergence.row.evidence
     assert divergence.propagated > 5, "what comes after it differs too, and is put down to it"
+
+
+def test_a_sentence_says_which_axis_of_the_mesh_a_fault_of_sharding_takes(tmp_path: Path) -> None:
+    ((_, fault),) = select_faults(["replica-left-stale"])
+    suite, case = case_of(fault)
+    store, budgets = GoldenStore(GOLDEN), read_budgets(GOLDEN / "budgets.toml")
+    cells = (Cell.parse(CELL), Cell("f64", fault.mesh, "cpu"))
+    divergences: list[Divergence] = []
+
+    def finished(_: str, drifts: list[Drift]) -> None:
+        rows = judge(drifts, {case.id: store.read(suite, case.id)}, [*map(str, cells)], ["chained"], budgets, {})
+        divergences.extend(first_divergence(rows))
+
+    planting = Planting(fault.name, fault.patches, suite, case, cells)
+    assert replay_mutants([planting], store, tmp_path / "replay", finished, workers=1) == []
+    (divergence,) = divergences
+    assert (divergence.cell, divergence.row.diagnosis) == ("f64/dp2/cpu", "sharding")
+    assert divergence.row.evidence.endswith("in the second half of the rows; in every layout with dp")
