@@ -1,7 +1,9 @@
 """`--processes` by the command line: a mesh over two processes of `jax.distributed`, on one machine by loopback."""
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,9 +55,7 @@ def test_a_lost_process_ends_the_run_and_is_named_and_resuming_finishes(
     assert resumed["problems"] == []
     assert resumed["summary"]["verdicts"] == {"pass": 2 * VALUES}
     workers = json.loads((Path(died["folder"]) / "run.json").read_text())["workers"]
-    assert [(worker["cells"][-1], worker["process"]) for worker in workers[-2:]] == [
-        ("bf16/fsdp2/cpu", 0), ("bf16/fsdp2/cpu", 1)
-    ]  # fmt: skip
+    assert sorted(worker["process"] for worker in workers if worker["cells"] == ["bf16/fsdp2/cpu"]) == [0, 1]
 
 
 def test_a_copy_that_another_process_holds_is_compared_too(place: Workplace, tmp_path: Path) -> None:
@@ -66,6 +66,63 @@ def test_a_copy_that_another_process_holds_is_compared_too(place: Workplace, tmp
     (gap,) = found["coverage"]["gaps"]
     assert (gap["part"], gap["where"]) == ("placement", "['layers'][1]['norm']['weight'].value")
     assert "differ, of processes 0 and 1" in gap["why"]
+
+
+def test_processes_with_another_candidate_compute_nothing_together(
+    variant: Callable[[str], Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_STOPS", "process 1 differs")
+    said = variant("stops").done("run", "toy", "--cells", "bf16 x fsdp2", *TWO, "--json", code=4).json
+    assert "process has other versions or another candidate than process 0: process 1" in said["problems"][0]
+    assert said["summary"]["verdicts"] == {"missing": VALUES}
+
+
+def tasks(place: Workplace, *arguments: str, code: int) -> list[str]:
+    """What the two tasks of a Slurm step say that all run one command, as `srun` starts them."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    children = [
+        subprocess.Popen(
+            place.command(*arguments, "--processes", "auto"),
+            cwd=place.root,
+            env=place.environ | step | {"SLURM_PROCID": str(number), "SLURM_LOCALID": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    said = [child.communicate(timeout=240) for child in children]
+    assert [child.returncode for child in children] == [code, code], said
+    return [out for out, _ in said]
+
+
+def test_on_a_cluster_one_command_is_run_by_all_and_the_first_judges(
+    variant: Callable[[str], Workplace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = variant("stops")
+    monkeypatch.setenv("TOY_STOPS", "process 1 killed")
+    before = place.run_folders()
+    cells = ("--cells", "f32,bf16 x fsdp2; f32 x single")
+    first, second = tasks(place, "run", "toy", *cells, "--no-explain", "--workers", "1", "--json", code=4)
+    died = json.loads(first)
+    assert place.run_folders() - before == {Path(died["folder"])}
+    lost = "process 1 of 2 of worker for f32/fsdp2/cpu, bf16/fsdp2/cpu was killed by signal 9"
+    assert died["problems"][0].startswith(lost)
+    assert second.startswith(f"process 1 of 2 worked; process 0 judges\n{lost}")
+    assert died["summary"]["cells"]["f32/fsdp2/cpu"] == {"pass": VALUES}
+    assert died["summary"]["cells"]["bf16/fsdp2/cpu"] == {"missing": VALUES}
+    monkeypatch.delenv("TOY_STOPS")
+    first, second = tasks(place, "run", "--resume", died["run"], "--no-explain", "--json", code=0)
+    assert second == "process 1 of 2 worked; process 0 judges\n"
+    assert json.loads(first)["summary"]["verdicts"] == {"pass": 3 * VALUES}
+
+
+def test_without_a_cluster_auto_is_refused(place: Workplace) -> None:
+    said = place.done("run", "toy", "--cells", "f64 x tp2", "--processes", "auto", code=2).err
+    assert said.startswith("no cluster: --processes auto\n  got       ValueError: ")
+    assert place.done("run", "toy", "--processes", "0", code=2).err == (
+        "bad number of processes: --processes 0\n  expected  1, 2, ... or auto\n"
+    )
 
 
 @pytest.mark.parametrize(

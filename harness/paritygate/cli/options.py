@@ -31,7 +31,8 @@ Workers = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout", min=1.0, metavar="S", help="Seconds until a worker is stopped.")]
 Processes = Annotated[
-    int, typer.Option("--processes", min=1, metavar="N", help="Processes that each mesh of several devices lies over.")
+    str,
+    typer.Option("--processes", metavar="N", help="Processes that each mesh lies over; auto: those of a cluster."),
 ]
 Resume = Annotated[
     str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")

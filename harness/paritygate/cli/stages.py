@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from paritygate.cli.verb import Context, Settings, settings_of
 from paritygate.core.budget import Budgets
@@ -14,6 +15,9 @@ from paritygate.core.family import Case
 from paritygate.core.golden import LowPrecision
 from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Routing, Run
+
+if TYPE_CHECKING:
+    from paritygate.replay.cluster import Cluster
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
 
@@ -78,7 +82,7 @@ def replay_run(
     timeout_s: float,
     compile_cache: Path | None,
     routing: str,
-    processes: int,
+    shared: "Shared",
 ) -> Run:
     """Replays what was asked for, with a progress bar where somebody watches."""
     from paritygate.catalog.full import is_full, refuse_targets
@@ -116,12 +120,15 @@ def replay_run(
             timeout_s=timeout_s,
             compile_cache=compile_cache,
             routing=whose,
-            processes=processes,
+            processes=shared.processes,
+            cluster=shared.cluster,
             progress=tell,
         )
 
 
-def resume_run(settings: Settings, run: Run, workers: int | None, timeout_s: float, compile_cache: Path | None) -> Run:
+def resume_run(
+    settings: Settings, run: Run, workers: int | None, timeout_s: float, compile_cache: Path | None, shared: "Shared"
+) -> Run:
     """Replays what a run that did not reach its end lacks, with a progress bar where somebody watches."""
     from paritygate.cli.output import progress
     from paritygate.replay.resume import resume
@@ -135,8 +142,47 @@ def resume_run(settings: Settings, run: Run, workers: int | None, timeout_s: flo
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            cluster=shared.cluster,
             progress=tell,
         )
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How many processes a mesh lies over, and the cluster that they are of, where they are of one."""
+
+    processes: int
+    cluster: "Cluster | None" = None
+
+    @property
+    def is_led(self) -> bool:
+        """Whether another process judges, and this one works for it."""
+        return self.cluster is not None and self.cluster.number > 0
+
+
+@contextmanager
+def shared_by(text: str) -> Iterator[Shared]:
+    """What `--processes` says."""
+    if text == "auto":
+        from paritygate.replay.cluster import joined
+
+        with joined() as cluster:
+            yield Shared(cluster.processes, cluster)
+    elif text.isdecimal() and int(text) > 0:
+        yield Shared(int(text))
+    else:
+        raise UsageError("bad number of processes", where=f"--processes {text}", expected="1, 2, ... or auto")
+
+
+def follow_run(shared: Shared, timeout_s: float, compile_cache: Path | None) -> ExitCode:
+    """Works for the process that judges."""
+    from paritygate.cli.output import say
+    from paritygate.replay.cluster import follow
+
+    assert shared.cluster is not None
+    problems = follow(shared.cluster, timeout_s, compile_cache)
+    say(f"process {shared.cluster.number} of {shared.processes} worked; process 0 judges", *problems)
+    return ExitCode.INFRASTRUCTURE if problems else ExitCode.PASS
 
 
 def run_to_resume(context: Context, name: str) -> Run:
@@ -146,7 +192,10 @@ def run_to_resume(context: Context, name: str) -> Run:
     run = find_run(settings_of(context), name)
     asked = {"cases": "SUITE"} | {name: f"--{name}" for name in ("suite", "cells", "mode", "routing", "processes")}
     sources = {text: context.get_parameter_source(name) for name, text in asked.items()}
-    if given := [text for text, source in sources.items() if source is not None and source.name == "COMMANDLINE"]:
+    given = [text for text, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if context.params.get("processes") == "auto":  # of a cluster every process says so, each time
+        given.remove("--processes")
+    if given:
         raise UsageError(
             "a run is resumed as it was asked for",
             where=f"--resume {name}",

@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from paritygate.core.cell import MeshLayout
+from paritygate.core.codec import canonical
 from paritygate.core.errors import InfrastructureError
 
 _copy = jax.jit(jnp.copy)
@@ -128,7 +129,16 @@ def whole(value: jax.Array | np.ndarray) -> np.ndarray:
 
 def join(processes: int, number: str, coordinator: str) -> None:
     """Makes this process one of several that share their devices; before JAX has started."""
-    jax.distributed.initialize(coordinator, processes, int(number), coordinator_bind_address=coordinator)
+    if coordinator.startswith("127."):  # nobody else is to reach it, nor is there a cluster to ask
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            int(number),
+            coordinator_bind_address=coordinator,
+            cluster_detection_method="deactivate",
+        )
+    else:
+        jax.distributed.initialize(coordinator, processes, int(number))
 
 
 class Together:
@@ -144,6 +154,8 @@ class Together:
         self._held: list[tuple[str, Any]] = []
 
     def __call__(self, kind: str, value: Any) -> None:
+        if kind == "record":
+            _agree({name: value[name] for name in ("python", "versions", "candidate")})
         pair = (value.get("case") or value.get("name", "").partition(" ")[0], value.get("cell", ""))
         if pair != self._pair:
             multihost_utils.sync_global_devices(f"{kind} {pair}")
@@ -154,6 +166,19 @@ class Together:
             self._emit(kind, value)
         elif jax.process_index() == 0:
             self._held.append((kind, value))
+
+
+def _agree(what: Mapping[str, Any]) -> None:
+    """Raises InfrastructureError where processes are not the same in this: what they compute together is of none."""
+    digest = np.frombuffer(hashlib.blake2b(canonical(what).encode(), digest_size=16).digest(), np.uint8)
+    first, *others = np.asarray(multihost_utils.process_allgather(digest))
+    for number, other in enumerate(others, 1):
+        if (other != first).any():
+            raise InfrastructureError(
+                "process has other versions or another candidate than process 0",
+                where=f"process {number}",
+                got=f"{canonical(what)} in process {jax.process_index()}",
+            )
 
 
 def _first_difference(one: np.ndarray, two: np.ndarray) -> tuple[int, ...]:

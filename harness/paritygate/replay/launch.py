@@ -22,6 +22,7 @@ from paritygate.core.family import Case, Family
 from paritygate.core.golden import GRADIENTS, Golden
 from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
+from paritygate.replay.cluster import Cluster
 from paritygate.replay.job import Environment, Job, environment_of, parts_of
 from paritygate.replay.platforms import Presence, probe
 from paritygate.replay.processes import prepare_cache
@@ -47,14 +48,16 @@ def replay(
     progress: Progress = lambda done, total, what: None,
     keep: Literal["drifts", "values"] = "drifts",
     processes: int = 1,
+    cluster: Cluster | None = None,
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
     `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by;
-    `processes` is how many a mesh lies over. Raises UsageError where there is no choice to force, or where a mesh
-    cannot lie over so many, and GoldenError before any worker starts where a golden is missing, stale or corrupt. A
-    worker that dies or runs out of time is recorded in the run's `problems`; its rows will be missing. To keep `values`
-    too puts the candidate's own into the run folder: `values.jsonl`, and tensors in `values/`.
+    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine. Raises UsageError where
+    there is no choice to force, or where a mesh cannot lie over so many, and GoldenError before any worker starts
+    where a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's
+    `problems`; its rows will be missing. To keep `values` too puts the candidate's own into the run folder:
+    `values.jsonl`, and tensors in `values/`.
     """
     if not cases or not cells or not modes:
         raise NothingComparedError(
@@ -62,10 +65,10 @@ def replay(
         )
     if routing == "golden":
         check_routing(cases, families() if known is None else known)
-    check_processes(cells, processes)
+    check_processes(cells, processes, cluster)
     check_goldens(suite, cases, cells, modes, store, known)
     skipped = (
-        *absent(cases, cells, families() if known is None else known),
+        *absent(cases, cells, families() if known is None else known, processes),
         *unfit(cases, cells, known),
     )
     total = expected_values(suite, cases, cells, modes, store, skipped)
@@ -98,7 +101,7 @@ def replay(
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     with run.alone():
-        gathered = Results(run, total, progress)
+        gathered = Results(run, total, progress, cluster=cluster)
         run = gathered.of(jobs, limit, timeout_s, compile_cache)
     if keep == "values":
         write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
@@ -110,8 +113,11 @@ def versions() -> dict[str, str]:
     return {"paritygate": version("paritygate"), "python": sys.version.split()[0]}
 
 
-def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family]) -> tuple[Skip, ...]:
-    """The cells whose devices are not here. Platforms are asked for as the cells name them, the CPU never."""
+def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family], processes: int = 1) -> tuple[Skip, ...]:
+    """The cells whose devices are not here, as many as a process needs.
+
+    Platforms are asked for as the cells name them, the CPU never.
+    """
     here: dict[tuple[str, str], Presence] = {}
     cases_of: dict[str, list[str]] = {}
     for case in cases:
@@ -121,7 +127,7 @@ def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family]) ->
         for cell in (cell for cell in cells if cell.platform != "cpu"):
             asked = (cell.platform, interpreter)
             here[asked] = here.get(asked) or probe(*asked)
-            if reason := here[asked].lacks(cell.mesh, layout_of(cell.mesh).devices):
+            if reason := here[asked].lacks(cell.mesh, -(-layout_of(cell.mesh).devices // processes)):
                 skips += [Skip(str(cell), reason, name) for name in (names if len(cases_of) > 1 else [""])]
     return tuple(skips)
 
@@ -200,7 +206,7 @@ def _values(golden: Golden, modes: list[Mode]) -> int:
     return sum(len(set(port.modes) & set(modes)) for port in golden.ports)
 
 
-def check_processes(cells: list[Cell], processes: int) -> None:
+def check_processes(cells: list[Cell], processes: int, cluster: Cluster | None = None) -> None:
     """Raises UsageError unless the devices of every mesh can be shared out evenly among the processes."""
     layouts = {cell: layout for cell in cells if (layout := layout_of(cell.mesh)).devices > 1}
     for cell, layout in layouts.items():
@@ -210,7 +216,7 @@ def check_processes(cells: list[Cell], processes: int) -> None:
                 where=f"--processes {processes}, {cell}",
                 expected=f"a number that divides its {layout.devices} devices",
             )
-        if cell.platform != "cpu" and processes > 1:
+        if cell.platform != "cpu" and processes > 1 and cluster is None:
             raise UsageError("processes of one machine share its CPU only", where=f"--processes {processes}, {cell}")
     if processes > 1 and not layouts:
         raise UsageError(

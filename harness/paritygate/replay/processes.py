@@ -100,8 +100,8 @@ class Worker:
 
     @property
     def name(self) -> str:
-        member = f"process {self.member} of {len(self.gang)} of " if len(self.gang) > 1 else ""
-        return member + self.of
+        processes = self.job.environment.processes
+        return f"process {self.member} of {processes} of {self.of}" if processes > 1 else self.of
 
     @property
     def of(self) -> str:
@@ -141,11 +141,18 @@ def prepare_cache(cache: Path | None) -> None:
 
 
 def run_all(
-    jobs: Sequence[Job], folder: Path, limit: int, timeout_s: float, compile_cache: Path | None, gathered: Gathered
+    jobs: Sequence[Job],
+    folder: Path,
+    limit: int,
+    timeout_s: float,
+    compile_cache: Path | None,
+    gathered: Gathered,
+    place: tuple[int, str] | None = None,
 ) -> None:
     """Runs every job, at most `limit` at a time; a worker that dies or runs out of time becomes a problem.
 
-    Workers are numbered on from those that the folder has. Raises InfrastructureError where one cannot be started.
+    Workers are numbered on from those that the folder has. `place` is, where the processes of a worker are on several
+    machines, which of them is here and where they meet. Raises InfrastructureError where one cannot be started.
     """
     waiting = list(enumerate(jobs, len(list((folder / "workers").glob("*.job.json")))))
     running: list[Worker] = []
@@ -155,7 +162,7 @@ def run_all(
             while len(running) < limit and (following := _startable(waiting, running, limit)):
                 waiting.remove(following)
                 number, job = following
-                for worker in _start(number, job, folder, timeout_s, str(compile_cache or "")):
+                for worker in _start(number, job, folder, timeout_s, str(compile_cache or ""), place):
                     running.append(worker)
                     assert worker.process.stdout is not None
                     selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
@@ -189,13 +196,16 @@ def _startable(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], li
     )
 
 
-def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str) -> list[Worker]:
-    """The processes of one worker."""
+def _start(
+    number: int, job: Job, folder: Path, timeout_s: float, compile_cache: str, place: tuple[int, str] | None
+) -> list[Worker]:
+    """The processes of one worker that are here."""
     path = folder / "workers" / f"{number}.job.json"
     write_atomic(path, readable(job).encode())
     gang: list[Worker] = []
-    coordinator, members = f"127.0.0.1:{_free_port()}", job.environment.processes
-    for member in range(members):
+    members = job.environment.processes
+    here, coordinator = ([place[0]], place[1]) if place else (range(members), f"127.0.0.1:{free_port()}")
+    for member in here:
         log_path = path.with_name(f"{number}.{member}.log" if members > 1 else f"{number}.log")
         log = log_path.open("wb")
         try:
@@ -217,7 +227,8 @@ def _start(number: int, job: Job, folder: Path, timeout_s: float, compile_cache:
     return gang
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One that nobody is at, as far as this machine goes."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

@@ -12,6 +12,7 @@ from typing import Any
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import ReplayInterrupted
 from paritygate.core.run import Repeat, Run
+from paritygate.replay.cluster import Cluster, lead
 from paritygate.replay.job import Job
 from paritygate.replay.processes import Gathered, Worker, run_all
 
@@ -33,9 +34,11 @@ class Results(Gathered):
         progress: Progress,
         done: int = 0,
         check: Callable[[dict[str, Any]], None] = lambda record: None,
+        cluster: Cluster | None = None,
     ):
         super().__init__()
         self.run, self.total, self.progress, self.done, self.check = run, total, progress, done, check
+        self.cluster = cluster
         self.started = time.monotonic()
         self.repeats: list[Repeat] = []
         self.values: list[dict[str, Any]] = []
@@ -45,6 +48,10 @@ class Results(Gathered):
         self.files = {kind: (self.run.folder / f"{kind}s.jsonl").open("a") for kind in _KINDS}
         try:
             self.save()
+            if self.cluster is not None:
+                shared = [job for job in jobs if job.environment.processes > 1]
+                lead(self.cluster, shared, self.run.folder, timeout_s, compile_cache, self)
+                jobs = [] if self.problems else [job for job in jobs if job not in shared]
             run_all(jobs, self.run.folder, limit, timeout_s, compile_cache, self)
         except KeyboardInterrupt:
             self.save(["the run was interrupted"])

@@ -16,6 +16,7 @@ from paritygate.core.codec import canonical
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.family import Case, Family
 from paritygate.core.run import Run, RunInfo, write_atomic
+from paritygate.replay.cluster import Cluster
 from paritygate.replay.job import Job, parts_of
 from paritygate.replay.launch import check_goldens, expected_values, plan, versions
 from paritygate.replay.processes import prepare_cache
@@ -35,6 +36,7 @@ def resume(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     progress: Progress = lambda done, total, what: None,
+    cluster: Cluster | None = None,
 ) -> Run:
     """Returns the run with what it lacked, not yet judged; a whole one as it is.
 
@@ -58,6 +60,7 @@ def resume(
         how = (store, extensions, known, info.routing, info.skipped, limit, info.processes)
         parts = parts_of(plan(info.suite, cases, cells, modes, *how))
         _refuse(info, info.versions, versions())
+        _refuse(info, {"processes": str(info.processes)}, {"processes": str(cluster.processes)} if cluster else {})
         _refuse(info, {name: info.asked.get(name, "not recorded") for name in parts}, parts)
         prepare_cache(compile_cache)
         whole = _keep_whole(run, cases, store)
@@ -73,6 +76,7 @@ def resume(
             progress,
             sum(1 for _ in run.drifts()),
             lambda record: _refuse_worker(info, record),
+            cluster,
         )
         return results.of(jobs, limit, timeout_s, compile_cache)
 

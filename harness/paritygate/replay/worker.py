@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -191,6 +192,7 @@ def _replay(
     from paritygate.core.cell import MeshLayout
     from paritygate.core.codec import canonical, to_json
     from paritygate.core.coverage import Inspection
+    from paritygate.core.errors import InfrastructureError
     from paritygate.core.registry import load
     from paritygate.replay.bench import Bench
     from paritygate.replay.chained import chained
@@ -222,6 +224,8 @@ def _replay(
                 model, built = build(bench.manifest.config, weights, policy), key
             look(bench, model)
             on_mesh = load(family.candidate.sharded)(model, grid.mesh, layout) if grid else nullcontext()
+        except InfrastructureError:
+            raise
         except Exception as reason:  # the candidate's own failure is a result: `error` rows of this cell
             for mode in job.modes:
                 for golden in bench.expected(mode):
@@ -360,6 +364,11 @@ def main(arguments: list[str]) -> int:
     except HarnessError as reason:
         emit("failed", str(reason))
         return int(reason.exit_code)
+    except Exception:
+        if len(arguments) == 1:
+            raise
+        traceback.print_exc()
+        os._exit(1)  # at an ordinary end JAX would wait for the other processes, one of which is lost
     return 0
 
 

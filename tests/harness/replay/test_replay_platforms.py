@@ -11,7 +11,7 @@ import pytest
 
 from jax_llama4 import Numerics
 from paritygate.catalog import select
-from paritygate.core.cell import Cell, MeshLayout
+from paritygate.core.cell import Cell
 from paritygate.core.errors import ExitCode
 from paritygate.core.run import Run, Skip, why_skipped
 from paritygate.judge.gate import exit_code
@@ -143,13 +143,20 @@ def test_nothing_but_skipped_cells_starts_no_worker_and_is_no_pass(asked, replay
     assert exit_code(judged(run), run.info.problems) is ExitCode.NOTHING_COMPARED
 
 
-def test_a_mesh_that_is_larger_than_the_machine_is_skipped(asked, monkeypatch):
+def test_a_mesh_that_is_larger_than_the_machine_is_skipped(asked):
     family = select.families()["llama4"]
-    monkeypatch.setattr(launch, "meshes", lambda: {"single": MeshLayout("single"), "tp8": MeshLayout("tp8", 8)})
     cells = [Cell("f32", mesh, "gpu") for mesh in ("single", "tp8")]
     skipped = launch.absent(list(select.suites()["tiny"]), cells, {"llama4": family})
     assert skipped == (Skip("f32/tp8/gpu", "gpu: 1 device, tp8 needs 8"),)
     assert asked == ["gpu"]  # once
+
+
+def test_of_a_mesh_over_several_processes_each_needs_its_share(asked):
+    family, cells = select.families()["llama4"], select.select_cells("f32 x tp8,single x gpu")
+    cases = list(select.suites()["tiny"])
+    assert launch.absent(cases, cells, {"llama4": family}, processes=8) == ()
+    (skip,) = launch.absent(cases, cells, {"llama4": family}, processes=4)
+    assert skip == Skip("f32/tp8/gpu", "gpu: 1 device, tp8 needs 2")
 
 
 def test_a_skip_may_be_of_some_cases():

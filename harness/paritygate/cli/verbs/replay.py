@@ -23,7 +23,7 @@ def replay(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
-    processes: Processes = 1,
+    processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -31,17 +31,20 @@ def replay(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import say, say_json
-    from paritygate.cli.stages import replay_run, resume_run, run_to_resume, shown
+    from paritygate.cli.stages import follow_run, replay_run, resume_run, run_to_resume, shared_by, shown
 
     settings = settings_of(context)
     cache = None if no_compile_cache else settings.cache
-    if resume:
-        made = run_to_resume(context, resume)
-        if made.is_whole and not as_json:
-            say(f"{made.folder.name} is whole: there is nothing to resume.")
-        made = resume_run(settings, made, workers, timeout, cache)
-    else:
-        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, processes)
+    with shared_by(processes) as shared:
+        if shared.is_led:
+            return follow_run(shared, timeout, cache)
+        if resume:
+            made = run_to_resume(context, resume)
+            if made.is_whole and not as_json:
+                say(f"{made.folder.name} is whole: there is nothing to resume.")
+            made = resume_run(settings, made, workers, timeout, cache, shared)
+        else:
+            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

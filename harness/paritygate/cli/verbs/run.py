@@ -29,7 +29,7 @@ def run(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
-    processes: Processes = 1,
+    processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -40,21 +40,33 @@ def run(
     from paritygate.cli.explaining import explained_or_why
     from paritygate.cli.gating import say_gate
     from paritygate.cli.output import say
-    from paritygate.cli.stages import judge_run, read_budgets, replay_run, report_run, resume_run, run_to_resume
+    from paritygate.cli.stages import (
+        follow_run,
+        judge_run,
+        read_budgets,
+        replay_run,
+        report_run,
+        resume_run,
+        run_to_resume,
+        shared_by,
+    )
     from paritygate.cli.verbs.gate import gate
 
     settings = settings_of(context)
     read_budgets(settings)  # a mistake in the budgets is found before minutes are spent
     cache = None if no_compile_cache else settings.cache
-    if resume:
-        made = run_to_resume(context, resume)
-        if made.is_whole and made.is_judged:
-            if not as_json:
-                say(f"{made.folder.name} is whole: there is nothing to resume.", "")
-            return gate(context, str(made.folder), as_json)
-        made = resume_run(settings, made, workers, timeout, cache)
-    else:
-        made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, processes)
+    with shared_by(processes) as shared:
+        if shared.is_led:
+            return follow_run(shared, timeout, cache)
+        if resume:
+            made = run_to_resume(context, resume)
+            if made.is_whole and made.is_judged:
+                if not as_json:
+                    say(f"{made.folder.name} is whole: there is nothing to resume.", "")
+                return gate(context, str(made.folder), as_json)
+            made = resume_run(settings, made, workers, timeout, cache, shared)
+        else:
+            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
     made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)
