@@ -248,11 +248,11 @@ class Family:
     """An architecture: how both sides are built, their sites, and what is run on them.
 
     `blocks` are the stretches of an axis that it has a name for, so that a place is said in its words. `glue` is what
-    joins the sites; `branches` is what its configs choose between;
-    `hypotheses` are known ways to get it wrong. `expected` are the findings of the precision lint that are as they must
-    be: where there are any, others fail the gate. `aspects` are the parts of a dtype policy that `dtypes` narrows one at a
-    time. `cells` are what a suite is run in, by name, where that is not the default. `axes` are the logical axes, of the
-    rules of mesh layouts, that letters of layouts stand for; `dimensions` are those of parameters that a mesh must divide.
+    joins the sites; `branches` is what its configs choose between; `hypotheses` are known ways to get it wrong.
+    `expected` are the findings of the precision lint that are as they must be: where there are any, others fail the
+    gate. `aspects` are the parts of a dtype policy that `dtypes` narrows one at a time. `cells` are what a suite is run
+    in, by name, where that is not the default. `axes` are the logical axes, of the rules of mesh layouts, that letters
+    of layouts stand for; `dimensions` are those of parameters that a mesh must divide.
     """
 
     name: str

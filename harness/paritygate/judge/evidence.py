@@ -93,11 +93,7 @@ def _value(config: Mapping[str, Any], path: str) -> Any:
 def _sentence(row: Row, terms: _Terms) -> str:
     drift, dtype = row.drift, Cell.parse(row.drift.cell).dtype
     if drift.placement:
-        return (
-            f"in {dtype} it {drift.placement}"
-            if drift.placement.startswith("lies")
-            else f"in {dtype} {drift.placement}"
-        )
+        return f"in {dtype} {drift.placement}"
     if row.verdict is Verdict.MISMATCH:
         return f"{dtype} gives another kind of value: {row.reason}"
     words = [_piece(terms.spans.get((drift.site, drift.call))), *(_place(part, terms) for part in drift.where)]

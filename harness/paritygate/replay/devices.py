@@ -61,7 +61,7 @@ class Grid:
         promised = self._sharding(["" if name == "-" else name for name in placed], value.shape)
         if value.sharding.is_equivalent_to(promised, value.ndim):
             return ""
-        return f"lies as {_words(value.sharding)}, where the rules promise {_words(promised)}"
+        return f"it lies as {_words(value.sharding)}, where the rules promise {_words(promised)}"
 
     def _sharding(self, logical: Sequence[str], shape: Sequence[int]) -> NamedSharding:
         split = self.layout.split(logical, shape)
