@@ -122,9 +122,10 @@ def recorded_of(settings: Settings, found: Sequence[Compilation]) -> list[Progra
     return [each for each in read_programs(settings.golden / "programs", FULL) if (each.name, each.cell) in asked]
 
 
-def refuse_other_options(mode: str, routing: str) -> None:
+def refuse_other_options(mode: str, routing: str, processes: int) -> None:
     """Raises UsageError on options that say how a golden is replayed."""
-    for name, given, default in (("--mode", mode, "all"), ("--routing", routing, "own")):
+    options = (("--mode", mode, "all"), ("--routing", routing, "own"), ("--processes", str(processes), "1"))
+    for name, given, default in options:
         if given != default:
             raise UsageError(
                 "full sizes are compiled, and not replayed",

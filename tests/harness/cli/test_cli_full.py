@@ -128,6 +128,7 @@ def test_cells_of_devices_that_are_not_here_are_not_run(paritygate: Callable, go
         (("--cells", "bf16 x tp8 x cpu"), "full sizes are compiled, and not run: bf16/tp8/cpu"),
         (("--cells", "bf16 x fsdp4tp4 x v5p:4x4x4"), "expected  64 devices, those of v5p:4x4x4"),
         (("--mode", "chained"), "full sizes are compiled, and not replayed: --mode chained"),
+        (("--processes", "2"), "full sizes are compiled, and not replayed: --processes 2"),
         (("--routing", "golden"), "full sizes are compiled, and not replayed: --routing golden"),
     ],
 )
