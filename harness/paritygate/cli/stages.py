@@ -90,7 +90,7 @@ def replay_run(
     if is_full(text, suite):
         from paritygate.cli.compiling import compile_run, refuse_other_options
 
-        refuse_other_options(mode, routing, processes)
+        refuse_other_options(mode, routing, shared.processes)
         return compile_run(settings, text, cells, workers, timeout_s)
     modes, whose = select_modes(mode), select_routing(routing)
     if whose == "golden":
