@@ -13,6 +13,7 @@ from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.hypothesis import Hypothesis
 from paritygate.core.lint import Expected
 from paritygate.core.sensitivity import Aspect
+from paritygate.core.side import Side
 from paritygate.core.site import Glue, Site, placeholder
 from paritygate.core.where import Block
 
@@ -169,48 +170,6 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Side:
-    """The reference or the candidate of a family.
-
-    `build` is called as build(config, weights, dtype) in torch and build(config, weights, policy) in JAX and returns
-    the module. `inputs` maps a parameter of the whole model to a case input (`tokens`, `attention_mask`,
-    `position_ids`, `labels`, `slots`, `pixels`). `functions` are functions of a module or methods of a class whose
-    calls are tapped (reference only). `pictures` is called as pictures(picture, photo, random, config) and returns the
-    tiles that the model is given of a photograph, and the tokens that stand for them (reference only).
-    `interpreter` is the Python to run the worker with; empty means this one (candidate only).
-
-    `cache` makes what prompts in pieces are fed through: cache(module) in torch, given as the parameter `cache_name`;
-    in JAX, cache(module, kind, batch, length) gives an object whose `arguments` puts an empty cache, and later the one
-    that it was told to `keep`, beside a piece's inputs, the next one being the result's `cache_name`; its `placed` are
-    the logical axes that a mesh splits what the cache holds by, by pattern (fnmatch) of the path in it. `gradients` is
-    called as gradients(module, arguments, output) and returns the gradient of an output by each weight, under the
-    reference's names (candidate only); it may also be given `compiled`, to be used in place of `jax.jit` on the
-    derivative, a function of the weights and then of what else is given. `parameters` is called as parameters(module)
-    and returns the candidate's parameters under the reference's names and in its layouts, without arithmetic on them
-    (candidate only). `narrowed` is called as narrowed(module, path, policy) and returns a context in which the module
-    at a path computes in another policy (candidate only). `abstract` is called as abstract(config, policy, order,
-    devices) and returns one pass of the model as a program of shapes, to be compiled and not run; `dispatches` are the
-    candidate's words for how tokens may get to their experts there (candidate only).
-    `sharded` is called as sharded(module, mesh, layout), moves the parameters onto a mesh by a layout's rules, and
-    returns a context in which the module computes on it (candidate only).
-    """
-
-    build: str
-    inputs: Mapping[str, str]
-    functions: tuple[str, ...] = ()
-    interpreter: str = ""
-    cache: str = ""
-    cache_name: str = "past_key_values"
-    gradients: str = ""
-    pictures: str = ""
-    parameters: str = ""
-    narrowed: str = ""
-    abstract: str = ""
-    dispatches: tuple[str, ...] = ("auto",)
-    sharded: str = ""
-
-
-@dataclass(frozen=True)
 class Dimension:
     """A config key, dots into nested ones, that says into how many parts a logical axis of parameters can be split.
 
@@ -252,7 +211,8 @@ class Family:
     `expected` are the findings of the precision lint that are as they must be: where there are any, others fail the
     gate. `aspects` are the parts of a dtype policy that `dtypes` narrows one at a time. `cells` are what a suite is run
     in, by name, where that is not the default. `axes` are the logical axes, of the rules of mesh layouts, that letters
-    of layouts stand for; `dimensions` are those of parameters that a mesh must divide.
+    of layouts stand for; `dimensions` are those of parameters that a mesh must divide. `auto_caches` are the kinds of
+    cache that the candidate lays on auto axes only.
     """
 
     name: str
@@ -276,14 +236,20 @@ class Family:
     cells: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, str] = field(default_factory=dict)
     dimensions: tuple[Dimension, ...] = ()
+    auto_caches: tuple[str, ...] = ()
     doc: str = ""
 
-    def unfit(self, preset: Preset, layout: MeshLayout) -> str:
-        """Why a model of this size cannot lie on a mesh; empty where it can: `tp4 does not divide num_heads = 2`."""
+    def unfit(self, preset: Preset, layout: MeshLayout, prompt: Prompt | None = None) -> str:
+        """Why a model of this size cannot lie on a mesh, or not be fed this prompt there; empty where it can.
+
+        `tp4 does not divide num_heads = 2`
+        """
         if layout.devices == 1:
             return ""
         if not self.candidate.sharded:
             return f"family {self.name} does not say how its candidate is put on a mesh"
+        if prompt is not None and prompt.cache in self.auto_caches and layout.types == "explicit":
+            return f"the candidate's {prompt.cache} cache takes auto axes only"
         found, layers = [], [layer for stack in (preset.layers, *preset.stacks.values()) for layer in stack]
         for dimension in self.dimensions:
             if dimension.trait and not any(dimension.trait in layer for layer in layers):

@@ -84,7 +84,7 @@ def run_alone(job: Job, store: GoldenStore, cell: Cell, known: dict[tuple[str, s
     for case in job.cases:
         family = job.families[case.family]
         bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing)
-        if (case.id, cell.dtype) in known or family.unfit(family.preset(case.preset), layout):
+        if (case.id, cell.dtype) in known or family.unfit(family.preset(case.preset), layout, bench.prompt):
             continue
         try:
             model = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy)

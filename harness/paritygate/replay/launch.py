@@ -182,7 +182,8 @@ def unfit(cases: list[Case], cells: list[Cell], known: Mapping[str, Family] | No
     known, found = families() if known is None else known, list[Skip]()
     for case in cases:
         family = known[case.family]
-        reasons = {cell: family.unfit(family.preset(case.preset), layout_of(cell.mesh)) for cell in cells}
+        preset, prompt = family.preset(case.preset), family.prompt(case.prompt)
+        reasons = {cell: family.unfit(preset, layout_of(cell.mesh), prompt) for cell in cells}
         found += [Skip(str(cell), reason, case.id) for cell, reason in reasons.items() if reason]
     return tuple(found)
 

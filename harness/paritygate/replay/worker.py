@@ -211,7 +211,7 @@ def _replay(
     for case in cases:
         family = job.families[case.family]
         bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid)
-        if family.unfit(family.preset(case.preset), layout):
+        if family.unfit(family.preset(case.preset), layout, bench.prompt):
             continue  # the run says why
         if grid:
             bench = replace(bench, alone=on_one_device.get((case.id, cell.dtype)))

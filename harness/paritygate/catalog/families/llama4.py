@@ -289,5 +289,6 @@ FAMILY = Family(
     cells={"mesh": "f64,f32,bf16 x all-meshes x cpu"},
     axes=AXES,
     dimensions=DIMENSIONS,
+    auto_caches=("paged",),
     doc="Llama 4 text decoder",
 )

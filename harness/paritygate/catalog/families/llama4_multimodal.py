@@ -251,6 +251,7 @@ FAMILY = Family(
     expected=EXPECTED,
     aspects=ASPECTS,
     axes=llama4.AXES,
+    auto_caches=llama4.FAMILY.auto_caches,
     dimensions=DIMENSIONS,
     doc="Llama 4 with pictures",
 )
