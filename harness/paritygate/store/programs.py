@@ -38,9 +38,11 @@ def write_programs(folder: Path, suite: str, programs: Iterable[Program]) -> lis
     return files
 
 
-def _pass(program: Program) -> list[str]:
-    """Case and way of `tiny-scout.long forward 1`; a program of full size has its name alone."""
-    return program.name.split()[:2]
+def _pass(program: Program) -> tuple[str, str]:
+    """Case and way of `tiny-scout.long forward 1`, one for all of its sites; of full sizes the name alone."""
+    case, _, what = program.name.partition(" ")
+    way = what.split()[0] if what else ""
+    return case, way if way in ("", "forward", "backward") else "site"
 
 
 def _lines(program: Program) -> Iterable[dict[str, Any]]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.drift import Row
+from paritygate.core.program import Program
 from paritygate.core.run import Run, RunInfo
+from paritygate.store.programs import read_programs, write_programs
 
 
 def a_run(synthetic, folder: Path, gathers: int, modes: tuple[str, ...] = ()) -> Path:
@@ -45,6 +47,26 @@ def test_a_mode_that_was_not_run_is_no_change(paritygate, synthetic, tmp_path):
         (folder / "programs.jsonl").write_text("")
         said = paritygate("programs", str(folder))
         assert (said.code, "was recorded, and is not there" in said.out) == (code, code == 1)
+
+
+def test_some_cells_are_recorded_and_not_others(paritygate, synthetic, tmp_path):
+    first = str(a_run(synthetic, tmp_path / "runs" / "first", 1))
+    refused = paritygate("programs", first, "--accept", "--select", "f32/*")
+    assert refused.code == 2
+    assert "no cell matches: --select f32/*\n  expected  a glob over bf16/fsdp2tp4/cpu" in refused.err
+    assert "bf16.fsdp2tp4.cpu.jsonl" in paritygate("programs", first, "--accept", "--select", "bf16/*").out
+
+
+def test_a_site_that_is_gone_leaves_no_record(tmp_path):
+    def program(*names: str) -> list[Program]:
+        return [Program(name, "bf16/tp2/cpu") for name in names]
+
+    def recorded() -> list[str]:
+        return [each.name for each in read_programs(tmp_path, "s")]
+
+    write_programs(tmp_path, "s", program("a.b layers.0", "a.b norm", "a.b forward 1", "c.d norm"))
+    write_programs(tmp_path, "s", program("a.b norm"))
+    assert recorded() == ["a.b forward 1", "a.b norm", "c.d norm"]
 
 
 def test_a_run_without_programs_has_nothing_to_record(paritygate, synthetic, tmp_path):

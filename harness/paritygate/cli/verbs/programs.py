@@ -1,5 +1,6 @@
 """`programs`: what compiled programs exchange and hold that was not recorded; the only writer of what is recorded."""
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -8,10 +9,15 @@ import typer
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
+Of = Annotated[
+    str, typer.Option("--select", metavar="GLOB", help="The cells to record, such as 'bf16/*'; all if left out.")
+]
 Accept = Annotated[bool, typer.Option("--accept", help="Record the programs of the run in place of what is there.")]
 
 
-def programs(context: Context, run: RunName = "latest", accept: Accept = False, as_json: Json = False) -> ExitCode:
+def programs(
+    context: Context, run: RunName = "latest", accept: Accept = False, select: Of = "*", as_json: Json = False
+) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.runs import find_run
     from paritygate.cli.stages import changed_programs, shown
@@ -30,7 +36,11 @@ def programs(context: Context, run: RunName = "latest", accept: Accept = False, 
                 where=found.info.id,
                 expected="a run of cells with several devices, replayed chained or for gradients",
             )
-        files = write_programs(settings.golden / "programs", found.info.suite, map(without_lines, there))
+        chosen = [each for each in there if fnmatchcase(each.cell, select)]
+        if not chosen:
+            cells = ", ".join(dict.fromkeys(each.cell for each in there))
+            raise UsageError("no cell matches", where=f"--select {select}", expected=f"a glob over {cells}")
+        files = write_programs(settings.golden / "programs", found.info.suite, map(without_lines, chosen))
     if as_json:
         say_json({"run": found.info.id, "programs": there, "changes": said.changes, "accepted": accept})
     elif accept:
