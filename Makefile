@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo bench test lint format types contracts check nightly mutants seeds limits clean
+.PHONY: help demo bench test lint format types contracts check nightly mutants seeds limits meshes clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -52,7 +52,7 @@ contracts: $(DEV) ## who may import whom (import-linter)
 
 check: lint types contracts test ## all that CI runs
 
-nightly: mutants seeds limits ## the long checks: `make -k nightly` goes on after one has failed
+nightly: mutants seeds limits meshes ## the long checks: `make -k nightly` goes on after one has failed
 
 mutants: $(DEV) ## plant the whole catalogue of faults; fails where one is missed or misblamed
 	$(BIN)/paritygate mutate
@@ -61,6 +61,9 @@ mutants: $(DEV) ## plant the whole catalogue of faults; fails where one is misse
 seeds: $(DEV) ## twenty seeds of weights and text, unfaulted; fails on a false alarm
 	rm -rf reports/runs/seeds
 	$(BIN)/paritygate seeds --keep reports/runs/seeds
+
+meshes: $(DEV) ## every mesh layout of up to eight devices in float64, float32 and bfloat16
+	$(BIN)/paritygate run mesh --timeout 7200
 
 limits: $(DEV) ## the limits that the reference's harmless variants give today, beside those in golden/budgets.toml
 	$(BIN)/paritygate budget fit

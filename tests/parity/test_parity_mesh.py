@@ -17,8 +17,9 @@ from paritygate.judge.gate import exit_code
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).parents[2]
-# Each kind of axis and both types, a layout that does not divide one preset, and each dtype on a mesh.
-CELLS = "f64 x single,fsdp2tp2ep2,dp2sp2tp2-explicit,tp8; f32 x dp2sp2tp2; bf16 x single,fsdp2tp2ep2"
+# Each kind of axis and both types, a layout that does not divide one preset, and low precision on a mesh; all of them
+# are `make meshes`.
+CELLS = "f64 x single,dp2sp2tp2-explicit,tp8; bf16 x fsdp2tp2ep2"
 TP8 = "tp8 does not divide num_key_value_heads = 4"
 PAGED = "the candidate's paged cache takes auto axes only"
 
@@ -52,7 +53,7 @@ def test_float64_agrees_on_every_mesh(run: Run) -> None:
     drifts = [d for d in run.drifts() if d.cell.startswith("f64/") and "rel_l2" in d.metrics]
     limits = {"isolated": 1e-12, "chained": 1e-12, "gradient": 1e-10}
     meshes = Counter(Cell.parse(d.cell).mesh for d in drifts)
-    assert len(meshes) == 4 and min(meshes.values()) > 60
+    assert len(meshes) == 3 and min(meshes.values()) > 60
     assert {d.address: d.metrics["rel_l2"] for d in drifts if d.metrics["rel_l2"] > limits[d.mode]} == {}
 
 
@@ -60,7 +61,7 @@ def test_low_precision_is_no_farther_from_one_device_than_sums_may_be(run: Run) 
     beside = [
         (d.reassociated.apart, d.reassociated.bound) for d in run.drifts() if d.reassociated and d.cell[:3] != "f64"
     ]
-    assert len(beside) > 300
+    assert len(beside) > 150
     assert all(apart <= bound for apart, bound in beside)
     assert any(apart > 0.0 for apart, _ in beside)  # the mesh did add in another order
 

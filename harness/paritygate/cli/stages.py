@@ -242,7 +242,7 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     from paritygate.store.golden import GoldenStore
 
     store, info = GoldenStore(settings.golden), run.info
-    store.require_unchanged(info.suite, info.goldens)
+    store.require_unchanged(info.suite, {case: info.goldens[case] for case in info.cases})
     goldens = {case: store.read(info.suite, case) for case in info.cases}
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)
@@ -319,7 +319,7 @@ def golden_provenance(settings: Settings, run: Run) -> str:
     from paritygate.core.codec import readable
 
     same: dict[str, list[str]] = {}
-    for case in run.info.goldens:
+    for case in (case for case in run.info.cases if case in run.info.goldens):
         try:
             manifest = json.loads((settings.golden / run.info.suite / f"{case}.json").read_text())
             text = readable(manifest["provenance"]).strip()

@@ -190,11 +190,11 @@ def test_one_worker_at_a_time_has_an_accelerator(monkeypatch):
 
     gpu, wide, cpu, tpu = Asked("gpu"), Asked("gpu", x64=True), Asked("cpu"), Asked("tpu")
     waiting = list(enumerate([wide, cpu, tpu]))
-    assert processes._startable(waiting, [Started(gpu)]) == (1, cpu)
-    assert processes._startable(waiting, [Started(cpu)]) == (0, wide)
-    assert processes._startable([(0, wide)], [Started(gpu), Started(cpu)]) is None
-    assert processes._startable([(1, cpu)], [Started(cpu)]) == (1, cpu)
-    assert processes._startable([], []) is None
+    assert processes._startable(waiting, [Started(gpu)], 4) == (1, cpu)
+    assert processes._startable(waiting, [Started(cpu)], 4) == (0, wide)
+    assert processes._startable([(0, wide)], [Started(gpu), Started(cpu)], 4) is None
+    assert processes._startable([(1, cpu)], [Started(cpu)], 4) == (1, cpu)
+    assert processes._startable([], [], 4) is None
 
 
 @pytest.mark.parametrize(
