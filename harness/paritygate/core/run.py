@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from paritygate.core.blame import Blame
 from paritygate.core.codec import canonical, from_json, readable
-from paritygate.core.compilation import Compilation
 from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Kept, Row
 from paritygate.core.errors import UsageError
@@ -26,6 +25,8 @@ from paritygate.core.program import Program, ProgramChanges
 
 if TYPE_CHECKING:
     import pandas
+
+    from paritygate.core.compilation import Compilation
 
 T = TypeVar("T")
 RUN_FORMAT = 1
@@ -149,8 +150,10 @@ class Run:
         """What the compiled programs of cells with several devices exchange and hold, as the replay wrote it."""
         return _lines(self.folder / "programs.jsonl", Program)
 
-    def compilations(self) -> Iterator[Compilation]:
+    def compilations(self) -> "Iterator[Compilation]":
         """What came of passes that were compiled for devices that need not be there; of the suite `full` only."""
+        from paritygate.core.compilation import Compilation  # few runs have any, and `show` starts without
+
         return _lines(self.folder / "compilations.jsonl", Compilation)
 
     def values(self) -> Iterator[Kept]:

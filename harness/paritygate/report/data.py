@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from paritygate.core.blame import Blame
 from paritygate.core.cell import Mode
-from paritygate.core.compilation import Compilation
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.hypothesis import Counterfactual
@@ -19,6 +19,9 @@ from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
 from paritygate.report.words import nearness
+
+if TYPE_CHECKING:
+    from paritygate.core.compilation import Compilation
 
 COMPARED = (Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH)
 
@@ -72,7 +75,7 @@ class ReportData:
     blames: tuple[Blame, ...] = ()
     programs: tuple[Program, ...] = ()
     program_changes: ProgramChanges = field(default_factory=ProgramChanges)
-    compilations: tuple[Compilation, ...] = ()
+    compilations: "tuple[Compilation, ...]" = ()
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
