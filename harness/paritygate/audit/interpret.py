@@ -35,7 +35,7 @@ _Values = tuple[list[Any], list[Origin]]
 # Primitives that move or cast values and compute nothing: a weight that went through them is that weight.
 _LAYOUT = frozenset(
     "broadcast_in_dim concatenate convert_element_type copy dynamic_slice gather name optimization_barrier pad"
-    " reduce_precision reshape rev sharding_constraint slice squeeze stop_gradient transpose".split()
+    " reduce_precision reshape reshard rev sharding_constraint slice squeeze stop_gradient transpose".split()
 )
 # Primitives whose program is no jaxpr: what they multiply cannot be known.
 _OPAQUE = frozenset("ffi_call pure_callback io_callback tpu_custom_call triton_kernel_call scaled_matmul".split())

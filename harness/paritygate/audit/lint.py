@@ -13,7 +13,8 @@ from paritygate.core.lint import Finding
 
 # Give what they are given, in another shape or order.
 _MOVES = frozenset(
-    "reshape transpose broadcast_in_dim squeeze slice dynamic_slice rev copy expand_dims concatenate split cond".split()
+    "reshape transpose broadcast_in_dim squeeze slice dynamic_slice rev copy expand_dims concatenate split cond "
+    "sharding_constraint reshard".split()
 )
 _SELECTS = frozenset("select_n gather pad where scatter dynamic_update_slice stop_gradient".split())
 _CASTS = frozenset({"convert_element_type", "reduce_precision", "bitcast_convert_type"})

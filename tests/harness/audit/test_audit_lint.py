@@ -55,6 +55,18 @@ def test_a_table_that_was_rounded_before_it_became_a_constant_is_found():
     assert rules(lambda x: x[:, :1] * table, WIDE, compute="float32") == []
 
 
+def test_where_a_value_lies_is_no_arithmetic():
+    mesh = jax.make_mesh((1,), ("tp",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("tp"))
+
+    def laid(x: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(x.astype(jnp.float32), sharding)
+
+    assert rules(laid, LOW) == []
+    assert rules(lambda x: laid(x).astype(jnp.bfloat16), LOW) == []
+    assert rules(lambda x: laid(x.astype(jnp.bfloat16)), WIDE) == ["round-trip"]
+
+
 def test_a_value_that_is_rounded_where_it_stands_is_a_round_trip():
     assert rules(lambda x: jax.lax.reduce_precision(x, 8, 7), WIDE, compute="float32") == ["round-trip"]
 
