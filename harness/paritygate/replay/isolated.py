@@ -28,7 +28,11 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
             try:
                 forced = forced_alone(bench, site, call)
                 part = submodule(model, site.candidate)
-                look = partial(_look, bench.look_at_site, site.name) if bench.look_at_site else None
+                look = (
+                    partial(_look, bench.look_at_site, site.name + (f"#{call}" if call else ""))
+                    if bench.look_at_site
+                    else None
+                )
                 values = observe(part, places, arguments, forced, bench.policy.matmul, look, bench.moving)
             except Exception as reason:  # the candidate's own failure is a result: an `error` row, never a pass
                 yield from (bench.failed(golden, Mode.ISOLATED, reason) for golden, _, _ in reads)
