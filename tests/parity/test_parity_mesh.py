@@ -1,6 +1,5 @@
 """The suite `mesh` in some of its layouts: every value right, its copies equal, laid as promised; programs recorded."""
 
-import json
 import os
 import subprocess
 import sys
@@ -58,9 +57,9 @@ def test_float64_agrees_on_every_mesh(run: Run) -> None:
 
 
 def test_low_precision_is_no_farther_from_one_device_than_sums_may_be(run: Run) -> None:
-    beside = [
-        (d.reassociated.apart, d.reassociated.bound) for d in run.drifts() if d.reassociated and d.cell[:3] != "f64"
-    ]
+    low = [d for d in run.drifts() if d.cell[:3] != "f64" and d.mode != "gradient" and "rel_l2" in d.metrics]
+    assert [d.address for d in low if d.reassociated is None] == []
+    beside = [(d.reassociated.apart, d.reassociated.bound) for d in low if d.reassociated]
     assert len(beside) > 150
     assert all(apart <= bound for apart, bound in beside)
     assert any(apart > 0.0 for apart, _ in beside)  # the mesh did add in another order
@@ -72,10 +71,9 @@ def test_programs_are_those_that_were_recorded(run: Run) -> None:
     assert found == on_meshes
     assert run.program_changes().failing == ()
     recorded = {path.stem.replace(".", "/") for path in (ROOT / "golden/programs/mesh").glob("*.jsonl")}
-    assert recorded and recorded <= {f"bf16/{Cell.parse(cell).mesh}/cpu" for cell in recorded}
-    assert found & recorded
+    assert "bf16/fsdp2tp2ep2/cpu" in found & recorded
 
 
 def test_the_report_shows_programs(run: Run) -> None:
-    assert json.loads((run.folder / "programs.json").read_text()) is not None
-    assert (run.folder / "report.html").stat().st_size > 10_000
+    page = (run.folder / "report.html").read_text()
+    assert "mesh-text.batch forward 1" in page and "all-reduce" in page

@@ -91,7 +91,7 @@ def run_alone(job: Job, store: GoldenStore, cell: Cell, known: dict[tuple[str, s
         except Exception:  # its rows will say so, where it is built for the mesh
             continue
         known[case.id, cell.dtype] = alone(bench, model, job.modes)
-        # What JAX has traced of its own functions has no lines of the candidate's now, and the lint reads those.
+        # The moved programs are large and not needed again; nor may the lint see lines of what was traced for them.
         jax.clear_caches()
 
 

@@ -188,7 +188,7 @@ def _first_difference(one: np.ndarray, two: np.ndarray) -> tuple[int, ...]:
 
 
 def _words(sharding: jax.sharding.Sharding) -> str:
-    """`batch×fsdp` has no names here: a spec, `(fsdp, -, tp)`; of a sharding of another kind its own words."""
+    """The mesh axes of each dimension, `(fsdp, -, tp)`; a sharding of another kind in its own words."""
     if not isinstance(sharding, NamedSharding):
         return str(sharding)
     entries = ("+".join(entry) if isinstance(entry, tuple) else entry or "-" for entry in sharding.spec)
