@@ -17,6 +17,7 @@ from paritygate.core.golden import GoldenPort
 from paritygate.core.layout import real_rows
 from paritygate.core.registry import load
 from paritygate.core.site import Kind, Port
+from paritygate.metrics.base import LARGEST
 from paritygate.metrics.rel_l2 import compute
 from paritygate.replay.bench import Bench, Values
 from paritygate.replay.chained import chained
@@ -45,14 +46,16 @@ class Alone:
     def beside(self, golden: GoldenPort, mode: Mode, array: np.ndarray, real: np.ndarray | None) -> Reassociated | None:
         """A value of a mesh, in the golden's layout, beside that of one device, over its real tokens.
 
-        None of what is no float, and where one device does not give it, or in another shape.
+        None of what is no float, or not run alone. What one device does not give, or in another shape, is as far from
+        it as can be: nothing passes for want of what it is held against.
         """
         key = (mode, golden.address)
-        if golden.kind is not Kind.FLOAT or any(key not in values for values in (self.plain, *self.moved)):
+        if golden.kind is not Kind.FLOAT or mode not in _REPLAYS:
             return None
-        one, still, *moved = (values[key] for values in (self.plain, *self.moved))
-        if one.shape != array.shape:
-            return None
+        given = [values[key] for values in (self.plain, *self.moved) if key in values]
+        if len(given) <= len(self.moved) or any(value.shape != array.shape for value in given):
+            return Reassociated(LARGEST, 0.0)
+        one, still, *moved = given
         bounds = [_rel_l2(still, other, golden.layout, real) for other in moved]
         return Reassociated(_rel_l2(one, array, golden.layout, real), max(bounds))
 

@@ -38,10 +38,17 @@ def test_only_real_tokens_count():
     assert found(value(3, 4, 0, 2.5), ALONE, real=np.array([[True, False]])) == Reassociated(0.0, 0.5)
 
 
-def test_what_is_no_float_and_what_one_device_does_not_give_has_nothing_beside_it():
+def test_what_is_no_float_or_not_run_alone_has_nothing_beside_it():
     assert found(value(3, 4, 0, 0), ALONE, Kind.INDEX) is None
-    assert found(value(3, 4, 0, 0), Alone({}, ALONE.moved)) is None
-    assert found(value(3, 4, 0, 0)[:, :1], ALONE) is None
+    assert ALONE.beside(golden(), Mode.GRADIENT, value(3, 4, 0, 0), None) is None
+
+
+def test_what_one_device_does_not_give_passes_no_bound():
+    for there in (Alone({}, ALONE.moved), Alone(ALONE.plain, (*ALONE.moved[:2], {}))):
+        beside = found(value(3, 4, 0, 0), there)
+        assert beside is not None and beside.apart > beside.bound
+    beside = found(value(3, 4, 0, 0)[:, :1], ALONE)
+    assert beside is not None and beside.apart > beside.bound
 
 
 def test_draw_zero_moves_nothing():
