@@ -37,4 +37,5 @@ Processes = Annotated[
 Resume = Annotated[
     str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, and say the verdict only.")]
 NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]

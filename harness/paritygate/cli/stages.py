@@ -84,7 +84,7 @@ def replay_run(
     routing: str,
     shared: "Shared",
 ) -> Run:
-    """Replays what was asked for, with a progress bar where somebody watches."""
+    """Replays what was asked for, and shows how far it is."""
     from paritygate.catalog.full import is_full, refuse_targets
 
     if is_full(text, suite):
@@ -98,7 +98,7 @@ def replay_run(
         if not modes:
             raise UsageError("gradients go by the candidate's own choices", where="--routing golden --mode gradient")
     from paritygate.catalog.select import cells_of, select_cells
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.replay.launch import replay
     from paritygate.store.golden import GoldenStore
 
@@ -129,8 +129,8 @@ def replay_run(
 def resume_run(
     settings: Settings, run: Run, workers: int | None, timeout_s: float, compile_cache: Path | None, shared: "Shared"
 ) -> Run:
-    """Replays what a run that did not reach its end lacks, with a progress bar where somebody watches."""
-    from paritygate.cli.output import progress
+    """Replays what a run that did not reach its end lacks, and shows how far it is."""
+    from paritygate.cli.progress import progress
     from paritygate.replay.resume import resume
     from paritygate.store.golden import GoldenStore
 
@@ -211,7 +211,7 @@ def _ended_well(folder: Path) -> Iterator[None]:
     try:
         yield
     except ReplayInterrupted as stop:
-        stop.add_note(f"  try       paritygate run --resume {stop.run}")
+        stop.add_note(f"  try       paritygate run --resume {stop.folder.name}")
         raise
     except OSError as reason:
         if reason.filename is not None:
