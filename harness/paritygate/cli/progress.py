@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from paritygate.cli.meter import Meter, Reading, count_words, doing_words, elapsed_words, left_words, plain
 from paritygate.cli.output import say
@@ -17,6 +17,7 @@ from paritygate.core.progress import Piece, Progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.live import Live
 
 LINE_EVERY_S = 15.0  # at most, with something to tell
 ALIVE_EVERY_S = 120.0  # where nothing ended: several CIs stop a job that is silent for ten minutes
@@ -124,22 +125,22 @@ def _bar(settings: Settings, title: str) -> Iterator[Progress]:
         highlight=False,
         emoji=False,
     )
-    shown = Bar(title)
-    live = Live(
+    shown = Bar(console, title)
+    shown.live = Live(
         console=console, get_renderable=shown.drawn, transient=True, redirect_stdout=False, redirect_stderr=False
     )
-    shown.live = live
-    with live:
+    with shown.live:
         yield shown
 
 
 class Bar(Meter):
     """The bar, and below it a line a worker; drawn by `live`."""
 
-    def __init__(self, title: str = "", clock: Callable[[], float] = time.monotonic):
+    live: "Live"
+
+    def __init__(self, console: "Console", title: str = "", clock: Callable[[], float] = time.monotonic):
         super().__init__(clock)
-        self._title = title
-        self.live: Any = None
+        self._console, self._title = console, title
 
     def say(self, line: str) -> None:
         """Above the bar, which makes room: standard output may be the same terminal."""
@@ -150,9 +151,8 @@ class Bar(Meter):
     def drawn(self) -> "RenderableType":
         from rich.console import Group
 
-        console: Console = self.live.console
         reading = self.read()
-        return Group(self._head(reading, console.width), *_workers(reading, console.height - 2))
+        return Group(self._head(reading, self._console.width), *_workers(reading, self._console.height - 2))
 
     def _head(self, reading: Reading, width: int) -> "RenderableType":
         from rich.progress_bar import ProgressBar

@@ -67,7 +67,7 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
 
     started = time.monotonic()
     counts = _count_compilations()
-    tell = Telling(partial(emit, "doing") if member[:1] in ((), ["0"]) else lambda at: None)
+    tell = Telling(partial(emit, "doing") if not member or member[0] == "0" else lambda at: None)
     tell.listen()
     if member:
         from paritygate.replay.devices import Together, join
@@ -116,6 +116,7 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
 
         for cost in costs(job, store, tell):
             emit("cost", to_json(cost))
+    tell(cell=", ".join(map(str, job.cells)), phase="ending")
     emit("done", record())
 
 
