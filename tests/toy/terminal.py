@@ -15,8 +15,14 @@ from pathlib import Path
 
 CTRL_C = b"\x03"
 UNTIL_S = 240.0
-# Takes the terminal over before it becomes the command, as a shell's child does.
-_OWN = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+# Takes the terminal over before it becomes the command, as a shell does for its child: of tests that run in the
+# background Ctrl-C is ignored.
+_OWN = """
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 _SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

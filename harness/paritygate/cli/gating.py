@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paritygate.cli.output import say, say_headed, say_json
+from paritygate.cli.progress import progress
 from paritygate.cli.stages import gate_run, judge_run, report_run, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.drift import Row
@@ -90,8 +91,10 @@ def judge_interrupted(settings: Settings, stop: ReplayInterrupted, as_json: bool
     run = Run.open(stop.folder)
     if not next(run.drifts(), None):
         return
-    run, rows = judge_run(settings, run)
-    say_gate(settings, run, rows, report_run(settings, run, rows), as_json=as_json, interrupted=stop)
+    with progress(settings, "judging"):
+        run, rows = judge_run(settings, run)
+        report = report_run(settings, run, rows)
+    say_gate(settings, run, rows, report, as_json=as_json, interrupted=stop)
 
 
 def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:

@@ -1,5 +1,6 @@
 """`run`: replay, judge, explain, report and gate in one go."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -73,7 +74,8 @@ def run(
                 made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
         except ReplayInterrupted as stop:
             if not isinstance(stop.by, Terminated):
-                judge_interrupted(settings, stop, as_json)
+                with suppress(KeyboardInterrupt):  # who is in a hurry presses it again
+                    judge_interrupted(settings, stop, as_json)
             raise
     with progress(settings, "judging"):
         made, rows = judge_run(settings, made)
