@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paritygate.cli.output import say, say_json
-from paritygate.cli.stages import gate_run, shown
+from paritygate.cli.output import say, say_headed, say_json
+from paritygate.cli.progress import progress
+from paritygate.cli.stages import gate_run, judge_run, report_run, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.drift import Row
-from paritygate.core.errors import ExitCode
+from paritygate.core.errors import ExitCode, ReplayInterrupted
 from paritygate.core.run import Run
 
 if TYPE_CHECKING:
@@ -17,16 +18,24 @@ DIVERGENCES_SHOWN = 12
 
 
 def say_gate(
-    settings: Settings, run: Run, rows: list[Row], report: Path | None, *, as_json: bool, not_explained: str = ""
+    settings: Settings,
+    run: Run,
+    rows: list[Row],
+    report: Path | None,
+    *,
+    as_json: bool,
+    not_explained: str = "",
+    interrupted: ReplayInterrupted | None = None,
 ) -> ExitCode:
-    """`not_explained` is why a divergence of the run has no counterfactual."""
+    """`not_explained` is why a divergence of the run has no counterfactual; `interrupted` what ended the replay."""
     from paritygate.cli.explaining import said
     from paritygate.judge.gate import summary
     from paritygate.judge.locate import first_divergence
     from paritygate.report.data import ReportData
     from paritygate.report.text import render_text
 
-    code, found = gate_run(run, rows), first_divergence(rows)
+    code = ExitCode.INTERRUPTED if interrupted else gate_run(run, rows)
+    found = first_divergence(rows)
     changes = run.program_changes()
     data = ReportData(
         run.info, tuple(rows), coverage=run.coverage(), lint=run.lint(), program_changes=changes,
@@ -57,7 +66,9 @@ def say_gate(
             }
         )
         return code
-    say(render_text(data, ["verdict"], settings.width, settings.color).rstrip())
+    say_headed(settings, render_text(data, ["verdict"], settings.width, settings.color))
+    if settings.quiet:
+        return code
     if found:
         say("", "First divergence")
         for divergence in found[:DIVERGENCES_SHOWN]:
@@ -75,10 +86,23 @@ def say_gate(
     return code
 
 
+def judge_interrupted(settings: Settings, stop: ReplayInterrupted, as_json: bool) -> None:
+    """Judges and reports what an interrupted replay has, as far as it goes; the rest is missing."""
+    run = Run.open(stop.folder)
+    if not next(run.drifts(), None):
+        return
+    with progress(settings, "judging"):
+        run, rows = judge_run(settings, run)
+        report = report_run(settings, run, rows)
+    say_gate(settings, run, rows, report, as_json=as_json, interrupted=stop)
+
+
 def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:
     name = run.folder.name
     if code is ExitCode.PASS:
         return f"open {shown(report)}" if report else f"paritygate report {name}"
+    if code is ExitCode.INTERRUPTED:
+        return f"paritygate run --resume {name}"
     if code is ExitCode.INFRASTRUCTURE:
         return f"paritygate doctor, then paritygate run --resume {name}"
     if code is ExitCode.NOTHING_COMPARED and run.info.skipped:

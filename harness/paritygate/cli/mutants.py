@@ -87,7 +87,7 @@ def plant(
     Raises InfrastructureError where a worker failed: then what is missing says nothing of the gate.
     """
     from paritygate.catalog.select import case_of
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import read_budgets
     from paritygate.judge.mutants import judge_mutants
     from paritygate.replay.job import Planting
@@ -100,13 +100,12 @@ def plant(
     cells = {planting.fault: [str(cell) for cell in planting.cells] for planting in plantings}
     found: dict[str, list[Mutant]] = {}
     folder = settings.runs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-mutate-{secrets.token_hex(2)}"
-    with progress(settings) as tell:
+    with progress(settings) as shown:
 
         def finished(name: str, drifts: list[Drift]) -> None:
             group, fault = groups[name]
             suite, case = case_of(fault)
             found[name] = judge_mutants(group.name, fault, drifts, store.read(suite, case.id), cells[name], budgets)
-            tell(len(found), len(chosen), name)
 
         problems = replay_mutants(
             plantings,
@@ -117,6 +116,7 @@ def plant(
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            progress=shown,
         )
     if problems:
         raise InfrastructureError("faults were not all replayed", where=str(folder), got="\n".join(problems))

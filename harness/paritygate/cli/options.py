@@ -46,4 +46,5 @@ FaultName = Annotated[
         "without SUITE.",
     ),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, and say the verdict only.")]
 NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]

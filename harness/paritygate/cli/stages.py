@@ -85,7 +85,7 @@ def replay_run(
     shared: "Shared",
     fault: str = "",
 ) -> Run:
-    """Replays what was asked for, with a progress bar where somebody watches; a fault without cases in its own."""
+    """Replays what was asked for, and shows how far it is; a fault without cases in its own."""
     from paritygate.catalog.full import is_full, refuse_targets
 
     if is_full(text, suite):
@@ -100,7 +100,7 @@ def replay_run(
             raise UsageError("gradients go by the candidate's own choices", where="--routing golden --mode gradient")
     from paritygate.catalog.select import cells_of, select_cells
     from paritygate.cli.mutants import cells_for, fault_for
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.replay.launch import replay
     from paritygate.store.golden import GoldenStore
 
@@ -134,8 +134,8 @@ def replay_run(
 def resume_run(
     settings: Settings, run: Run, workers: int | None, timeout_s: float, compile_cache: Path | None, shared: "Shared"
 ) -> Run:
-    """Replays what a run that did not reach its end lacks, with a progress bar where somebody watches."""
-    from paritygate.cli.output import progress
+    """Replays what a run that did not reach its end lacks, and shows how far it is."""
+    from paritygate.cli.progress import progress
     from paritygate.replay.resume import resume
     from paritygate.store.golden import GoldenStore
 
@@ -218,7 +218,7 @@ def _ended_well(folder: Path) -> Iterator[None]:
     try:
         yield
     except ReplayInterrupted as stop:
-        stop.add_note(f"  try       paritygate run --resume {stop.run}")
+        stop.add_note(f"  try       paritygate run --resume {stop.folder.name}")
         raise
     except OSError as reason:
         if reason.filename is not None:

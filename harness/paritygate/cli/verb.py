@@ -1,9 +1,9 @@
 """What a verb is, and what every verb is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,8 @@ class Settings:
     on_terminal: bool
     color: bool
     width: int
+    shows: Literal["bar", "lines", "nothing"] = "nothing"  # of what is going on
+    quiet: bool = False  # says the verdict, and nothing else
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder name
 
 
 def settings_of(context: typer.Context) -> Settings:
+    """What the environment says, and `--quiet` of a verb that has it."""
     settings = context.obj
     assert isinstance(settings, Settings)
-    return settings
+    return replace(settings, shows="nothing", quiet=True) if context.params.get("quiet") else settings

@@ -59,7 +59,7 @@ class Bench:
     `kept` is given every value of the candidate's before it is compared, in the golden's layout; `look`, where there is
     one, what was traced of each pass of the whole model, and which way it goes; `look_at_site` what was of one site.
     `grid` are the devices that the candidate lies on, where they are several; `misplaced` is told of caches that lie on
-    them otherwise than they should; `alone` is what one device gives.
+    them otherwise than they should; `alone` is what one device gives. `at` is told of each site that is begun.
     """
 
     family: Family
@@ -77,6 +77,7 @@ class Bench:
     grid: Grid | None = None
     misplaced: Callable[[str, str], None] = lambda path, why: None
     alone: "Alone | None" = None
+    at: Callable[[Mode, str], None] = lambda mode, site: None
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -185,6 +186,7 @@ class Bench:
 
         Behind flips among `choices` it is over those tokens that no flip can have reached.
         """
+        self.at(mode, golden.site)
         if value is None:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)

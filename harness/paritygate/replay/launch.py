@@ -21,13 +21,14 @@ from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.fault import Fault, Patch
 from paritygate.core.golden import GRADIENTS, Golden
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
 from paritygate.replay.cluster import Cluster
 from paritygate.replay.job import Environment, Job, environment_of, parts_of
 from paritygate.replay.platforms import Presence, probe
 from paritygate.replay.processes import prepare_cache
-from paritygate.replay.results import Progress, Results
+from paritygate.replay.results import Results
 from paritygate.store.golden import GoldenStore
 
 
@@ -46,7 +47,7 @@ def replay(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = SILENT,
     keep: Literal["drifts", "values"] = "drifts",
     processes: int = 1,
     cluster: Cluster | None = None,
@@ -74,7 +75,6 @@ def replay(
         *absent(cases, cells, families() if known is None else known, processes),
         *unfit(cases, cells, known),
     )
-    total = expected_values(suite, cases, cells, modes, store, skipped)
     limit = workers or os.cpu_count() or 1
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
@@ -106,7 +106,8 @@ def replay(
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     with run.alone():
-        gathered = Results(run, total, progress, cluster=cluster)
+        progress.planned(pieces_of(jobs, store, skipped), limit)
+        gathered = Results(run, progress, cluster=cluster)
         run = gathered.of(jobs, limit, timeout_s, compile_cache)
     if keep == "values":
         write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
@@ -193,22 +194,25 @@ def unfit(cases: list[Case], cells: list[Cell], known: Mapping[str, Family] | No
     return tuple(found)
 
 
-def expected_values(
-    suite: str,
-    cases: list[Case],
-    cells: list[Cell],
-    modes: list[Mode],
-    store: GoldenStore,
-    skipped: Sequence[Skip],
-) -> int:
-    """How many drifts a replay will have."""
-    return sum(
-        _values(store.read(suite, case.id), modes) * sum(not why_skipped(skipped, case.id, str(cell)) for cell in cells)
-        for case in cases
-    )
+def pieces_of(jobs: Sequence[Job], store: GoldenStore, skipped: Sequence[Skip]) -> list[list[Piece]]:
+    """What each job will have of drifts."""
+    values: dict[str, int] = {}
+    for job in jobs:
+        for case in job.cases:
+            if case.id not in values:
+                values[case.id] = _values(store.read(job.suite, case.id), job.modes)
+    return [
+        [
+            Piece(str(cell), case.id, values[case.id])
+            for cell in job.cells
+            for case in job.cases
+            if not why_skipped(skipped, case.id, str(cell))
+        ]
+        for job in jobs
+    ]
 
 
-def _values(golden: Golden, modes: list[Mode]) -> int:
+def _values(golden: Golden, modes: Sequence[Mode]) -> int:
     return sum(len(set(port.modes) & set(modes)) for port in golden.ports)
 
 

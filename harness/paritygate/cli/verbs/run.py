@@ -1,5 +1,6 @@
 """`run`: replay, judge, explain, report and gate in one go."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from paritygate.cli.options import (
     ModeName,
     NoCache,
     Processes,
+    Quiet,
     Resume,
     RoutingName,
     Suite,
@@ -18,7 +20,7 @@ from paritygate.cli.options import (
     Workers,
 )
 from paritygate.cli.verb import Context, Json, Verb, settings_of
-from paritygate.core.errors import ExitCode
+from paritygate.core.errors import ExitCode, ReplayInterrupted, Terminated
 
 NoExplain = Annotated[bool, typer.Option("--no-explain", help="Do not look for what explains divergences.")]
 
@@ -37,11 +39,13 @@ def run(
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
     no_explain: NoExplain = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.explaining import explained_or_why
-    from paritygate.cli.gating import say_gate
-    from paritygate.cli.output import say
+    from paritygate.cli.gating import judge_interrupted, say_gate
+    from paritygate.cli.output import note
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import (
         follow_run,
         judge_run,
@@ -60,16 +64,23 @@ def run(
     with shared_by(processes) as shared:
         if shared.is_led:
             return follow_run(shared, timeout, cache)
-        if resume:
-            made = run_to_resume(context, resume)
-            if made.is_whole and made.is_judged:
-                if not as_json:
-                    say(f"{made.folder.name} is whole: there is nothing to resume.", "")
-                return gate(context, str(made.folder), as_json)
-            made = resume_run(settings, made, workers, timeout, cache, shared)
-        else:
-            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
-    made, rows = judge_run(settings, made)
+        try:
+            if resume:
+                made = run_to_resume(context, resume)
+                if made.is_whole and made.is_judged:
+                    if not as_json:
+                        note(settings, f"{made.folder.name} is whole: there is nothing to resume.", "")
+                    return gate(context, str(made.folder), as_json)
+                made = resume_run(settings, made, workers, timeout, cache, shared)
+            else:
+                made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
+        except ReplayInterrupted as stop:
+            if not isinstance(stop.by, Terminated):
+                with suppress(KeyboardInterrupt):  # who is in a hurry presses it again
+                    judge_interrupted(settings, stop, as_json)
+            raise
+    with progress(settings, "judging"):
+        made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)
     return say_gate(settings, made, rows, path, as_json=as_json, not_explained=not_explained)
