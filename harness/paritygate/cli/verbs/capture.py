@@ -64,4 +64,4 @@ def capture(
     return ExitCode.PASS
 
 
-VERB = Verb("capture", capture, "Capture goldens from the torch reference.")
+VERB = Verb("capture", capture, "Capture goldens from the torch reference.", writes=lambda given: "goldens")

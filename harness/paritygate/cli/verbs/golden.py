@@ -23,7 +23,10 @@ class Action(StrEnum):
     GC = "gc"
     DESCRIBE = "describe"
     FLOORS = "floors"
+    COMPARE = "compare"
 
+
+WRITING = (Action.GC, Action.DESCRIBE, Action.FLOORS)
 
 What = Annotated[
     Action,
@@ -88,6 +91,7 @@ def _verify(settings: Settings, store: "GoldenStore", suite: str, as_json: bool)
     names = [suite] if suite else store.suites()
     findings = store.verify(suite or None)
     findings += [finding for name in names for finding in _against_catalog(store, name)]
+    findings += _unvouched(settings)
     total = sum(len(store.cases(name)) for name in names)
     if as_json:
         say_json({"goldens": total, "findings": findings})
@@ -120,6 +124,15 @@ def _against_catalog(store: "GoldenStore", suite: str) -> list["Finding"]:
             problem = f"golden is stale: its spec is not what the catalog says today; {again}"
             findings.append(Finding(f"{suite}/{case.id}", problem, ()))
     return findings
+
+
+def _unvouched(settings: Settings) -> list["Finding"]:
+    """Accepted lines that nobody accepted."""
+    from paritygate.store.baseline import unvouched
+    from paritygate.store.golden import Finding
+
+    why = "accepted, or changed, by another hand than `paritygate approve`: golden/audit.jsonl does not know the line"
+    return [Finding(f"baseline {row}", why, ()) for row in unvouched(settings.golden / "baselines")]
 
 
 def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
@@ -182,4 +195,9 @@ def _rewritten(
     return ExitCode.PASS
 
 
-VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage, describe, add floors.")
+VERB = Verb(
+    "golden",
+    golden,
+    "The store of goldens: list, verify, collect garbage, describe, add floors, compare with another.",
+    writes=lambda given: "goldens" if given["action"] in WRITING else "",
+)
