@@ -223,9 +223,7 @@ class _Decider:
         over = [bound for bound in bounds if not bound.judgement.ok]
         if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
             reason = "; ".join(_regression(self.metrics, bound, factor, run) for bound in worse)
-            return Row(
-                drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse, baseline=run
-            )
+            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse, baseline=run)
         if not over:
             return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse, baseline=run)
         reason = "; ".join(
@@ -235,7 +233,15 @@ class _Decider:
             for bound in over
         )
         if line is not None and all(bound.is_accepted(factor) for bound in over):
-            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse, baseline=run)
+            return Row(
+                drift,
+                Verdict.PASS,
+                judgements=judgements,
+                reason=reason,
+                accepted=line.reason,
+                excuse=excuse,
+                baseline=run,
+            )
         return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse, baseline=run)
 
 

@@ -51,9 +51,7 @@ def read_baseline(path: Path) -> dict[Key, Accepted]:
     return lines
 
 
-def propose(
-    run_rows: Iterable[Row], select: str, reason: str, run_id: str, path: Path, date: str
-) -> list[Proposal]:
+def propose(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path: Path, date: str) -> list[Proposal]:
     """What accepting the drifts of the rows that `select` matches would write, beside what is there. Writes nothing.
 
     `select` is a glob over `case/cell/mode/site:port`, with `#N` behind a call after the first; `*` matches any

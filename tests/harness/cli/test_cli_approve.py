@@ -41,7 +41,7 @@ def test_the_change_is_shown_and_then_written_with_who_and_why(paritygate: Calla
     assert said.code == 0
     place, before, after, count, written, following = said.out.splitlines()
     assert (place, before) == (SELECT, "    before  nothing was accepted")
-    assert after.startswith("    after   rel_l2 0.") and after.endswith(" of its budget); over budget")
+    assert after.startswith("    after   max_abs ") and after.endswith(" of its budget); over budget")
     assert count == "1 row: 1 new, 0 accepted before; reason: known and harmless"
     assert written.startswith("1 row accepted in ") and written.endswith(" by Ada")
     assert following == "next    paritygate judge bad"
@@ -50,7 +50,7 @@ def test_the_change_is_shown_and_then_written_with_who_and_why(paritygate: Calla
     audit = json.loads((golden / "audit.jsonl").read_text())
     assert (audit["who"], audit["run"], audit["select"], audit["rows"]) == ("Ada", "bad", SELECT, 1)
     again = paritygate(*ASKED[:-1], "seen again", *ADA, "--yes").out.splitlines()
-    assert again[1].startswith("    before  rel_l2 0.") and again[1].endswith(": known and harmless")
+    assert again[1].startswith("    before  max_abs ") and again[1].endswith(": known and harmless")
     assert again[3] == "1 row: 0 new, 1 accepted before; reason: seen again"
     assert len((golden / "audit.jsonl").read_text().splitlines()) == 2
 
@@ -125,9 +125,7 @@ def _take_terminal() -> None:
 @pytest.mark.parametrize(
     ("answer", "code", "is_written"), [("y\n", 0, True), ("n\n", 0, False), ("\n", 0, False), ("\x03", 130, False)]
 )
-def test_on_a_terminal_it_asks(
-    environ: dict[str, str], golden: Path, answer: str, code: int, is_written: bool
-) -> None:
+def test_on_a_terminal_it_asks(environ: dict[str, str], golden: Path, answer: str, code: int, is_written: bool) -> None:
     found, said = on_terminal(environ, answer, *ASKED, *ADA)
     assert found == code, said
     assert said.index("reason: known and harmless") < said.index("Accept 1 row? [y/N]")
@@ -197,7 +195,10 @@ def test_locked_refuses_every_writer_before_it_begins(
     assert (said.code, said.out) == (2, "")
     name = verb.partition(" ")[0]
     assert said.err.startswith(f"locked: nothing that is accepted may be written: paritygate {name}\n")
-    assert said.err.splitlines()[-1] == "  try       the same where a person reviews it, without --locked and PARITYGATE_LOCKED"
+    assert (
+        said.err.splitlines()[-1]
+        == "  try       the same where a person reviews it, without --locked and PARITYGATE_LOCKED"
+    )
     assert (files(golden), files(runs)) == before
 
 

@@ -1,5 +1,6 @@
 """`approve`: accept drifts of a run as baseline, with a reason. The only writer of a baseline."""
 
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -64,12 +65,15 @@ def approve(
         say(f"{plural(len(proposals), 'row')} accepted in {shown(folder)} by {who}")
         say(f"next    paritygate judge {found.folder.name}")
     else:
-        say("nothing was written", "next    the same command without --dry-run" if dry_run else "next    paritygate gate")
+        say(
+            "nothing was written",
+            "next    the same command without --dry-run" if dry_run else "next    paritygate gate",
+        )
     return ExitCode.PASS
 
 
 def change_text(proposal: Proposal) -> str:
-    """`CASE/CELL/MODE/SITE:PORT  rel_l2 0.002 (90 % of its budget), "why", run-7 → 0.003 (135 %), over budget`"""
+    """`CASE/CELL/MODE/SITE:PORT  before  nothing was accepted … after  rel_l2 0.003 (1.35 of its budget); over budget`"""
     after = proposal.after
     place = "/".join((after.case, after.cell, after.mode, address(after.site, after.port, after.call)))
     verdict = after.verdict.replace("_", " ")
@@ -85,8 +89,8 @@ def _numbers(line: Accepted) -> str:
     names = line.shares or line.metrics
     return ", ".join(
         f"{name} {line.metrics.get(name, 0.0):.3g}"
-        + (f" ({line.shares[name]:.0%} of its budget)" if name in line.shares else "")
-        for name in names
+        + (f" ({line.shares[name]:.3g} of its budget)" if name in line.shares else "")
+        for name in sorted(names)
     )
 
 
@@ -99,7 +103,8 @@ def agreed(*, asks: bool, rows: int) -> bool:
             expected="an answer on a terminal, or --yes",
             try_="--dry-run to see what would change, then --yes",
         )
-    return input(f"Accept {rows:,} row{'s' * (rows != 1)}? [y/N] ").strip().lower() in ("y", "yes")
+    print(f"Accept {rows:,} row{'s' * (rows != 1)}? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def git_user() -> str:
