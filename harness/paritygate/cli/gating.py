@@ -1,4 +1,4 @@
-"""The end of `run` and `gate`, in the format that was asked for: the verdict, first divergences, cost, the next command.
+"""The end of `run` and `gate`, in the format that was asked for: verdict, first divergences, cost, the next command.
 
 Writes, where GitHub Actions asks for it, the summary and the outputs of its step.
 """

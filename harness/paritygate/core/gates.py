@@ -1,4 +1,4 @@
-"""The two gates that a run's rows go through, each by itself: the absolute budget, and the ratchet of what was accepted."""
+"""The two gates that rows go through, each by itself: the absolute budget, and the ratchet of what was accepted."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -326,7 +326,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Adds a line to a file that only grows, on disk when it returns; one that a kill cut off stays a line of its own."""
+    """Adds a line to a file that only grows, on disk when it returns; what a kill cut off stays a line of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0, os.SEEK_END)

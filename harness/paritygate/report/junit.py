@@ -1,4 +1,4 @@
-"""A run as JUnit XML: a suite for each case, cell and mode, in it a test for each site; and one suite for the run itself.
+"""A run as JUnit XML: a suite for each case, cell and mode, in it a test for each site; one suite for the run itself.
 
 A test a site, not a row: what a person opens is a site, and tools that list tests stay usable at tens of thousands of
 rows. A failing site names its rows, worst first. The run passes if and only if no test fails.

@@ -1,4 +1,4 @@
-"""The sections as GitHub's Markdown, for a comment or a step summary: the verdict first, details folded, within a limit.
+"""The sections as GitHub's Markdown, for a comment or a step summary: the verdict first, details folded, in a limit.
 
 Names come from runs, and a run may be of anybody's pull request: none can start a link, a mention, a tag or a table.
 """

@@ -93,7 +93,7 @@ def propose(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
 def approve(proposals: Sequence[Proposal], path: Path, who: str, select: str, when: str) -> Approval:
     """Writes what was proposed, in the file of each platform, and says in `audit.jsonl` beside the folder who did.
 
-    The only writer of a baseline. The audit comes first: of a kill in between it tells an act too many, not one too few.
+    The only writer of a baseline. The audit comes first: after a kill in between it has an act too many, not too few.
     """
     lines = read_baseline(path)
     before = _content(lines)

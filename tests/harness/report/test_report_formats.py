@@ -86,7 +86,7 @@ def test_a_reviewer_sees_the_verdict_first_and_then_where_and_what_next(failing:
 
 def test_a_pass_is_short(passing: ReportData) -> None:
     text = render_markdown(passing, "open report.html")
-    assert text.startswith("## PASS: All 2,064 values")
+    assert text.startswith("## PASS: All 2,000 values")
     assert "First divergence" not in text
 
 

@@ -73,7 +73,7 @@ def approve(
 
 
 def change_text(proposal: Proposal) -> str:
-    """`CASE/CELL/MODE/SITE:PORT  before  nothing was accepted … after  rel_l2 0.003 (1.35 of its budget); over budget`"""
+    """`CASE/CELL/MODE/SITE:PORT  before nothing was accepted, after rel_l2 0.003 (1.35 of its budget); over budget`"""
     after = proposal.after
     place = "/".join((after.case, after.cell, after.mode, address(after.site, after.port, after.call)))
     verdict = after.verdict.replace("_", " ")
@@ -95,7 +95,7 @@ def _numbers(line: Accepted) -> str:
 
 
 def agreed(*, asks: bool, rows: int) -> bool:
-    """Asks on a terminal. In a pipe nobody has seen the change, and a job must not hang: --yes says that it is meant."""
+    """Asks on a terminal. In a pipe nobody has seen the change, and a job must not hang: --yes says it is meant."""
     if not asks:
         raise UsageError(
             "nobody is there to be asked",

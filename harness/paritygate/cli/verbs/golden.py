@@ -1,4 +1,4 @@
-"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack."""
+"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack; compare two."""
 
 from enum import StrEnum
 from functools import partial
@@ -32,10 +32,13 @@ What = Annotated[
     Action,
     typer.Argument(
         metavar="|".join(Action),
-        help="List, verify, remove unused objects; add to manifests what the reference consists of, or floors.",
+        help="List, verify, remove unused objects, add to manifests what the reference consists of or floors, compare.",
     ),
 ]
 Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For all but gc; all suites if left out.")]
+
+
+Against = Annotated[str, typer.Option("--against", metavar="FOLDER", help="Of compare: a newer capture.")]
 
 
 class OfPlatform(StrEnum):
@@ -51,6 +54,7 @@ def golden(
     action: What,
     suite: Suite = "",
     platform: Platform = OfPlatform.CPU,
+    against: Against = "",
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.store.golden import GoldenStore
@@ -61,6 +65,12 @@ def golden(
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
+    if action is Action.COMPARE:
+        from paritygate.cli.recapturing import compare_goldens
+
+        return compare_goldens(settings, store, suite, against, as_json)
+    if against:
+        raise UsageError("only compare is with another folder", where=f"golden {action} --against {against}")
     if action is Action.FLOORS:
         return _floors(settings, store, suite, platform.value, as_json)
     if platform is not OfPlatform.CPU:
