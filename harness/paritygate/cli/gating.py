@@ -1,13 +1,17 @@
-"""What `run` and `gate` print at their end: the verdict, first divergences, cost, report, and the next command."""
+"""The end of `run` and `gate`, in the format that was asked for: verdict, first divergences, cost, the next command.
 
+Writes, where GitHub Actions asks for it, the summary and the outputs of its step.
+"""
+
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from paritygate.cli.options import OutputFormat
 from paritygate.cli.output import say, say_headed, say_json
 from paritygate.cli.progress import progress
-from paritygate.cli.stages import gate_run, judge_run, report_run, shown
+from paritygate.cli.stages import gate_run, judge_run, report_data, report_run, shown
 from paritygate.cli.verb import Settings
-from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, ReplayInterrupted
 from paritygate.core.run import Run
 
@@ -20,81 +24,136 @@ DIVERGENCES_SHOWN = 12
 def say_gate(
     settings: Settings,
     run: Run,
-    rows: list[Row],
+    data: "ReportData",
     report: Path | None,
-    *,
-    as_json: bool,
+    form: OutputFormat = OutputFormat.TEXT,
     not_explained: str = "",
     interrupted: ReplayInterrupted | None = None,
 ) -> ExitCode:
     """`not_explained` is why a divergence of the run has no counterfactual; `interrupted` what ended the replay."""
-    from paritygate.cli.explaining import said
-    from paritygate.judge.gate import summary
-    from paritygate.judge.locate import first_divergence
-    from paritygate.report.data import ReportData
-    from paritygate.report.text import render_text
+    code = ExitCode.INTERRUPTED if interrupted else gate_run(run, data.rows)
+    following = _next(run, data, code, report)
+    match form:
+        case OutputFormat.TEXT:
+            say_headed(settings, "\n".join(_text(settings, run, data, report, following, not_explained)))
+        case OutputFormat.JSON:
+            say_json(_values(run, data, report, code, not_explained))
+        case OutputFormat.JUNIT:
+            from paritygate.report.junit import render_junit
 
-    code = ExitCode.INTERRUPTED if interrupted else gate_run(run, rows)
-    found = first_divergence(rows)
-    changes = run.program_changes()
-    data = ReportData(
-        run.info, tuple(rows), coverage=run.coverage(), lint=run.lint(), program_changes=changes,
-        compilations=tuple(run.compilations()),
-    )  # fmt: skip
-    if as_json:
-        info = run.info
-        cost = {"wall_s": info.wall_s, "peak_memory_bytes": info.peak_memory_bytes, "compilations": info.compilations}
-        say_json(
-            {
-                "run": info.id,
-                "folder": str(run.folder),
-                "report": str(report) if report else None,
-                "exit_code": int(code),
-                "summary": summary(rows),
-                "problems": info.problems,
-                "reproducible": info.reproducible,
-                "repeats": info.repeats,
-                "not_covered": data.not_covered,
-                "coverage": data.coverage,
-                "lint": data.lint,
-                "program_changes": changes.changes,
-                "first_divergences": found,
-                "counterfactuals": run.counterfactuals(),
-                "blames": run.blames(),
-                "not_explained": not_explained,
-                **cost,
-            }
-        )
-        return code
-    say_headed(settings, render_text(data, ["verdict"], settings.width, settings.color))
-    if settings.quiet:
-        return code
-    if found:
-        say("", "First divergence")
-        for divergence in found[:DIVERGENCES_SHOWN]:
-            say(divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else []))
-        if len(found) > DIVERGENCES_SHOWN:
-            say(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
-    if changes.failing:
-        say("", "Compiled programs", *(each.text for each in changes.failing[:DIVERGENCES_SHOWN]))
-    if explained := said([*run.counterfactuals(), *run.blames()]):
-        say("", "Explanation", *explained)
-    if not_explained:
-        say("", f"Explanation not found: {not_explained}")
-    say("", f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")
-    say(f"next    {_next(run, data, code, report)}")
+            say(render_junit(data).rstrip())
+        case OutputFormat.MARKDOWN:
+            from paritygate.report.markdown import render_markdown
+
+            say(render_markdown(data, following).rstrip())
+        case OutputFormat.GITHUB:
+            text = "\n".join(_text(settings, run, data, report, following, not_explained))
+            _say_to_github(settings, run, data, report, code, text, following)
     return code
 
 
-def judge_interrupted(settings: Settings, stop: ReplayInterrupted, as_json: bool) -> None:
+def _say_to_github(
+    settings: Settings, run: Run, data: "ReportData", report: Path | None, code: ExitCode, text: str, following: str
+) -> None:
+    """The text, from which no command can come; annotations; the step's summary and outputs."""
+    from paritygate.cli.sources import Sources
+    from paritygate.report.github import annotations, output, without_commands
+    from paritygate.report.markdown import SUMMARY_BYTES, render_markdown
+
+    sources, token = Sources(run, settings.workspace), secrets.token_hex(16)
+    say(without_commands(text, token))
+    say(*(each.command for each in annotations(data, sources.of_site, sources.of_line)))
+    if settings.step_summary is not None:
+        used = settings.step_summary.stat().st_size if settings.step_summary.is_file() else 0
+        summary = render_markdown(data, following, SUMMARY_BYTES - used)
+        if used + len(summary.encode()) <= SUMMARY_BYTES:  # GitHub drops the whole of a summary that is larger
+            with settings.step_summary.open("a", encoding="utf-8") as file:
+                file.write(summary)
+        else:
+            say(f"the summary of this step is full: {used:,} bytes were there before")
+    if settings.step_outputs is not None:
+        said = {"verdict": data.outcome.value, "exit-code": str(int(code)), "run": str(run.folder)}
+        said["report"] = str(report) if report else ""
+        said |= {"budget": data.gates.budget.words, "ratchet": data.gates.ratchet.words}
+        with settings.step_outputs.open("a", encoding="utf-8") as file:
+            file.write("".join(output(name, value, token) for name, value in said.items()))
+
+
+def _values(run: Run, data: "ReportData", report: Path | None, code: ExitCode, not_explained: str) -> dict[str, Any]:
+    from paritygate.judge.gate import summary
+    from paritygate.judge.locate import first_divergence
+
+    info, comparison = run.info, data.comparison
+    return {
+        "run": info.id,
+        "folder": str(run.folder),
+        "report": str(report) if report else None,
+        "exit_code": int(code),
+        "summary": summary(data.rows),
+        "gates": {
+            name: {"ok": gate.ok, "words": gate.words, **vars(gate)}
+            for name, gate in (("budget", data.gates.budget), ("ratchet", data.gates.ratchet))
+        },
+        "compared": comparison and {
+            "against": comparison.against, "counts": comparison.counts, "changes": comparison.changed
+        },
+        "problems": info.problems,
+        "reproducible": info.reproducible,
+        "repeats": info.repeats,
+        "not_covered": data.not_covered,
+        "coverage": data.coverage,
+        "lint": data.lint,
+        "program_changes": data.program_changes.changes,
+        "first_divergences": first_divergence(data.rows),
+        "counterfactuals": data.counterfactuals,
+        "blames": data.blames,
+        "not_explained": not_explained,
+        "wall_s": info.wall_s,
+        "peak_memory_bytes": info.peak_memory_bytes,
+        "compilations": info.compilations,
+    }  # fmt: skip
+
+
+def _text(
+    settings: Settings, run: Run, data: "ReportData", report: Path | None, following: str, not_explained: str
+) -> list[str]:
+    from paritygate.cli.explaining import said
+    from paritygate.judge.locate import first_divergence
+    from paritygate.report.text import render_text
+
+    lines, found = (
+        [render_text(data, ["verdict"], settings.width, settings.color).rstrip()],
+        first_divergence(data.rows),
+    )
+    if found:
+        lines += ["", "First divergence"]
+        for divergence in found[:DIVERGENCES_SHOWN]:
+            lines += [divergence.text, *([f"    {evidence}"] if (evidence := divergence.row.evidence) else [])]
+        if len(found) > DIVERGENCES_SHOWN:
+            lines.append(f"and {len(found) - DIVERGENCES_SHOWN} more cells: paritygate locate {run.info.id}")
+    if changes := data.program_changes.failing:
+        lines += ["", "Compiled programs", *(each.text for each in changes[:DIVERGENCES_SHOWN])]
+    if explained := said([*data.counterfactuals, *data.blames]):
+        lines += ["", "Explanation", *explained]
+    if not_explained:
+        lines += ["", f"Explanation not found: {not_explained}"]
+    lines.append("")
+    if data.comparison is not None and data.comparison.changes:
+        lines.append(f"against {data.comparison.against}: {data.comparison.words}")
+    lines.append(f"report  {shown(report)}" if report else f"run     {shown(run.folder)}")
+    return [*lines, f"next    {following}"]
+
+
+def judge_interrupted(settings: Settings, stop: ReplayInterrupted, against: str, form: OutputFormat) -> None:
     """Judges and reports what an interrupted replay has, as far as it goes; the rest is missing."""
     run = Run.open(stop.folder)
     if not next(run.drifts(), None):
         return
     with progress(settings, "judging"):
-        run, rows = judge_run(settings, run)
-        report = report_run(settings, run, rows)
-    say_gate(settings, run, rows, report, as_json=as_json, interrupted=stop)
+        run, _ = judge_run(settings, run)
+        data = report_data(settings, run, against)
+        report = report_run(run, data)
+    say_gate(settings, run, data, report, form, interrupted=stop)
 
 
 def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:

@@ -12,7 +12,7 @@ import typer
 
 from paritygate.cli.signals import terminated_as_interrupted
 from paritygate.cli.streams import readers_may_leave
-from paritygate.cli.verb import Settings, Verb
+from paritygate.cli.verb import Access, Settings, Verb
 from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError, ReplayInterrupted, Terminated
 from paritygate.core.registry import discover, extend
 
@@ -22,8 +22,10 @@ Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infr
 130 interrupted, 143 terminated.
 
 Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
-with further families, dtypes, metrics, sections and verbs.
+with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked.
 """
+
+UNLOCKED = ("", "0", "false", "no")
 
 
 def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
@@ -36,9 +38,10 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
 
 def _run(arguments: list[str], environ: Mapping[str, str]) -> int:
     debug = "--debug" in arguments or bool(environ.get("PARITYGATE_DEBUG"))
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    locked = "--locked" in arguments or environ.get("PARITYGATE_LOCKED", "").lower() not in UNLOCKED
+    arguments = [argument for argument in arguments if argument not in ("--debug", "--locked")]
     try:
-        settings = read_settings(environ, arguments)
+        settings = read_settings(environ, arguments, "locked" if locked else "open")
         extend(settings.extensions)
         command = typer.main.get_command(build_app())
         command.main(arguments, prog_name="paritygate", obj=settings)
@@ -87,21 +90,22 @@ def build_app() -> typer.Typer:
     @app.callback()
     def options(
         debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error. Any place will do."),
+        locked: bool = typer.Option(False, "--locked", help="Write nothing that is accepted. Any place will do."),
     ) -> None:
         pass
 
     for verb in discover("paritygate.cli.verbs", "VERB", Verb).values():
-        app.command(verb.name, help=verb.help)(_ending(verb.function))
+        app.command(verb.name, help=verb.help)(_ending(verb))
     return app
 
 
-def _ending(function: Callable[..., ExitCode]) -> Callable[..., None]:
-    """The verb with its return value as exit code."""
+def _ending(verb: Verb) -> Callable[..., None]:
+    """The verb with its return value as exit code. Typer gives every parameter by name."""
 
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> None:
+    @functools.wraps(verb.function)
+    def call(**given: Any) -> None:
         try:
-            code = function(*args, **kwargs)
+            code = verb.called(**given)
         except KeyboardInterrupt as stop:
             code = _stopped(stop)
         raise typer.Exit(int(code))
@@ -117,11 +121,12 @@ def _stopped(stop: KeyboardInterrupt) -> ExitCode:
     return code
 
 
-def read_settings(environ: Mapping[str, str], arguments: Sequence[str]) -> Settings:
+def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: Access = "open") -> Settings:
     """Everything that a verb may know of the environment."""
     root, dumb = _root(Path.cwd()), environ.get("TERM") == "dumb"
     on_terminal, watched = sys.stdout.isatty() and not dumb, sys.stderr.isatty()
     in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
+    summary, outputs = environ.get("GITHUB_STEP_SUMMARY"), environ.get("GITHUB_OUTPUT")
     cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     return Settings(
         golden=Path(environ.get("PARITYGATE_GOLDEN") or root / "golden"),
@@ -133,6 +138,11 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str]) -> Setti
         color=on_terminal and not environ.get("NO_COLOR"),
         width=min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160),
         shows="lines" if in_ci or (watched and dumb) else "bar" if watched else "nothing",
+        access=access,
+        asks=sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
+        workspace=Path(environ.get("GITHUB_WORKSPACE") or root),
+        step_summary=Path(summary) if summary else None,
+        step_outputs=Path(outputs) if outputs else None,
     )
 
 

@@ -1,8 +1,11 @@
 """Options that several verbs share."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from paritygate.core.errors import UsageError
 
 # The same expression as paritygate.catalog.select.DEFAULT_CELLS, which is not imported here: `--help` starts light.
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
@@ -48,3 +51,29 @@ FaultName = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, and say the verdict only.")]
 NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]
+Against = Annotated[
+    str,
+    typer.Option("--against", metavar="RUN", help="Compare with that run; with what was accepted if left out."),
+]
+
+
+class OutputFormat(StrEnum):
+    """For whom the end of a run is told: a person, a program, a test viewer, a runner of GitHub, a pull request."""
+
+    TEXT = "text"
+    JSON = "json"
+    JUNIT = "junit"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
+
+
+FormatName = Annotated[
+    OutputFormat | None, typer.Option("--output-format", help="text if left out; --json is short for json.")
+]
+
+
+def chosen_format(name: OutputFormat | None, as_json: bool) -> OutputFormat:
+    """Raises UsageError where --json contradicts --output-format."""
+    if as_json and name not in (None, OutputFormat.JSON):
+        raise UsageError("two formats", where=f"--json --output-format {name}", expected="one of them")
+    return OutputFormat.JSON if as_json else name or OutputFormat.TEXT

@@ -131,7 +131,7 @@ class Seeding:
 
     def judged(self, number: int, run: Run) -> Seed:
         """The verdict on a replayed seed by today's budgets, and its report where there is an alarm."""
-        from paritygate.cli.stages import judge_run, report_run
+        from paritygate.cli.stages import judge_run, report_data, report_run
         from paritygate.judge.seeds import judge_seed
         from paritygate.store.golden import GoldenStore
 
@@ -144,7 +144,7 @@ class Seeding:
         if seed.code is ExitCode.PASS:
             shutil.rmtree(place.golden / "objects", ignore_errors=True)
         else:
-            report_run(place, run, rows)
+            report_run(run, report_data(place, run))
         return seed
 
     def _families(self, number: int) -> dict[str, Family]:

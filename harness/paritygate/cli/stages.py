@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from paritygate.cli.verb import Context, Settings, settings_of
 from paritygate.core.budget import Budgets
 from paritygate.core.cell import Cell, Mode
+from paritygate.core.comparison import Comparison
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, ReplayInterrupted, UsageError
 from paritygate.core.family import Case
@@ -18,6 +19,7 @@ from paritygate.core.run import Routing, Run
 
 if TYPE_CHECKING:
     from paritygate.replay.cluster import Cluster
+    from paritygate.report.data import ReportData
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
 
@@ -303,16 +305,31 @@ def _hash(paths: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest() if paths else ""
 
 
-def report_run(settings: Settings, run: Run, rows: Iterable[Row]) -> Path:
-    """Writes `report.html` and returns its path."""
+def report_data(settings: Settings, run: Run, against: str = "") -> "ReportData":
+    """What every format of a judged run is made from. `against` names the run that it is compared with, if any."""
     from paritygate.report.data import ReportData
+
+    data = ReportData.of(run, golden_provenance(settings, run))
+    return replace(data, comparison=compared(settings, run, data.rows, against))
+
+
+def compared(settings: Settings, run: Run, rows: Sequence[Row], against: str) -> Comparison:
+    """The run beside the one that `against` names or, without it, beside the drifts that were accepted."""
+    from paritygate.cli.runs import find_run
+    from paritygate.judge.compare import with_accepted, with_run
+
+    if against:
+        earlier = find_run(settings, against)
+        return with_run(earlier.info, earlier.judged(), rows)
+    from paritygate.store.baseline import read_baseline
+
+    return with_accepted(read_baseline(settings.golden / "baselines").values(), run.info, rows)
+
+
+def report_run(run: Run, data: "ReportData") -> Path:
+    """Writes `report.html` and returns its path."""
     from paritygate.report.render import write_report
 
-    provenance, explained, blames = golden_provenance(settings, run), run.counterfactuals(), run.blames()
-    data = ReportData(
-        run.info, tuple(rows), provenance, run.coverage(), tuple(explained), run.lint(), tuple(blames),
-        tuple(run.programs()), run.program_changes(), tuple(run.compilations()),
-    )  # fmt: skip
     return write_report(run.folder, data)
 
 

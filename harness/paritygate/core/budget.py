@@ -133,7 +133,10 @@ def in_order(rules: Iterable[Budget]) -> tuple[Budget, ...]:
 
 @dataclass(frozen=True)
 class Accepted:
-    """One line of a baseline: the drift of one row that a person accepted, and why."""
+    """One line of a baseline: the drift of one row that a person accepted, and why.
+
+    `shares` are the parts of the budgets of that day that it used, by metric; `digest` is that of the value's bits.
+    """
 
     case: str
     cell: str
@@ -146,7 +149,36 @@ class Accepted:
     reason: str
     run: str
     date: str
+    shares: Mapping[str, float] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def key(self) -> tuple[str, str, str, str, str, int]:
         return (self.case, self.cell, self.mode, self.site, self.port, self.call)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A line of a baseline that would be written, and the one that it would replace, if any."""
+
+    before: Accepted | None
+    after: Accepted
+
+
+@dataclass(frozen=True)
+class Approval:
+    """One act of accepting drifts. A line of `golden/audit.jsonl`, to which lines are only ever added.
+
+    `lines` are the hashes of the baseline lines that it wrote; `before` and `after` those of all baseline files, empty
+    where there was none. `when` is in UTC.
+    """
+
+    when: str
+    who: str
+    run: str
+    select: str
+    reason: str
+    rows: int
+    lines: tuple[str, ...]
+    before: str
+    after: str

@@ -16,7 +16,8 @@ class Inspection:
     """What a replay found a candidate to be made of, in one case and cell. Written to `inspections.jsonl`.
 
     `modules` are the paths of its modules. `parameters` are its parameters under the reference's names, each by what
-    its values would be stored as: equal shapes and values are equal refs. `unused` counts, by path in the candidate,
+    its values would be stored as: equal shapes and values are equal refs. `sources` is, by site, where its module is
+    called in the candidate, `jax_llama4/moe.py:31`. `unused` counts, by path in the candidate,
     the elements of a variable that no such parameter takes, `shared` those that several take. `problem` is why the
     parameters are not known. On a mesh it says only, by path, how a parameter or a cache lies otherwise than it should,
     or where copies of it differ: `placement`.
@@ -30,6 +31,7 @@ class Inspection:
     shared: Mapping[str, int] = field(default_factory=dict)
     problem: str = ""
     placement: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class PartKind(StrEnum):

@@ -97,6 +97,7 @@ class Drift:
     reassociated: Reassociated | None = None
     problem: str = ""
     detail: str = ""
+    digest: str = ""  # of the candidate's bits over the real tokens, and of their dtype; empty where there are none
 
     @property
     def address(self) -> str:
@@ -152,7 +153,8 @@ class Row:
 
     `origin` is the address of the value to blame where the diagnosis is `propagated`. `accepted` is the reason of the
     baseline that lets an over-budget row pass. `evidence` says in one sentence how a row differs, and where in its
-    value. `excuse` is what becomes of a choice's flips; None where there are none.
+    value. `excuse` is what becomes of a choice's flips; None where there are none. `baseline` is the run that the
+    baseline has this row from, within budget or not; empty where nothing was accepted of it.
     """
 
     drift: Drift
@@ -164,6 +166,7 @@ class Row:
     accepted: str = ""
     evidence: str = ""
     excuse: Excuse | None = None
+    baseline: str = ""
 
     @property
     def worst_judgement(self) -> Judgement | None:

@@ -85,7 +85,8 @@ def _evidence(rows: Sequence[Row], first: Divergence | None) -> tuple[Drift, ...
     if first is not None:
         chosen[first.row.drift.key] = first.row
     return tuple(
-        replace(row.drift, worst=(), where=()) for row in sorted(chosen.values(), key=lambda row: row.drift.order)
+        replace(row.drift, worst=(), where=(), digest="")
+        for row in sorted(chosen.values(), key=lambda row: row.drift.order)
     )
 
 

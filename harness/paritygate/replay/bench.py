@@ -16,10 +16,11 @@ from paritygate.core.drift import Drift
 from paritygate.core.errors import unknown_name
 from paritygate.core.family import PIXELS, Case, Family, Prompt
 from paritygate.core.golden import Golden, GoldenPort
-from paritygate.core.layout import convert, parse
+from paritygate.core.layout import convert, parse, real_rows
 from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
+from paritygate.metrics.digest import digest
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.devices import Grid, whole
 from paritygate.replay.observe import Moving, NoSuchModule, Way
@@ -234,6 +235,7 @@ class Bench:
             reassociated=self.alone.beside(golden, mode, array, real) if self.alone else None,
             problem=found.problem,
             detail=found.detail,
+            digest=digest(real_rows(array, golden.layout, real)) if found.metrics else "",
         )
 
     def _noise(

@@ -1,6 +1,9 @@
 """What a candidate is made of: its modules, and its parameters under the reference's names, traced to variables."""
 
+import sys
 from collections.abc import Callable, Mapping
+from inspect import unwrap
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +15,7 @@ from paritygate.core.coverage import Inspection
 from paritygate.core.golden import TensorRef
 from paritygate.core.registry import load
 from paritygate.replay.bench import Bench
+from paritygate.replay.observe import NoSuchModule, submodule
 from paritygate.store.objects import dtype_of, ref_of
 
 Parameters = Callable[[nnx.Module], Mapping[str, Any]]
@@ -20,18 +24,36 @@ Parameters = Callable[[nnx.Module], Mapping[str, Any]]
 def inspect(bench: Bench, model: nnx.Module) -> Inspection:
     """Looks at a candidate that was built from the golden's weights; it is not run."""
     modules = tuple(sorted(_dotted(path) for path, module in nnx.iter_modules(model) if callable(module)))
-    where = (bench.case.id, str(bench.cell), modules)
+    where, sources = (bench.case.id, str(bench.cell), modules), sources_of(bench, model)
     if not bench.family.candidate.parameters:
-        return Inspection(*where, problem="the family does not say how: `parameters` of the candidate's Side is empty")
+        problem = "the family does not say how: `parameters` of the candidate's Side is empty"
+        return Inspection(*where, problem=problem, sources=sources)
     parameters: Parameters = load(bench.family.candidate.parameters)
     try:
         found = {name: np.asarray(value) for name, value in parameters(model).items()}
         unused, shared = _traced(model, parameters)
     except Exception as reason:  # the candidate's own failure is a result: a gap, never a pass
-        return Inspection(*where, problem=f"{type(reason).__name__}: {reason}"[:2000])
+        return Inspection(*where, problem=f"{type(reason).__name__}: {reason}"[:2000], sources=sources)
     weights = bench.manifest.weights
     refs = {name: _as_stored(value, weights[name].dtype if name in weights else "") for name, value in found.items()}
-    return Inspection(*where, refs, unused, shared)
+    return Inspection(*where, refs, unused, shared, sources=sources)
+
+
+def sources_of(bench: Bench, model: nnx.Module) -> dict[str, str]:
+    """By site, the file and line of what its module runs when it is called, the file as it is imported."""
+    found = {}
+    for site in bench.sites:
+        try:
+            function = unwrap(type(submodule(model, site.candidate)).__call__)
+        except (NoSuchModule, AttributeError):
+            continue  # it is `missing` by name already, or is called by another name
+        module, code = sys.modules.get(function.__module__), getattr(function, "__code__", None)
+        if module is None or code is None or not (file := getattr(module, "__file__", None)):
+            continue
+        parts = module.__name__.split(".")
+        path = Path(*parts, "__init__.py") if Path(file).name == "__init__.py" else Path(*parts).with_suffix(".py")
+        found[site.name] = f"{path.as_posix()}:{code.co_firstlineno}"
+    return found
 
 
 def _dotted(path: tuple[Any, ...]) -> str:

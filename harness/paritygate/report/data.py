@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from paritygate.core.blame import Blame
 from paritygate.core.cell import Mode
+from paritygate.core.comparison import Comparison
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.core.gates import Gates, gates
 from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Lint
 from paritygate.core.program import Program, ProgramChanges
@@ -63,7 +65,7 @@ class ReportData:
     """A judged run as plain data.
 
     `golden_provenance` is text about the goldens' origin, shown as it is; `counterfactuals` what explains divergences,
-    and `blames` the lines that they come from.
+    and `blames` the lines that they come from. `comparison` is with an earlier run, or with what was accepted.
     """
 
     info: RunInfo
@@ -76,14 +78,15 @@ class ReportData:
     programs: tuple[Program, ...] = ()
     program_changes: ProgramChanges = field(default_factory=ProgramChanges)
     compilations: "tuple[Compilation, ...]" = ()
+    comparison: Comparison | None = None
 
     @classmethod
-    def of(cls, run: Run, golden_provenance: str = "") -> "ReportData":
+    def of(cls, run: Run, golden_provenance: str = "", comparison: Comparison | None = None) -> "ReportData":
         """Reads the rows of a judged run; raises UsageError where it was not judged."""
         explained, blames = tuple(run.counterfactuals()), tuple(run.blames())
         return cls(
             run.info, tuple(run.judged()), golden_provenance, run.coverage(), explained, run.lint(), blames,
-            tuple(run.programs()), run.program_changes(), tuple(run.compilations()),
+            tuple(run.programs()), run.program_changes(), tuple(run.compilations()), comparison,
         )  # fmt: skip
 
     @cached_property
@@ -105,6 +108,11 @@ class ReportData:
             return Outcome.NOTHING
         found = self.failures or self.coverage.gaps or self.lint.new or self.program_changes.failing
         return Outcome.FAIL if found else Outcome.PASS
+
+    @cached_property
+    def gates(self) -> Gates:
+        """The absolute budget and the ratchet, each by itself."""
+        return gates(self.rows)
 
     @cached_property
     def accepted(self) -> tuple[Row, ...]:

@@ -1,17 +1,21 @@
-"""Accepted drifts. Reads and writes `golden/baselines/PLATFORM.jsonl`: one line a row, sorted, each with a reason."""
+"""Accepted drifts. Reads and writes `golden/baselines/PLATFORM.jsonl`: one line a row, sorted, each with a reason.
 
+Adds to `golden/audit.jsonl` a line for each act of accepting.
+"""
+
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from paritygate.core.budget import Accepted
+from paritygate.core.budget import Accepted, Approval, Proposal
 from paritygate.core.cell import Cell
-from paritygate.core.codec import canonical, from_json
+from paritygate.core.codec import canonical, from_json, said
 from paritygate.core.drift import APART, Drift, Row, Verdict
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import TAIL
-from paritygate.core.run import write_atomic
+from paritygate.core.run import append_line, write_atomic
 from paritygate.core.site import address
 
 Key = tuple[str, str, str, str, str, int]
@@ -47,13 +51,12 @@ def read_baseline(path: Path) -> dict[Key, Accepted]:
     return lines
 
 
-def approve(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path: Path, date: str) -> list[Accepted]:
-    """Accepts the drifts of the rows that `select` matches, and returns their lines. The only writer of a baseline.
+def propose(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path: Path, date: str) -> list[Proposal]:
+    """What accepting the drifts of the rows that `select` matches would write, beside what is there. Writes nothing.
 
     `select` is a glob over `case/cell/mode/site:port`, with `#N` behind a call after the first; `*` matches any
-    characters, `/` too: `tiny-scout.long/bf16/*/layers.3.*`. `path` is the folder of baselines; each platform has its
-    file there, in which new lines replace old ones of the same row. Nothing is written unless every row can be
-    accepted: raises UsageError on an empty reason, a glob that matches nothing, or a row without a judged number.
+    characters, `/` too: `tiny-scout.long/bf16/*/layers.3.*`. `path` is the folder of baselines. Raises UsageError on an
+    empty reason, a glob that matches nothing, or a row without a judged number.
     """
     if not reason.strip():
         raise UsageError("a baseline needs a reason", try_='--reason "why this drift is right"')
@@ -74,15 +77,82 @@ def approve(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
             got="\n            ".join(names),
             try_="a glob that leaves them out",
         )
-    accepted = [
-        Accepted(*row.drift.key, _numbers(row), str(row.verdict), reason.strip(), run_id, date) for row in chosen
-    ]
-    for platform in sorted({Cell.parse(line.cell).platform for line in accepted}):
-        file = path / f"{platform}.jsonl"
-        lines = read_baseline(file)
-        lines |= {line.key: line for line in accepted if Cell.parse(line.cell).platform == platform}
-        write_atomic(file, "".join(canonical(lines[key]) + "\n" for key in sorted(lines)).encode())
-    return accepted
+    there = read_baseline(path)
+    return [
+        Proposal(
+            there.get(row.drift.key),
+            Accepted(
+                *row.drift.key, _numbers(row), str(row.verdict), reason.strip(), run_id, date,
+                {j.metric: j.share for j in row.judgements}, row.drift.digest,
+            ),
+        )
+        for row in chosen
+    ]  # fmt: skip
+
+
+def approve(proposals: Sequence[Proposal], path: Path, who: str, select: str, when: str) -> Approval:
+    """Writes what was proposed, in the file of each platform, and says in `audit.jsonl` beside the folder who did.
+
+    The only writer of a baseline. The audit comes first: after a kill in between it has an act too many, not too few.
+    """
+    lines = read_baseline(path)
+    before = _content(lines)
+    lines |= {each.after.key: each.after for each in proposals}
+    after, first = _content(lines), proposals[0].after
+    approval = Approval(
+        when, who, first.run, select, first.reason, len(proposals),
+        tuple(line_hash(each.after) for each in proposals), _hash(before), _hash(after),
+    )  # fmt: skip
+    append_line(audit_of(path), canonical(approval))
+    for file, content in after.items():
+        if content != before.get(file):
+            write_atomic(path / file, content.encode())
+    return approval
+
+
+def audit_of(path: Path) -> Path:
+    """Where it is kept who accepted what: beside the folder of baselines, each file of which is a platform's."""
+    return path.parent / "audit.jsonl"
+
+
+def read_audit(path: Path) -> list[Approval]:
+    """Every act of accepting, the oldest first. Raises UsageError on a line that cannot be read."""
+    found = []
+    for number, text in enumerate(path.read_text(encoding="utf-8").splitlines() if path.is_file() else (), 1):
+        try:
+            found.append(from_json(Approval, json.loads(text), f"{path.name}:{number}"))
+        except ValueError as reason:
+            raise UsageError("line cannot be read", where=f"{path}:{number}", got=str(reason)) from reason
+    return found
+
+
+def unvouched(path: Path) -> list[str]:
+    """The rows of the baselines whose line no act of accepting wrote as it is: put in or changed by another hand.
+
+    Line by line, so that two branches may each accept something and be merged.
+    """
+    known = {each for approval in read_audit(audit_of(path)) for each in approval.lines}
+    return [_text(line) for line in read_baseline(path).values() if line_hash(line) not in known]
+
+
+def line_hash(line: Accepted) -> str:
+    """A field that is at its default does not count: one that is new leaves every line as good as it was."""
+    return hashlib.sha256(canonical(said(line)).encode()).hexdigest()[:16]
+
+
+def _content(lines: Mapping[Key, Accepted]) -> dict[str, str]:
+    """Each platform's file: one line a row, sorted."""
+    platforms = sorted({Cell.parse(key[1]).platform for key in lines})
+    return {
+        f"{platform}.jsonl": "".join(
+            canonical(lines[key]) + "\n" for key in sorted(lines) if Cell.parse(key[1]).platform == platform
+        )
+        for platform in platforms
+    }
+
+
+def _hash(files: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(files.values()).encode()).hexdigest() if files else ""
 
 
 def _numbers(row: Row) -> dict[str, float]:

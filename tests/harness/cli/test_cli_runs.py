@@ -1,4 +1,4 @@
-"""Verbs that read runs: show, report, locate, gate, compare, approve, judge."""
+"""Verbs that read runs: show, report, locate, gate, compare, judge."""
 
 import json
 import os
@@ -167,36 +167,6 @@ def test_compare_shows_what_got_worse(paritygate: Callable, runs: Path, syntheti
     assert paritygate("compare", "bad", "good").code in (0, 1)
     same = paritygate("compare", "good", "good")
     assert (same.code, same.out.splitlines()[0]) == (0, f"0 changed rows: {len(synthetic.rows(layers=2)):,} equal")
-
-
-def test_approve_writes_a_baseline_and_says_so(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
-    select = "tiny-scout.long/bf16/single/cpu/chained/layers.1.post_norm:out"
-    said = paritygate("approve", "bad", "--select", select, "--reason", "known and harmless")
-    assert said.code == 0
-    assert said.out.startswith(f"accepted  {select}\n1 row accepted in ")
-    (line,) = (tmp_path / "golden" / "baselines" / "cpu.jsonl").read_text().splitlines()
-    assert json.loads(line)["reason"] == "known and harmless"
-    refused = paritygate("approve", "bad", "--select", "*/nothing:*", "--reason", "r")
-    assert refused.code == 2
-    assert refused.err.startswith("no row matches: */nothing:*\n")
-
-
-def test_a_semantic_row_is_accepted_only_by_that_word(paritygate: Callable, runs: Path, tmp_path: Path) -> None:
-    arguments = ["approve", "bad", "--select", "tiny-scout.long/f64/*/layers.1.attn:inner.[qk]_rope", "--reason", "r"]
-    said = paritygate(*arguments)
-    assert (said.code, said.err.splitlines()) == (
-        2,
-        [
-            "2 of 4 rows compute something else: tiny-scout.long/f64/*/layers.1.attn:inner.[qk]_rope",
-            "  expected  rows whose diagnosis is not semantic",
-            "  got       tiny-scout.long/f64/single/cpu/isolated/layers.1.attn:inner.q_rope",
-            "            tiny-scout.long/f64/single/cpu/chained/layers.1.attn:inner.q_rope",
-            "  try       a glob that leaves them out, or --semantic where the reference is what is wrong",
-        ],
-    )
-    assert not (tmp_path / "golden" / "baselines").exists()
-    assert paritygate(*arguments, "--semantic").code == 0
-    assert len((tmp_path / "golden" / "baselines" / "cpu.jsonl").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("verb", ["gate", "show", "report", "locate", "compare"])

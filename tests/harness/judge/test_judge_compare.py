@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_rows import row
 
+from paritygate.core.comparison import Status
 from paritygate.core.drift import Verdict
-from paritygate.judge.compare import STEP, Status, compare
+from paritygate.judge.compare import STEP, compare
 
 PASS, OVER = Verdict.PASS, Verdict.OVER_BUDGET
 

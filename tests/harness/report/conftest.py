@@ -30,5 +30,5 @@ def failing(synthetic: ModuleType) -> ReportData:
     compiled, changed = synthetic.programs()
     return ReportData(
         synthetic.info(), made, said, synthetic.coverage(), lint=synthetic.lint(), programs=compiled,
-        program_changes=changed,
+        program_changes=changed, comparison=synthetic.comparison(),
     )  # fmt: skip

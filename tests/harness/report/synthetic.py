@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from paritygate.core.comparison import Comparison
 from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexercised
 from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.lint import Lint, Noted
 from paritygate.core.program import Change, Collective, Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
+from paritygate.judge.compare import compare
 
 CASES = ("tiny-scout.long", "tiny-scout.padded", "tiny-maverick.long")
 CELLS = ("f64/single/cpu", "f32/single/cpu", "f16/single/cpu", "bf16/single/cpu")
@@ -183,6 +185,14 @@ def lint(line: str = "moe.py:69") -> Lint:
     new = Noted("llama4", "low-math", where, line, "logistic in 16 bits", cells, CASES[:1])
     island = Noted("llama4", "island", where, "moe.py:70", "computed in float32", cells, CASES, "HF: so does it")
     return Lint((new,), (island,), idle=("llama4: low-mask in jax_llama4.masks:*",))
+
+
+def comparison() -> Comparison:
+    """The run with rows of every verdict beside one that passes: bits that are the same, rows that are new and gone."""
+    before, after = rows("none"), rows("all")
+    before = [replace(row, drift=replace(row.drift, digest="5a17")) for row in before[:-1]]
+    after = [replace(row, drift=replace(row.drift, digest="5a17" if i % 2 else "")) for i, row in enumerate(after)]
+    return Comparison("run 20260101-000000-tiny", tuple(compare(before, after[1:])))
 
 
 def info(**changes: object) -> RunInfo:

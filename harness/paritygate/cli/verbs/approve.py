@@ -1,5 +1,6 @@
 """`approve`: accept drifts of a run as baseline, with a reason. The only writer of a baseline."""
 
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -8,14 +9,19 @@ import typer
 
 from paritygate.cli.runs import row_id
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
+from paritygate.core.budget import Accepted, Proposal
 from paritygate.core.drift import Diagnosis, Row
 from paritygate.core.errors import ExitCode, UsageError
+from paritygate.core.site import address
 
 SHOWN = 5
 
 Select = Annotated[str, typer.Option("--select", metavar="GLOB", help="Rows, as case/cell/mode/site:port.")]
 Semantic = Annotated[bool, typer.Option("--semantic", help="Accept rows, too, that compute something else.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why this drift is right.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask. Needed where nobody is there to be asked.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who accepts it; git's user if left out.")]
 
 
 def approve(
@@ -24,6 +30,9 @@ def approve(
     reason: Reason,
     run: RunName = "latest",
     semantic: Semantic = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    by: By = "",
     as_json: Json = False,
 ) -> ExitCode:
     from datetime import UTC, datetime
@@ -32,25 +41,87 @@ def approve(
     from paritygate.cli.runs import find_run, refuse_planted
     from paritygate.cli.stages import shown
     from paritygate.store.baseline import approve as accept
+    from paritygate.store.baseline import propose
 
     settings = settings_of(context)
     found = find_run(settings, run)
     refuse_planted(found)
-    folder = settings.golden / "baselines"
-    today = datetime.now(UTC).date().isoformat()
+    folder, now = settings.golden / "baselines", datetime.now(UTC)
     rows = list(found.judged())
     if not semantic:
         refuse_semantic(rows, select)
-    accepted = accept(rows, select, reason, found.info.id, folder, today)
+    proposals = propose(rows, select, reason, found.info.id, folder, now.date().isoformat())
+    tell = (lambda *lines: None) if as_json else say
+    tell(*(change_text(each) for each in proposals))
+    replaced = sum(each.before is not None for each in proposals)
+    words = f"{plural(len(proposals), 'row')}: {len(proposals) - replaced:,} new, {replaced:,} accepted before"
+    tell(f"{words}; reason: {reason.strip()}")
+    who, written = "" if dry_run else by.strip() or git_user(), False
+    if not dry_run and (yes or agreed(asks=settings.asks and not as_json, rows=len(proposals))):
+        accept(proposals, folder, who, select, now.isoformat(timespec="seconds").replace("+00:00", "Z"))
+        written = True
     if as_json:
-        say_json({"run": found.info.id, "accepted": accepted})
+        say_json({"run": found.info.id, "proposals": proposals, "written": written})
+    elif written:
+        say(f"{plural(len(proposals), 'row')} accepted in {shown(folder)} by {who}")
+        say(f"next    paritygate judge {found.folder.name}")
     else:
-        say(*("accepted  " + "/".join(map(str, (a.case, a.cell, a.mode))) + f"/{a.site}:{a.port}" for a in accepted))
         say(
-            f"{plural(len(accepted), 'row')} accepted in {shown(folder)}",
-            f"next    paritygate judge {found.folder.name}",
+            "nothing was written",
+            "next    the same command without --dry-run" if dry_run else "next    paritygate gate",
         )
     return ExitCode.PASS
+
+
+def change_text(proposal: Proposal) -> str:
+    """`CASE/CELL/MODE/SITE:PORT  before nothing was accepted, after rel_l2 0.003 (1.35 of its budget); over budget`"""
+    after = proposal.after
+    place = "/".join((after.case, after.cell, after.mode, address(after.site, after.port, after.call)))
+    verdict = after.verdict.replace("_", " ")
+    return f"{place}\n    before  {_accepted_text(proposal.before)}\n    after   {_numbers(after)}; {verdict}"
+
+
+def _accepted_text(line: Accepted | None) -> str:
+    return f"{_numbers(line)}; of {line.run}, {line.date}: {line.reason}" if line else "nothing was accepted"
+
+
+def _numbers(line: Accepted) -> str:
+    """What was judged and, of a line that does not say what was, everything measured."""
+    names = line.shares or line.metrics
+    return ", ".join(
+        f"{name} {line.metrics.get(name, 0.0):.3g}"
+        + (f" ({line.shares[name]:.3g} of its budget)" if name in line.shares else "")
+        for name in sorted(names)
+    )
+
+
+def agreed(*, asks: bool, rows: int) -> bool:
+    """Asks on a terminal. In a pipe nobody has seen the change, and a job must not hang: --yes says it is meant."""
+    if not asks:
+        raise UsageError(
+            "nobody is there to be asked",
+            where="paritygate approve",
+            expected="an answer on a terminal, or --yes",
+            try_="--dry-run to see what would change, then --yes",
+        )
+    print(f"Accept {rows:,} row{'s' * (rows != 1)}? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def git_user() -> str:
+    """`NAME <EMAIL>`, as git would sign a commit here; raises UsageError where it would not."""
+    import subprocess
+
+    def config(key: str) -> str:
+        try:
+            done = subprocess.run(["git", "config", key], capture_output=True, text=True, timeout=30)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    if not (name := config("user.name")):
+        raise UsageError("nobody is named who accepts it", expected="git's user.name, or --by", try_='--by "Ada"')
+    return f"{name} <{email}>" if (email := config("user.email")) else name
 
 
 def refuse_semantic(rows: Iterable[Row], select: str) -> None:
@@ -68,4 +139,9 @@ def refuse_semantic(rows: Iterable[Row], select: str) -> None:
         )
 
 
-VERB = Verb("approve", approve, "Accept drifts of a run as baseline, with a reason.")
+VERB = Verb(
+    "approve",
+    approve,
+    "Accept drifts of a run as baseline, with a reason.",
+    writes=lambda given: "" if given["dry_run"] else "baselines",
+)

@@ -132,4 +132,9 @@ def _ls(context: Context, run: str, as_json: bool) -> ExitCode:
     return ExitCode.PASS
 
 
-VERB = Verb("budget", budget, "Fit limits to the reference's harmless variants; list what came near them.")
+VERB = Verb(
+    "budget",
+    budget,
+    "Fit limits to the reference's harmless variants; list what came near them.",
+    writes=lambda given: "budgets" if given["write"] else "",
+)

@@ -75,4 +75,4 @@ def capture(
     return ExitCode.PASS
 
 
-VERB = Verb("capture", capture, "Capture goldens from the torch reference.")
+VERB = Verb("capture", capture, "Capture goldens from the torch reference.", writes=lambda given: "goldens")

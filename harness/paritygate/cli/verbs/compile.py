@@ -106,4 +106,9 @@ def compile_(
     return ExitCode.INFRASTRUCTURE if lost else ExitCode.PASS if ok else ExitCode.DRIFT
 
 
-VERB = Verb("compile", compile_, "A full-size model for devices that are not here: memory, collectives, least time.")
+VERB = Verb(
+    "compile",
+    compile_,
+    "A full-size model for devices that are not here: memory, collectives, least time.",
+    writes=lambda given: "recorded programs" if given["accept"] else "",
+)

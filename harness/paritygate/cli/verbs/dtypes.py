@@ -52,4 +52,9 @@ def dtypes(
     return ExitCode.PASS if mix is not None else ExitCode.DRIFT
 
 
-VERB = Verb("dtypes", dtypes, "What each part of a dtype policy costs at the logits, and the cheapest mix.")
+VERB = Verb(
+    "dtypes",
+    dtypes,
+    "What each part of a dtype policy costs at the logits, and the cheapest mix.",
+    writes=lambda given: "the record of what dtypes cost" if given["write"] else "",
+)

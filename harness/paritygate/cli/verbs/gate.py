@@ -1,17 +1,25 @@
 """`gate`: the exit code of a judged run."""
 
+from paritygate.cli.options import Against, FormatName, chosen_format
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
 
-def gate(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
+def gate(
+    context: Context,
+    run: RunName = "latest",
+    against: Against = "",
+    output_format: FormatName = None,
+    as_json: Json = False,
+) -> ExitCode:
     from paritygate.cli.gating import say_gate
     from paritygate.cli.runs import find_run
+    from paritygate.cli.stages import report_data
 
-    settings = settings_of(context)
+    settings, form = settings_of(context), chosen_format(output_format, as_json)
     found = find_run(settings, run)
     report = found.folder / "report.html"
-    return say_gate(settings, found, list(found.judged()), report if report.is_file() else None, as_json=as_json)
+    return say_gate(settings, found, report_data(settings, found, against), report if report.is_file() else None, form)
 
 
 VERB = Verb("gate", gate, "Exit code and verdict of a judged run.")

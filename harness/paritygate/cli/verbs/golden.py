@@ -1,4 +1,4 @@
-"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack."""
+"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack; compare two."""
 
 from enum import StrEnum
 from functools import partial
@@ -24,16 +24,22 @@ class Action(StrEnum):
     GC = "gc"
     DESCRIBE = "describe"
     FLOORS = "floors"
+    COMPARE = "compare"
 
+
+WRITING = (Action.GC, Action.DESCRIBE, Action.FLOORS)
 
 What = Annotated[
     Action,
     typer.Argument(
         metavar="|".join(Action),
-        help="List, verify, remove unused objects; add to manifests what the reference consists of, or floors.",
+        help="List, verify, remove unused objects, add to manifests what the reference consists of or floors, compare.",
     ),
 ]
 Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For all but gc; all suites if left out.")]
+
+
+Against = Annotated[str, typer.Option("--against", metavar="FOLDER", help="Of compare: a newer capture.")]
 
 
 class OfPlatform(StrEnum):
@@ -50,6 +56,7 @@ def golden(
     suite: Suite = "",
     platform: Platform = OfPlatform.CPU,
     quiet: Quiet = False,
+    against: Against = "",
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.store.golden import GoldenStore
@@ -62,6 +69,12 @@ def golden(
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
         raise unknown_name("suite with goldens", suite, store.suites())
+    if action is Action.COMPARE:
+        from paritygate.cli.recapturing import compare_goldens
+
+        return compare_goldens(settings, store, suite, against, as_json)
+    if against:
+        raise UsageError("only compare is with another folder", where=f"golden {action} --against {against}")
     if action is Action.FLOORS:
         return _floors(settings, store, suite, platform.value, as_json)
     if platform is not OfPlatform.CPU:
@@ -92,6 +105,7 @@ def _verify(settings: Settings, store: "GoldenStore", suite: str, as_json: bool)
     names = [suite] if suite else store.suites()
     findings = store.verify(suite or None)
     findings += [finding for name in names for finding in _against_catalog(store, name)]
+    findings += _unvouched(settings)
     total = sum(len(store.cases(name)) for name in names)
     if as_json:
         say_json({"goldens": total, "findings": findings})
@@ -124,6 +138,15 @@ def _against_catalog(store: "GoldenStore", suite: str) -> list["Finding"]:
             problem = f"golden is stale: its spec is not what the catalog says today; {again}"
             findings.append(Finding(f"{suite}/{case.id}", problem, ()))
     return findings
+
+
+def _unvouched(settings: Settings) -> list["Finding"]:
+    """Accepted lines that nobody accepted."""
+    from paritygate.store.baseline import unvouched
+    from paritygate.store.golden import Finding
+
+    why = "accepted, or changed, by another hand than `paritygate approve`: golden/audit.jsonl does not know the line"
+    return [Finding(f"baseline {row}", why, ()) for row in unvouched(settings.golden / "baselines")]
 
 
 def _gc(settings: Settings, store: "GoldenStore", suite: str, as_json: bool) -> ExitCode:
@@ -191,4 +214,9 @@ def _rewritten(
     return ExitCode.PASS
 
 
-VERB = Verb("golden", golden, "The store of goldens: list, verify, collect garbage, describe, add floors.")
+VERB = Verb(
+    "golden",
+    golden,
+    "The store of goldens: list, verify, collect garbage, describe, add floors, compare with another.",
+    writes=lambda given: "goldens" if given["action"] in WRITING else "",
+)

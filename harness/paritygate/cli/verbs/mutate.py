@@ -123,4 +123,9 @@ def _explain(
     return ExitCode.PASS if ok else ExitCode.DRIFT
 
 
-VERB = Verb("mutate", mutate, "Plant the catalogue of faults; exit code 1 where one is missed or misblamed.")
+VERB = Verb(
+    "mutate",
+    mutate,
+    "Plant the catalogue of faults; exit code 1 where one is missed or misblamed.",
+    writes=lambda given: "the record of planted faults" if given["write"] else "",
+)

@@ -61,4 +61,9 @@ def programs(
     return ExitCode.DRIFT if said.failing and not accept else ExitCode.PASS
 
 
-VERB = Verb("programs", programs, "What compiled programs exchange and hold, against what was recorded.")
+VERB = Verb(
+    "programs",
+    programs,
+    "What compiled programs exchange and hold, against what was recorded.",
+    writes=lambda given: "recorded programs" if given["accept"] else "",
+)

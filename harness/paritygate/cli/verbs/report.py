@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from paritygate.cli.options import Against
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -13,25 +14,30 @@ Sections = Annotated[
 ]
 
 
-def report(context: Context, run: RunName = "latest", text: Sections = None, as_json: Json = False) -> ExitCode:
+def report(
+    context: Context,
+    run: RunName = "latest",
+    text: Sections = None,
+    against: Against = "",
+    as_json: Json = False,
+) -> ExitCode:
     from paritygate.cli.output import say, say_json
     from paritygate.cli.runs import find_run
-    from paritygate.cli.stages import golden_provenance, report_run, shown
+    from paritygate.cli.stages import report_data, report_run, shown
     from paritygate.report.assemble import assemble
-    from paritygate.report.data import ReportData
     from paritygate.report.text import render_text
 
     settings = settings_of(context)
     found = find_run(settings, run)
+    data = report_data(settings, found, against)
     if text:
         names = None if "all" in text else text
-        data = ReportData.of(found, golden_provenance(settings, found))
         if as_json:
             say_json({section.name: [_part(part) for part in parts] for section, parts in assemble(data, names)})
         else:
             say(render_text(data, names, settings.width, settings.color).rstrip())
         return ExitCode.PASS
-    path = report_run(settings, found, found.judged())
+    path = report_run(found, data)
     if as_json:
         say_json({"run": found.info.id, "report": str(path)})
     else:

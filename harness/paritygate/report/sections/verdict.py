@@ -4,7 +4,20 @@ from collections import Counter
 
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.report.data import Outcome, ReportData, failing, root, row_nearness, within_budget, worst
-from paritygate.report.parts import PROSE, Banner, Column, Figures, Heading, Item, Part, Section, Table, Text, Tone
+from paritygate.report.parts import (
+    PROSE,
+    Banner,
+    Column,
+    Figures,
+    Heading,
+    Item,
+    KeyValues,
+    Part,
+    Section,
+    Table,
+    Text,
+    Tone,
+)
 from paritygate.report.words import (
     MEANINGS,
     count,
@@ -26,6 +39,7 @@ def build(data: ReportData) -> list[Part]:
     info = data.info
     parts: list[Part] = [
         _banner(data),
+        *([] if data.compilations else [_gates(data)]),
         Figures(
             (
                 (f"{data.compared} compared", count(sum(bool(row.drift.metrics) for row in data.rows))),
@@ -50,6 +64,13 @@ def build(data: ReportData) -> list[Part]:
     if within_budget(data.rows):
         parts += [Heading(_worst_title(data)), _worst(data)]
     return parts
+
+
+def _gates(data: ReportData) -> KeyValues:
+    """The absolute budget and the ratchet against what was accepted, apart: one may fail without the other."""
+    found = data.gates
+    pairs = (("budget", found.budget), ("ratchet", found.ratchet))
+    return KeyValues(tuple((name, Item(gate.words, Tone.GOOD if gate.ok else Tone.BAD)) for name, gate in pairs))
 
 
 def _repeats(data: ReportData) -> list[Part]:
