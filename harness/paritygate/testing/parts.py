@@ -14,8 +14,6 @@ from paritygate.core.cell import Cell
 from paritygate.core.run import Run, RunInfo
 from paritygate.replay.results import UNFINISHED
 
-LINES = ("drifts", "inspections", "findings", "programs")
-
 
 def folder_of(parts: Path, cell: Cell) -> Path:
     return parts / str(cell).replace("/", "-")
@@ -81,11 +79,11 @@ def merge(folder: Path, parts: Sequence[Run], **others: object) -> Run:
         skipped=tuple(skip for info in infos for skip in info.skipped),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in LINES:
-        with (folder / f"{name}.jsonl").open("wb") as whole:
-            for part in parts:
-                if (path := part.folder / f"{name}.jsonl").exists():
-                    whole.write(_whole_lines(path.read_bytes()))
+    measured = {path.name for part in parts for path in part.folder.glob("*.jsonl")} - {"rows.jsonl"}
+    for name in measured:
+        with (folder / name).open("wb") as whole:
+            for path in (part.folder / name for part in parts):
+                whole.write(_whole_lines(path.read_bytes()) if path.exists() else b"")
     return Run(folder, info).save(replace(info, **others))
 
 
