@@ -1,4 +1,4 @@
-"""Rows of the site pages as packed columns: JSON, gzip, base64, read by `static/pages.js`.
+"""Rows of the site pages as packed columns: JSON, gzip, base64, read by `static/data.js`.
 
 Texts are indices into one table of strings and floats keep four digits: a row costs about 100 bytes of the page.
 """

@@ -15,6 +15,7 @@ from paritygate.report.chart import draw
 from paritygate.report.data import ReportData
 from paritygate.report.pack import pack
 from paritygate.report.parts import Part, Section, SitePages
+from paritygate.report.script import join
 
 HERE = Path(__file__).parent
 
@@ -53,7 +54,7 @@ def render_page(page: Page, built: Sequence[tuple[Section, Sequence[Part]]]) -> 
 
     environment.globals |= {"part": part, "draw": draw}  # pyright: ignore[reportAttributeAccessIssue]
     style = (HERE / "static" / "report.css").read_text()
-    script = (HERE / "static" / "pages.js").read_text()
+    script = join(HERE / "static")
     pages = [each for _, parts in built for p in parts if isinstance(p, SitePages) for each in p.pages]
     return environment.get_template("report.html.j2").render(
         page=page,

@@ -75,7 +75,7 @@ def test_the_policy_names_exactly_the_style_and_the_script(page: str) -> None:
     ]
     assert re.findall(r"'(sha256-[^']+)'", policy) == hashes
     scripts = [a.get("type", "") for t, a in reader.tags if t == "script"]
-    assert scripts == ["text/plain", ""]  # the data, which does not run, and the one script
+    assert scripts == ["text/plain", "module"]  # the data, which does not run, and the one script
 
 
 def test_names_are_escaped_everywhere(synthetic: ModuleType) -> None:
