@@ -11,8 +11,8 @@ class Ratios:
     """Elements by got / golden, in quarters of a power of two: `same[i]` are about 2^((first + i) / 4).
 
     `opposite` counts those of the other sign, by magnitude, in the same bins; `zero` those of which one side is zero
-    and the other not. `typical` is the median of the elements in the fullest bin, of either sign. Where both are zero
-    there is nothing to say.
+    and the other not. Where both are zero there is nothing to say. `typical` is the median of the elements in the
+    fullest bin but that of 1, of either sign, and `share` the part of all elements that is in it.
     """
 
     first: int
@@ -20,16 +20,8 @@ class Ratios:
     opposite: tuple[int, ...]
     zero: int
     typical: float
+    share: float
 
     @property
     def elements(self) -> int:
         return sum(self.same) + sum(self.opposite) + self.zero
-
-    @property
-    def share(self) -> float:
-        """The part of the elements that is in the fullest bin.
-
-        >>> Ratios(3, (0, 6), (1, 0), 1, 2.0).share
-        0.75
-        """
-        return max(*self.same, *self.opposite) / self.elements

@@ -22,8 +22,12 @@ def ratios(golden: np.ndarray, got: np.ndarray) -> Ratios | None:
     opposite = np.signbit(ours) != np.signbit(theirs)
     first = int(bins.min())
     counts = [np.bincount(bins[of] - first, minlength=int(bins.max()) - first + 1) for of in (~opposite, opposite)]
-    sign, fullest = np.unravel_index(int(np.argmax(counts)), (2, len(counts[0])))
+    beside = np.array(counts)
+    if first <= 0 < first + beside.shape[1]:
+        beside[0, -first] = 0  # what is right says nothing of a factor
+    sign, fullest = np.unravel_index(int(np.argmax(beside)), beside.shape)
     inside = (bins - first == fullest) & (opposite == bool(sign))
     typical = float(2.0 ** np.median(octaves[inside]))
     same, other = (tuple(int(count) for count in each) for each in counts)
-    return Ratios(first, same, other, zero, float(f"{-typical if sign else typical:.6g}"))
+    share = float(np.count_nonzero(inside)) / (ours.size + zero)
+    return Ratios(first, same, other, zero, float(f"{-typical if sign else typical:.6g}"), float(f"{share:.4g}"))
