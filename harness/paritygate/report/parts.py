@@ -1,6 +1,6 @@
 """The parts that a section is made of: a small typed tree that knows neither HTML nor a terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
@@ -192,7 +192,36 @@ class SitePage:
 
 @dataclass(frozen=True)
 class SitePages:
+    """`places` are (cell, mode), and `labels` the short names of the cells, in the order of the run, as `cases` are."""
+
     pages: tuple[SitePage, ...]
+    cases: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Facet:
+    """How many rows have one value of a column: a filter of the page."""
+
+    column: Literal["verdict", "diagnosis"]
+    value: str
+    count: int
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The counts of a run, by which the page filters everything below. A terminal has them in its table of cells."""
+
+    facets: tuple[Facet, ...]
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """The place of the table of all rows, which the page's script draws. A terminal has `show` for it."""
+
+    rows: int
 
 
 Part = (
@@ -209,6 +238,8 @@ Part = (
     | Grid
     | Details
     | SitePages
+    | Strip
+    | RowTable
 )
 
 

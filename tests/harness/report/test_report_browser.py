@@ -52,7 +52,7 @@ def test_page_draws_sites_fetches_nothing_and_refuses_foreign_scripts(
     assert [message for message in said if "Content Security Policy" in message]  # the planted script was refused
     assert not [message for message in said if "Content Security Policy" not in message]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")  # nothing sticks out on a phone
-    page.click(".heat th[scope=row] a >> text=layers.0.attn.glue")
+    page.click("#site-layers\\.0\\.attn\\.glue summary")
     page.wait_for_selector("#site-layers\\.0\\.attn\\.glue .row-panel")
 
 

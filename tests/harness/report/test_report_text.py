@@ -19,7 +19,8 @@ ESCAPE = "\x1b["
 
 def test_every_section_prints(failing: ReportData) -> None:
     text = render_text(failing, width=200)
-    for section in (each for each in sections() if each.name != "compilations"):  # of runs that replay nothing
+    for section in (each for each in sections() if each.name not in ("compilations", "table")):
+        # Compilations are of runs that replay nothing; the table is what `show` prints a part of.
         expected = "FAIL" if section.name == "verdict" else section.title.upper()
         assert re.search(rf"^{re.escape(expected)}", text, re.M), section.name
     assert "rel_l2 0.96× the noise (limit 2.0×); 1.9 times the accepted drift" in text
@@ -82,7 +83,7 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
         "  expected  one of compilations, coverage, decisions, depth, divergence, heatmap, precision, programs, "
-        "provenance, sites, verdict",
+        "provenance, sites, table, verdict",
         "  try       did you mean verdict?",
     ]
 

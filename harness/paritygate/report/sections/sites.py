@@ -10,7 +10,8 @@ from paritygate.report.words import count
 def build(data: ReportData) -> list[Part]:
     if not data.rows:
         return []
-    return [SitePages(tuple(_page(data, site) for site in data.sites))]
+    pages = tuple(_page(data, site) for site in data.sites)
+    return [SitePages(pages, data.cases, data.places, data.cell_labels)]
 
 
 def _page(data: ReportData, site: str) -> SitePage:

@@ -4,7 +4,21 @@ from collections import Counter
 
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.report.data import Outcome, ReportData, failing, root, row_nearness, within_budget, worst
-from paritygate.report.parts import PROSE, Banner, Column, Figures, Heading, Item, Part, Section, Table, Text, Tone
+from paritygate.report.parts import (
+    PROSE,
+    Banner,
+    Column,
+    Facet,
+    Figures,
+    Heading,
+    Item,
+    Part,
+    Section,
+    Strip,
+    Table,
+    Text,
+    Tone,
+)
 from paritygate.report.words import (
     MEANINGS,
     count,
@@ -41,6 +55,8 @@ def build(data: ReportData) -> list[Part]:
             )
         ),
     ]
+    if data.rows:
+        parts.append(_strip(data))
     parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
     parts += _repeats(data)
     if data.rows:
@@ -48,6 +64,21 @@ def build(data: ReportData) -> list[Part]:
     if within_budget(data.rows):
         parts += [Heading(_worst_title(data)), _worst(data)]
     return parts
+
+
+def _strip(data: ReportData) -> Strip:
+    """Verdicts in the order of the enum, the accepted after those that pass, and diagnoses, those that there are."""
+    counts = Counter(map(verdict_item, data.rows))
+    order = [*map(verdict_words, Verdict)]
+    order.insert(1, "accepted")
+    items = sorted(counts, key=lambda item: order.index(item.text))
+    facets = [Facet("verdict", item.text, counts[item], item.tone) for item in items]
+    diagnoses = Counter(row.diagnosis for row in data.rows if row.diagnosis)
+    for diagnosis in Diagnosis:
+        if diagnoses[diagnosis]:
+            tone = Tone.MUTED if diagnosis is Diagnosis.PROPAGATED else Tone.BAD
+            facets.append(Facet("diagnosis", diagnosis.value, diagnoses[diagnosis], tone))
+    return Strip(tuple(facets))
 
 
 def _repeats(data: ReportData) -> list[Part]:

@@ -1,25 +1,70 @@
-// Reads the packed rows of the file.
+// The rows of the run: columns for the table and the heat map, and each row in full when it is asked for.
 
-async function unpack() {
-  const text = atob(document.getElementById("packed").textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+import { block } from "./blocks.js";
+
+const NUMBERS_PER_JUDGEMENT = 7;
+
+const known = { run: null };
+
+/** Columns of all rows, in the order of the sites' pages. A row is its place in them. */
+export function load() {
+  return (known.run ??= block("index").then(read));
 }
 
-const unpacked = { data: null };
-
-/** The rows of one site's page: a text a column, and lists as they were packed. */
-export async function rowsOf(page) {
-  const { sizes, strings, columns } = await (unpacked.data ??= unpack());
-  const start = sizes.slice(0, page).reduce((sum, size) => sum + size, 0);
-  const lists = ["judgements", "metrics", "worst"];
-  const names = Object.keys(columns).filter((name) => !lists.includes(name));
-  return Array.from({ length: sizes[page] }, (_, i) => {
-    const row = { strings };
-    for (const name of names) row[name] = strings[columns[name][start + i]];
-    for (const name of lists) row[name] = columns[name][start + i];
-    return row;
+function read(index) {
+  const { sites, sizes, names, places } = index;
+  const count = sizes.reduce((sum, size) => sum + size, 0);
+  const siteOf = new Uint32Array(count);
+  const starts = [];
+  let place = 0;
+  sizes.forEach((size, site) => {
+    starts.push(place);
+    siteOf.fill(site, place, place + size);
+    place += size;
   });
+  const text = (column, row) => names[column][places[column][row]];
+  const address = (row) => `${sites[siteOf[row]]}:${text("port", row)}`;
+  const key = (row) => `${text("case", row)} ${text("cell", row)} ${text("mode", row)} ${address(row)}`;
+  return { ...index, strings: [...index.strings, ...index.metrics], count, siteOf, starts, text, address, key };
+}
+
+/** The values of one metric, null for rows that do not have it; null as a whole where the page goes without. */
+export async function metricOf(run, name) {
+  return block(`metric-${run.metrics.indexOf(name)}`);
+}
+
+/**
+ * The row in full: a field for each column and each kind of detail (`details.py`), as `panel.js` draws it; an empty
+ * text where it has none. `left_out` are the words of what the page goes without for such a row.
+ */
+export async function rowOf(run, at) {
+  const row = { at, strings: run.strings, site: run.sites[run.siteOf[at]], address: run.address(at) };
+  for (const column of Object.keys(run.names)) row[column] = run.text(column, at);
+  row.share = run.numbers.share[at];
+  const chunk = Math.floor(at / run.chunk);
+  const among = placeAmongItsState(run, at, chunk * run.chunk);
+  for (const name of run.details) row[name] = (await block(`${name}-${chunk}-${row.state}`))?.[among] || "";
+  const judged = new Set();
+  for (let i = 0; i < row.judgements.length; i += NUMBERS_PER_JUDGEMENT) judged.add(row.strings[row.judgements[i]]);
+  row.metrics = [];
+  for (const name of run.metrics) {
+    const value = judged.has(name) ? null : (await metricOf(run, name))?.[at];
+    if (value !== null && value !== undefined) row.metrics.push(run.strings.indexOf(name), value);
+  }
+  row.left_out = run.dropped.filter(([, state]) => state === "all" || state === row.state).map(([, , words]) => words);
+  return row;
+}
+
+function placeAmongItsState(run, at, start) {
+  const states = run.places.state;
+  let place = 0;
+  for (let i = start; i < at; i++) place += states[i] === states[at];
+  return place;
+}
+
+/** The rows of one site, in full. */
+export async function rowsOf(run, site) {
+  const rows = [];
+  for (let i = 0; i < run.sizes[site]; i++) rows.push(await rowOf(run, run.starts[site] + i));
+  return rows;
 }

@@ -1,7 +1,8 @@
 // A site's page, drawn when it is opened: one table a case, ports down, cells and modes across.
 
-import { rowsOf } from "./data.js";
+import { load, rowsOf } from "./data.js";
 import { element } from "./dom.js";
+import { levelOf, shareWords } from "./format.js";
 import { panel } from "./panel.js";
 
 // A square chosen shows its row in full below.
@@ -26,9 +27,9 @@ function matrix(rows, choose) {
     line.firstChild.scope = "row";
     for (const [place] of columns) {
       const row = rows.find((r) => r.port === port && `${r.cell} ${r.mode}` === place);
-      const cell = element("td", row ? row.look : "empty");
+      const cell = element("td", row ? `${row.state} l${levelOf(row.share)}` : "empty");
       if (row) {
-        const button = element("button", "", row.square || "·");
+        const button = element("button", "", `${row.mark} ${shareWords(row.share)}`.trim() || "·");
         button.title = row.words;
         button.setAttribute("aria-label", `${port}, ${place}: ${row.verdict}, ${row.words}`);
         button.addEventListener("click", () => choose(row, cell));
@@ -44,15 +45,14 @@ function matrix(rows, choose) {
 }
 
 function worstOf(rows) {
-  const rank = (row) => (row.look.startsWith("fail") ? 20 : row.look.startsWith("propagated") ? 10 : 0)
-    + Number(row.look.at(-1));
+  const rank = (row) => ["pass", "propagated", "fail"].indexOf(row.state) * 10 + levelOf(row.share);
   return rows.reduce((best, row) => (rank(row) > rank(best) ? row : best));
 }
 
 export async function draw(details) {
   if (details.dataset.drawn) return;
   details.dataset.drawn = "yes";
-  const rows = await rowsOf(Number(details.dataset.page));
+  const rows = await rowsOf(await load(), Number(details.dataset.page));
   const place = element("div", "");
   const choose = (row, cell) => {
     details.querySelector("td.chosen")?.classList.remove("chosen");
