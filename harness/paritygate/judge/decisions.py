@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from paritygate.core.decision import Decided, Excuse, Flip
+from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Row, Verdict
 
 # The metrics of choices, and the metric of their scores whose budget bounds what may flip.

@@ -16,6 +16,7 @@ from paritygate.core.golden import Golden
 from paritygate.core.site import Kind
 from paritygate.core.where import Block, Where
 from paritygate.judge.diagnose import diverged
+from paritygate.judge.factors import factor_words, sizes_in
 from paritygate.judge.meshes import faulty_layouts, parts_of
 from paritygate.metrics.base import LARGEST
 
@@ -32,8 +33,9 @@ _TRAITS: dict[str, Callable[[PromptRow], bool]] = {
 
 @dataclass(frozen=True)
 class _Terms:
-    """A case in the words of its family: blocks with their lengths, rows, and the slots of each call of a site."""
+    """A case in its family's words: sizes of its config, lengths of blocks, rows, slots of each call of a site."""
 
+    sizes: Mapping[str, int] = field(default_factory=dict)
     blocks: tuple[tuple[Block, int], ...] = ()
     rows: tuple[PromptRow, ...] = ()
     spans: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -88,10 +90,11 @@ def _terms(golden: Golden, family: Family | None) -> _Terms:
     preset = next((p for p in family.presets if p.name == case.preset), None) if family else None
     prompt = next((p for p in family.prompts if p.name == case.prompt), None) if family else None
     if family is None or preset is None or prompt is None:
-        return _Terms()
+        return _Terms(sizes_in(golden.config))
     lengths = ((block, _value(golden.config, block.size)) for block in family.blocks)
     sites = family.sites_for(preset, prompt) if prompt.pieces else []
     return _Terms(
+        sizes_in(golden.config),
         tuple((block, length) for block, length in lengths if isinstance(length, int)),
         prompt.rows,
         {(site.name, call): prompt.span(site, call) for site in sites for call in range(site.calls)},
@@ -121,7 +124,8 @@ def _sentence(row: Row, terms: _Terms) -> str:
         share = 100.0 * (1.0 - drift.metrics.get("agreement", 1.0))
         return f"{dtype} differs in {share:.2g} % of the elements {places}{agrees}"
     own = f", and by {_short(drift.noise['rel_l2'])} from itself when called again" if "rel_l2" in drift.noise else ""
-    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}{own}"
+    factor = f"; {said}" if (said := factor_words(drift.ratios, terms.sizes)) else ""
+    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}{own}{factor}"
 
 
 def _short(value: float) -> str:

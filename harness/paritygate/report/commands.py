@@ -47,7 +47,5 @@ def commands(info: RunInfo, row: Row) -> list[Command]:
     quoted = {name: shlex.quote(word) for name, word in words.items()}
     explained = drift.metrics and drift.mode != Mode.GRADIENT and drift.kind == Kind.FLOAT
     return [
-        Command(each.does, each.text.format(**quoted))
-        for each in templates(info)
-        if explained or each.does != EXPLAINS
+        Command(each.does, each.text.format(**quoted)) for each in templates(info) if explained or each.does != EXPLAINS
     ]

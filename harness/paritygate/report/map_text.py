@@ -9,7 +9,7 @@ from paritygate.core.drift import Drift
 from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING, Edge, ErrorMap, MapAxis, ratio
 from paritygate.core.site import Kind
 from paritygate.core.where import axis_words
-from paritygate.report.words import count, number
+from paritygate.report.words import count
 
 TALLEST, WIDEST = 20, 64  # of a map of characters
 NEARLY_ALL = 0.9  # of the squared difference, whose blocks are counted
@@ -49,8 +49,10 @@ def map_words(error_map: ErrorMap, kind: str) -> str:
     worst = max(finite)
     if worst > EQUAL:
         where, size = place_words(error_map.place(finite.index(worst))), ratio(worst)
-        much = f"{number(size)} of the golden's rms" if kind == Kind.FLOAT else f"{size * size:.0%} of its choices"
-        said.append(f"The worst block, {where}, is off by {much}.")
+        much = (
+            f"off by about {size:.2g} times the golden's rms" if kind == Kind.FLOAT else f"otherwise in {size**2:.0%}"
+        )
+        said.append(f"The worst block, {where}, is {much}.")
         squares = sorted((ratio(level) ** 2 for level in finite), reverse=True)
         whole, held, few = sum(squares), 0.0, 0
         while held < NEARLY_ALL * whole:

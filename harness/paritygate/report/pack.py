@@ -16,10 +16,10 @@ from typing import Any
 from paritygate.core.drift import Row
 from paritygate.report.data import row_nearness
 from paritygate.report.details import DETAILS, DROPS, Drop, State, drop_words
-from paritygate.report.parts import SitePages
+from paritygate.report.parts import Part, SitePages, Table, Text
 from paritygate.report.rounding import short
 from paritygate.report.squares import square
-from paritygate.report.words import bound, metric_words, noise, verdict_item
+from paritygate.report.words import MEANINGS, bound, metric_words, noise, verdict_item
 
 CHUNK = 2_000  # rows whose details are read together
 
@@ -67,6 +67,9 @@ def pack(pages: SitePages, room: int) -> Packed:
         )
     index = _table(pages, rows, states) | {"metrics": metrics, "strings": list(strings), "chunk": CHUNK}
     index |= {"details": [detail.name for detail in DETAILS]}
+    index |= {"commands": [[each.does, each.text] for each in pages.commands]}
+    index |= {"meanings": {name: MEANINGS[name] for name in sorted({row.diagnosis for row in rows if row.diagnosis})}}
+    said = {i: pages.said[row.drift.key] for i, row in enumerate(rows) if row.drift.key in pages.said}
     room -= len(_block(index)) + 1_000  # which the names of what is dropped need
     dropped: list[Drop] = []
     for drop in DROPS:
@@ -78,6 +81,7 @@ def pack(pages: SitePages, room: int) -> Packed:
             del blocks[key]
     named = {"index": _block(index | {"dropped": [[drop.detail, drop.state, drop_words(drop)] for drop in dropped]})}
     named |= {"-".join(part for part in key if part not in ("judged", "all")): text for key, text in blocks.items()}
+    named |= {"said": _block({i: list(map(_part, parts)) for i, parts in said.items()})} if said else {}
     return Packed(named, tuple(map(drop_words, dropped)))
 
 
@@ -120,6 +124,19 @@ def _table(pages: SitePages, rows: list[Row], states: list[Any]) -> dict[str, An
         "places": places,
         "numbers": numbers,
     }
+
+
+def _part(part: Part) -> list[Any]:
+    """A text or a table as the page's script draws it."""
+    match part:
+        case Text():
+            return [part.tone.value, part.text]
+        case Table():
+            kept = part.kept
+            columns = [[part.columns[i].title, part.columns[i].align] for i in kept]
+            return ["table", columns, [[[row[i].text, row[i].tone.value] for i in kept] for row in part.rows]]
+        case _:
+            raise TypeError(f"{type(part).__name__} is not packed: what is said of a row is texts and tables")
 
 
 def _index(strings: dict[str, int]) -> Any:

@@ -55,7 +55,7 @@ def render_page(page: Page, built: Sequence[tuple[Section, Sequence[Part]]]) -> 
     pages = next((p for _, parts in built for p in parts if isinstance(p, SitePages)), None)
     known = {"part": part, "draw": draw, "scripted": pages is not None}
     environment.globals |= known  # pyright: ignore[reportAttributeAccessIssue]
-    style, script = (HERE / "static" / "report.css").read_text(), join(HERE / "static") if pages else ""
+    style, script = _style(), join(HERE / "static") if pages else ""
     sections = [(section, [part(value) for value in parts]) for section, parts in built]
     return environment.get_template("report.html.j2").render(
         page=page,
@@ -81,6 +81,10 @@ def write_report(run_folder: Path, data: ReportData | None = None) -> Path:
     path = run_folder / "report.html"
     write_atomic(path, render_html(data).encode())
     return path
+
+
+def _style() -> str:
+    return "\n".join(path.read_text() for path in sorted((HERE / "static").glob("*.css")))
 
 
 def _hash(content: str) -> str:

@@ -3,10 +3,7 @@
 from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Row
 from paritygate.core.histogram import Histogram
-from paritygate.core.run import RunInfo
-from paritygate.report.commands import commands
-from paritygate.report.data import failing
-from paritygate.report.evidence import factor_words, fate, ulps
+from paritygate.report.evidence import fate, flip_words, is_drawn, steps_words
 from paritygate.report.map_text import map_lines, map_words
 from paritygate.report.parts import Column, Item, KeyValues, Part, Preformatted, Table, Text, Tone
 from paritygate.report.words import MEANINGS, bound, count, exact, metric_words, number, times, verdict_item
@@ -29,7 +26,7 @@ def row_parts(row: Row) -> list[Part]:
         ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
         ("own noise", Item(", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items())))),
         ("in roundoffs", Item(_roundoffs(drift.histogram) if drift.histogram else "")),
-        ("ratio", Item(factor_words(drift))),
+        ("ratio", Item(drift.ratios.words if drift.ratios else "")),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
     ]
     parts: list[Part] = [KeyValues(tuple((key, item) for key, item in pairs if item.text.strip(": ")))]
@@ -39,7 +36,7 @@ def row_parts(row: Row) -> list[Part]:
         parts.append(worst_table(row))
     if drift.decided is not None and row.excuse is not None:
         parts.append(flips_table(drift.decided, row.excuse))
-    if drift.error_map is not None and failing(row):
+    if drift.error_map is not None and is_drawn(row):
         parts += [Preformatted("\n".join(map_lines(drift, row.edges))), Text(map_words(drift.error_map, drift.kind))]
     return parts
 
@@ -48,15 +45,6 @@ def _roundoffs(histogram: Histogram) -> str:
     """`50 % within 0.5, 99 % within 4, all within 8`"""
     parts = ((0.5, "50 %"), (0.99, "99 %"), (1.0, "all"))
     return ", ".join(f"{words} within {number(2.0 ** histogram.within(part))}" for part, words in parts)
-
-
-def flip_words(row: Row) -> str:
-    """`1 excused, 0 refused, 1 that follows, of 74 tokens; allowed margin 0.02`"""
-    excuse, decided = row.excuse, row.drift.decided
-    if excuse is None or decided is None:
-        return ""
-    counts = f"{excuse.excused} excused, {excuse.refused} refused, {excuse.cascaded} that follow"
-    return f"{counts}, of {count(decided.tokens)} tokens; allowed margin {number(excuse.bound_x)}"
 
 
 def flips_table(decided: Decided, excuse: Excuse) -> Table:
@@ -77,12 +65,6 @@ def flips_table(decided: Decided, excuse: Excuse) -> Table:
     titles = ("flips", "golden chose", "got", "margin", "by its own scores", "depth", "")
     columns = tuple(Column(title, "right" if title in ("margin", "depth") else "left") for title in titles)
     return Table(columns, tuple(lines), f"Margins are of {decided.scores}, relative to the two scores.")
-
-
-def command_parts(info: RunInfo, row: Row) -> list[Part]:
-    """What to type to see a row again."""
-    found = commands(info, row)
-    return [KeyValues(tuple((each.does, Item(each.text, Tone.CODE)) for each in found))] if found else []
 
 
 def _agreeing(row: Row) -> str:
@@ -122,7 +104,7 @@ def worst_table(row: Row) -> Table:
             Item(exact(element.golden)),
             Item(exact(element.got)),
             Item(number(element.got - element.golden), Tone.BAD),
-            Item("" if (steps := ulps(element, row.drift.dtype)) is None else number(steps)),
+            Item(steps_words(element, row.drift.dtype)),
         )
         for element in row.drift.worst
     )

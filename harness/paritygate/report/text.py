@@ -21,6 +21,7 @@ from paritygate.report.parts import (
     LineChart,
     Part,
     Preformatted,
+    RowInFull,
     RowTable,
     SitePage,
     SitePages,
@@ -101,6 +102,8 @@ class _Page:
                 return ["", head, *(f"  {line}" for value in part.parts for line in inner.lines(value))]
             case Strip() | RowTable():
                 return []  # what a reader filters and sorts; the terminal says the same in other sections
+            case RowInFull():
+                return [line for inner in part.parts for line in self.lines(inner)]
             case SitePages():
                 return [line for page in part.pages for line in self.site(page)]
 

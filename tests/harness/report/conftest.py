@@ -9,13 +9,23 @@ import pytest
 from paritygate.report.data import ReportData
 
 
-@pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).with_name("synthetic.py"))
+def _module(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{name}_run", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    return _module("synthetic")
+
+
+@pytest.fixture(scope="session")
+def planted() -> ModuleType:
+    """Rows with one fault each, measured."""
+    return _module("planted")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from paritygate.core.drift import Row
 from paritygate.report import parts as parts_module
 from paritygate.report.chart import HEIGHT, WIDTH, draw
 from paritygate.report.data import ReportData
+from paritygate.report.evidence import ulps
 from paritygate.report.parts import Details, Grid, LineChart
 from paritygate.report.render import render_html, write_report
 from paritygate.report.sections import depth
@@ -160,7 +161,7 @@ def test_details_and_metrics_of_every_row_are_packed(failing: ReportData, page: 
                 for each in row.drift.worst  # nine digits of each value, four of their difference
                 for value in (
                     list(each.index), float(f"{each.golden:.9g}"), float(f"{each.got:.9g}"),
-                    float(f"{each.got - each.golden:.4g}"),
+                    float(f"{each.got - each.golden:.4g}"), float(f"{ulps(each, row.drift.dtype):.4g}"),
                 )
             ]  # fmt: skip
         names = [index["strings"][j[0]] for j in found[f"judgements-0-{state}"] if j]

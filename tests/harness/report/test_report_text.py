@@ -63,7 +63,8 @@ def test_flips_are_shown_with_margin_bound_and_depth(failing: ReportData, synthe
     assert "2 flips excused" in render_text(failing, ["verdict"], 160)
     (row,) = [row for row in failing.rows if row.excuse]
     said = " ".join(" ".join(render_parts(row_parts(row), 160)).split())
-    assert "1 excused, 0 refused, 1 that follow; allowed margin 0.02: token 5 of row 0 1 → 3, margin 0.002;" in said
+    assert "1 excused, 0 refused, 1 that follow, of 74 tokens; allowed margin 0.02" in said
+    assert "token 5 of row 0 1 3 0.002 0.01 excused" in said
     assert "token 9 of row 0 2 → 0, margin 0.25, depth 2" in said
 
 

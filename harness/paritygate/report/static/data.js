@@ -35,7 +35,7 @@ export async function metricOf(run, name) {
 
 /**
  * The row in full: a field for each column and each kind of detail (`details.py`), as `panel.js` draws it; an empty
- * text where it has none. `left_out` are the words of what the page goes without for such a row.
+ * text where it has none. `said` are parts, as `pack.py` packs them; `commands` templates. `left_out` are the words of what the page goes without for such a row.
  */
 export async function rowOf(run, at) {
   const row = { at, strings: run.strings, site: run.sites[run.siteOf[at]], address: run.address(at) };
@@ -51,6 +51,9 @@ export async function rowOf(run, at) {
     const value = judged.has(name) ? null : (await metricOf(run, name))?.[at];
     if (value !== null && value !== undefined) row.metrics.push(run.strings.indexOf(name), value);
   }
+  row.meaning = run.meanings[row.diagnosis] ?? "";
+  row.said = (await block("said"))?.[at] ?? [];
+  row.commands = run.commands;
   row.left_out = run.dropped.filter(([, state]) => state === "all" || state === row.state).map(([, , words]) => words);
   return row;
 }

@@ -23,3 +23,9 @@ export function shareWords(share) {
 
 /** 0 (far below the limit) to 6 (at it). */
 export const levelOf = (share) => STEPS.filter((step) => share === null || share > step).length;
+
+/** ⁻⁵³ */
+export const superscript = (value) => String(value).replace(/./g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]));
+
+/** A power of two: 0.25 · 8 · 2⁻⁵³ */
+export const power = (exponent) => (Math.abs(exponent) <= 10 ? number(2 ** exponent) : `2${superscript(exponent)}`);

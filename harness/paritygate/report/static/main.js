@@ -1,5 +1,6 @@
 // Joins the parts of the page to what a reader does.
 
+import { drawInFull } from "./in_full.js";
 import { draw } from "./site.js";
 
 function open(hash) {
@@ -17,5 +18,6 @@ document.addEventListener("click", (event) => {
   const link = event.target.closest?.('a[href^="#"]');
   if (link) open(link.getAttribute("href"));
 });
+drawInFull();
 window.addEventListener("hashchange", () => open(location.hash));
 open(location.hash);
