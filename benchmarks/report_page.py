@@ -1,6 +1,6 @@
 """Draws the report's page in a browser: a picture of every view, light and dark; its size; the time until it answers.
 
-Reads synthetic runs, and a run's folder with --run; writes pages and PNGs into --out. Needs the extra `dev` and Chromium.
+Reads synthetic runs, and a folder of a run with --run; writes pages and PNGs into --out. Needs the extra `dev`, Chromium.
 """
 
 import argparse
