@@ -9,8 +9,8 @@ import pytest
 from paritygate.report.data import ReportData
 
 
-def _module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"{name}_run", Path(__file__).with_name(f"{name}.py"))
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"report_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -19,13 +19,18 @@ def _module(name: str) -> ModuleType:
 
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
-    return _module("synthetic")
+    return load("synthetic")
 
 
 @pytest.fixture(scope="session")
 def planted() -> ModuleType:
     """Rows with one fault each, measured."""
-    return _module("planted")
+    return load("planted")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> ModuleType:
+    return load("chromium")
 
 
 @pytest.fixture(scope="session")

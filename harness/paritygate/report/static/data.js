@@ -4,9 +4,14 @@ import { block } from "./blocks.js";
 
 const NUMBERS_PER_JUDGEMENT = 7;
 
+const STATES = ["pass", "propagated", "fail"];
+
 const known = { run: null };
 
-/** Columns of all rows, in the order of the sites' pages. A row is its place in them. */
+/**
+ * Columns of all rows, in the order of the sites' pages. A row is its place in them. `severity` sorts them by how much they
+ * need a reader: to blame, propagated, near to the limit.
+ */
 export function load() {
   return (known.run ??= block("index").then(read));
 }
@@ -25,7 +30,18 @@ function read(index) {
   const text = (column, row) => names[column][places[column][row]];
   const address = (row) => `${sites[siteOf[row]]}:${text("port", row)}`;
   const key = (row) => `${text("case", row)} ${text("cell", row)} ${text("mode", row)} ${address(row)}`;
-  return { ...index, strings: [...index.strings, ...index.metrics], count, siteOf, starts, text, address, key };
+  const ranks = names.state.map((state) => STATES.indexOf(state) * 2);
+  const severity = Float64Array.from(places.state, (state, row) => {
+    const share = index.numbers.share[row];
+    return ranks[state] + (share === null ? 1 : share / (1 + share));
+  });
+  const found = new Map([["", -1]]);
+  const find = (wanted) => {
+    for (let row = 0; !found.has(wanted) && row < count; row++) if (key(row) === wanted) found.set(wanted, row);
+    return found.get(wanted) ?? -1;
+  };
+  const strings = [...index.strings, ...index.metrics];
+  return { ...index, strings, count, siteOf, starts, severity, text, address, key, find };
 }
 
 /** The values of one metric, null for rows that do not have it; null as a whole where the page goes without. */
@@ -35,7 +51,8 @@ export async function metricOf(run, name) {
 
 /**
  * The row in full: a field for each column and each kind of detail (`details.py`), as `panel.js` draws it; an empty
- * text where it has none. `said` are parts, as `pack.py` packs them; `commands` templates. `left_out` are the words of what the page goes without for such a row.
+ * text where it has none. `said` are parts, as `pack.py` packs them, and `commands` templates. `left_out` are the words of
+ * what the page goes without for such a row.
  */
 export async function rowOf(run, at) {
   const row = { at, strings: run.strings, site: run.sites[run.siteOf[at]], address: run.address(at) };
