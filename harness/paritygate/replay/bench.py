@@ -21,6 +21,7 @@ from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.digest import digest
+from paritygate.metrics.error_map import error_map
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.devices import Grid, whole
 from paritygate.replay.observe import Moving, NoSuchModule, Way
@@ -208,15 +209,9 @@ class Bench:
                 return self._drift(golden, mode, shape, dtype, problem="behind", detail=detail)
             floors = choices.floors(golden, left)
             agreeing, real = Agreeing(int(left.sum()), int(real.sum()), floors), left
-        found = measure(
-            self.store.tensor(golden.tensor),
-            array,
-            kind=golden.kind,
-            role=golden.role,
-            layout=golden.layout,
-            real=real,
-            tokens=None if real is None else self.tokens(golden),
-        )
+        wanted, tokens = self.store.tensor(golden.tensor), None if real is None else self.tokens(golden)
+        place: dict[str, Any] = {"kind": golden.kind, "layout": golden.layout, "real": real, "tokens": tokens}
+        found = measure(wanted, array, role=golden.role, **place)
         return self._drift(
             golden,
             mode,
@@ -228,6 +223,8 @@ class Bench:
             worst=found.worst,
             where=found.where,
             histogram=found.histogram,
+            ratios=found.ratios,
+            error_map=None if found.problem == "mismatch" else error_map(wanted, array, **place),
             noise=self._noise(golden, port, mode, array, real),
             decided=choices.decided.get(golden.address) if choices is not None else None,
             agreeing=agreeing,
