@@ -122,7 +122,7 @@ def steps(block: Block) -> list[Step]:
             found.append(Step(line[2:], "", number))
         elif not found:
             raise UnmarkedError(f"line {number}: a session begins with a command, `$ …`")
-        elif line.startswith("> ") and not found[-1].output:
+        elif (line == ">" or line.startswith("> ")) and not found[-1].output:
             found[-1] = Step(f"{found[-1].command}\n{line[2:]}", "", found[-1].line)
         else:
             found[-1] = Step(found[-1].command, f"{found[-1].output}{line}\n", found[-1].line)

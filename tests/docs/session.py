@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ class Session:
 
     folder: Path
     state: Path
+    cache: Path  # of what was compiled, for all pages that go on from one
     code: int = 0
 
     @classmethod
@@ -36,15 +38,22 @@ class Session:
                 shutil.copy(ROOT / part, clone / part)
         (state / "cwd").write_text(str(clone))
         (state / "exports").write_text("")
-        return cls(clone, state)
+        return cls(clone, state, state / "cache")
+
+    def another(self, root: Path) -> "Session":
+        """A copy of everything as it is now, for a page that goes on from here."""
+        shutil.copytree(self.folder, root / "clone")
+        shutil.copytree(self.state, root / "state", ignore=shutil.ignore_patterns("cache"))
+        where = (self.state / "cwd").read_text().replace(str(self.folder), str(root / "clone"))
+        (root / "state" / "cwd").write_text(where)
+        return Session(root / "clone", root / "state", cache=self.cache)
 
     @property
     def environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PARITYGATE_")}
         return kept | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "XDG_CACHE_HOME": str(self.state / "cache"),
-            "STATE": str(self.state),
+            "XDG_CACHE_HOME": str(self.cache),
             "COLUMNS": "100",
             "NO_COLOR": "1",
             "LC_ALL": "C.UTF-8",
@@ -69,9 +78,10 @@ class Session:
 
     def call(self, command: str) -> str:
         """What a command prints on both streams; `code` is its exit code then."""
+        exports, cwd = (shlex.quote(str(self.state / name)) for name in ("exports", "cwd"))
         script = (
-            f'. "$STATE/exports"; cd "$(cat "$STATE/cwd")" || exit 99; (exit {self.code})\n{command}\n'
-            'code=$?; export -p > "$STATE/exports"; pwd > "$STATE/cwd"; exit $code\n'
+            f". {exports}; cd \"$(cat {cwd})\" || exit 99; (exit {self.code})\n{command}\n"
+            f"code=$?; export -p > {exports}; pwd > {cwd}; exit $code\n"
         )
         child = subprocess.run(
             ["bash", "-c", script], env=self.environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
