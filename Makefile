@@ -50,7 +50,7 @@ types: $(DEV) ## basedpyright over harness and impl
 contracts: $(DEV) ## who may import whom (import-linter)
 	PYTHONPATH=harness:impl $(BIN)/lint-imports --no-logo
 
-# Warnings are errors, and nothing is fetched. Figures of docs/reference come from the code each time.
+# Warnings are errors, and nothing is fetched. --fresh-env: pages are made of code that Sphinx does not watch.
 docs: $(DEV) ## build the documentation into build/docs (Sphinx)
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -b html docs build/docs
 	@echo "documentation: $(CURDIR)/build/docs/index.html"

@@ -1,9 +1,9 @@
-"""The pages of the documentation as what they ask a reader to do: blocks to run, with what they print, and files to write.
+"""The pages of the documentation as what they ask a reader to do: blocks to run, what they print, files to write.
 
-A fence `console` is a session: lines behind `$ ` are commands (`> ` goes on), the others what they print. A fence `python` is a
-program, and a fence `output` behind it what it prints. `{literalinclude}` with a caption is a file that the reader
-writes under that name. Whatever else is fenced, and what cannot be run, has a comment above it that says why: `<!-- not
-run: REASON -->`. A page that begins where another one ends says so in its first lines: `<!-- after: tutorial.md -->`.
+A fence `console` is a session: lines behind `$ ` are commands (`> ` goes on), the others what they print. A fence
+`python` is a program, and a fence `output` behind it what it prints. `{literalinclude}` with a caption is a file that
+the reader writes under that name. Whatever else is fenced, and what cannot be run, has a comment above it that says
+why: `<!-- not run: REASON -->`. A page that begins where another one ends says so: `<!-- after: tutorial.md -->`.
 """
 
 import re

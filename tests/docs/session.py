@@ -80,7 +80,7 @@ class Session:
         """What a command prints on both streams; `code` is its exit code then."""
         exports, cwd = (shlex.quote(str(self.state / name)) for name in ("exports", "cwd"))
         script = (
-            f". {exports}; cd \"$(cat {cwd})\" || exit 99; (exit {self.code})\n{command}\n"
+            f'. {exports}; cd "$(cat {cwd})" || exit 99; (exit {self.code})\n{command}\n'
             f"code=$?; export -p > {exports}; pwd > {cwd}; exit $code\n"
         )
         child = subprocess.run(

@@ -12,18 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import docs_offline
 import pytest
-import reference_pages
 import typer
-from reference_pages import GENERATORS, UndocumentedError, filled
-from reference_pages.catalog import documented_metric
-from reference_pages.formats import FILES, as_json, inner_nouns
-from reference_pages.markdown import anchor, comments, documentation, prose, table, written
-from reference_pages.nouns import modules, nouns_of
 
 import paritygate.cli.main
-from docs.documents import DOCS, ROOT
 from paritygate.catalog.meshes import MESHES
 from paritygate.catalog.select import policies
 from paritygate.cli.main import build_app
@@ -37,6 +29,15 @@ from paritygate.core.registry import discover
 from paritygate.core.run import Run, RunInfo
 from paritygate.metrics.base import metrics
 from paritygate.report.assemble import sections
+
+import docs_offline
+import reference_pages
+from docs.documents import DOCS, ROOT
+from reference_pages import GENERATORS, UndocumentedError, filled
+from reference_pages.catalog import documented_metric
+from reference_pages.formats import FILES, as_json, inner_nouns
+from reference_pages.markdown import anchor, comments, documentation, prose, table, written
+from reference_pages.nouns import modules, nouns_of
 from toy.workplace import Workplace
 
 

@@ -1,7 +1,7 @@
 """Sphinx extension: a line `% generated: NAME ARGUMENTS` of a page becomes what NAME makes of the code.
 
-What it makes is Markdown, put into the source before it is parsed, so that headings, links and the search see it. Nothing
-of it is kept in a file. Code that has no documentation is an UndocumentedError, which fails the build.
+What it makes is Markdown, put into the source before it is parsed, so that headings, links and the search see it.
+Nothing of it is kept in a file. Code that has no documentation is an UndocumentedError, which fails the build.
 """
 
 import re
@@ -11,15 +11,15 @@ from typing import Any
 from reference_pages.api import python_api
 from reference_pages.catalog import arithmetics, axes, cells, metrics, policies, sections, targets
 from reference_pages.cli import environment, exit_codes, verbs
-from reference_pages.formats import files, pins, records, table_of_files
+from reference_pages.formats import files, format_versions, records, table_of_files
 from reference_pages.markdown import UndocumentedError
 from reference_pages.nouns import diagnoses, nouns, verdicts
 
 GENERATORS: dict[str, Callable[..., str]] = {
     made.__name__: made
     for made in (
-        arithmetics, axes, cells, diagnoses, environment, exit_codes, files, metrics, nouns, pins, policies, python_api,
-        records, sections, table_of_files, targets, verbs, verdicts,
+        arithmetics, axes, cells, diagnoses, environment, exit_codes, files, format_versions, metrics, nouns, policies,
+        python_api, records, sections, table_of_files, targets, verbs, verdicts,
     )
 }  # fmt: skip
 LINE = re.compile(r"^% generated: (?P<name>\w+)(?P<arguments>[^\n]*)$", re.M)

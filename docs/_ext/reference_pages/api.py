@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 from paritygate.core.registry import load
+
 from reference_pages.markdown import code, documentation, prose
 
 

@@ -1,11 +1,11 @@
 """What there is: metrics, dtype policies, arithmetics, mesh layouts, targets, sections of a report."""
 
-import importlib
 import re
 import sys
 from types import ModuleType
 
 from paritygate.core.registry import discover
+
 from reference_pages.markdown import UndocumentedError, code, documentation, prose, table
 
 HEADINGS = ("Formula:", "Range:", "Better:")
@@ -20,9 +20,10 @@ def metrics() -> str:
     for name, metric in known().items():
         module = module_of("paritygate.metrics", "METRIC", Metric, name)
         words, example = documented_metric(module)
-        unit = f"in {metric.unit}" if metric.unit not in ("", "relative") else "relative" if metric.unit else ""
-        of = f"Of values of kind {' or '.join(map(code, metric.kinds))}" + (f" with role `{metric.role}`" if metric.role else "")
-        parts += [f"(metric-{name})=\n## {name}", words, f"{of}{', ' if unit else ''}{unit}.", example]
+        unit = f", unit: {metric.unit}" if metric.unit else ""
+        of = f"Of values of kind {' or '.join(map(code, metric.kinds))}"
+        of += f" with role `{metric.role}`" if metric.role else ""
+        parts += [f"(metric-{name})=\n## {name}", words, f"{of}{unit}.", example]
     return "\n\n".join(parts) + "\n"
 
 
@@ -42,7 +43,8 @@ def documented_metric(module: ModuleType) -> tuple[str, str]:
 def module_of(package: str, attribute: str, cls: type, name: str) -> ModuleType:
     """The file that defines one row of an extension point."""
     row = discover(package, attribute, cls)[name]
-    (found,) = (m for m in list(sys.modules.values()) if m and m.__name__.startswith(f"{package}.") and vars(m).get(attribute) is row)
+    inside = [module for key, module in sys.modules.items() if key.startswith(f"{package}.")]
+    (found,) = (module for module in inside if vars(module).get(attribute) is row)
     return found
 
 
@@ -53,7 +55,8 @@ def policies() -> str:
     for policy in known().values():
         if not policy.doc:
             raise UndocumentedError(f"dtype policy {policy.name} says nothing of itself (doc)")
-        rows.append((code(policy.name), code(policy.compute), code(policy.island), prose(policy.doc), prose(policy.floor_from)))
+        dtypes = (code(policy.name), code(policy.compute), code(policy.island))
+        rows.append((*dtypes, prose(policy.doc), prose(policy.floor_from)))
     return table(("policy", "compute", "island", "", "noise floor"), rows)
 
 
@@ -85,10 +88,10 @@ def cells() -> str:
 def targets() -> str:
     from paritygate.catalog.targets import CHIPS
 
-    rows = [
-        (code(chip.example), chip.platform, f"{chip.memory_bytes / 2**30:.0f} GiB", f"{chip.memory_bytes_s / 1e9:.0f} GB/s")
-        for chip in CHIPS.values()
-    ]
+    rows = []
+    for chip in CHIPS.values():
+        memory, bandwidth = f"{chip.memory_bytes / 2**30:.0f} GiB", f"{chip.memory_bytes_s / 1e9:.0f} GB/s"
+        rows.append((code(chip.example), chip.platform, memory, bandwidth))
     return table(("target, such as", "platform", "memory of a device", "its bandwidth"), rows)
 
 
@@ -103,7 +106,3 @@ def sections() -> str:
         said = documentation(module, module.__name__).split("\n\n")[0]
         rows.append((prose(section.title), code(section.name), prose(" ".join(said.split()))))
     return table(("section", "name", "answers"), rows)
-
-
-def package_words(name: str) -> str:
-    return documentation(importlib.import_module(name), name)

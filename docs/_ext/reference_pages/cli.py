@@ -7,6 +7,7 @@ import typer
 from paritygate.cli.main import ABOUT, build_app
 from paritygate.core import errors
 from paritygate.core.errors import ExitCode, HarnessError
+
 from reference_pages.markdown import UndocumentedError, code, documentation, prose, table
 
 

@@ -20,7 +20,18 @@ from paritygate.core.mutant import Mutant
 from paritygate.core.program import Collective, Program, ProgramChanges, Replicated
 from paritygate.core.run import RUN_FORMAT, RunInfo
 from paritygate.core.sensitivity import Sensitivity
-from reference_pages.markdown import UndocumentedError, anchor, code, comments, default, documentation, is_noun, prose, table
+
+from reference_pages.markdown import (
+    UndocumentedError,
+    anchor,
+    code,
+    comments,
+    default,
+    documentation,
+    is_noun,
+    prose,
+    table,
+)
 
 Place = Literal["run", "golden", "budgets", "programs"]
 
@@ -99,9 +110,10 @@ def records(*names: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def pins() -> str:
+def format_versions() -> str:
     """The versions of the formats that carry one."""
-    rows = [("a run folder", code("run.json"), str(RUN_FORMAT)), ("a golden", code("SUITE/CASE.json"), str(GOLDEN_FORMAT))]
+    of_golden = ("a golden", code("SUITE/CASE.json"), str(GOLDEN_FORMAT))
+    rows = [("a run folder", code("run.json"), str(RUN_FORMAT)), of_golden]
     return table(("format", "says it in `format` of", "version"), rows)
 
 

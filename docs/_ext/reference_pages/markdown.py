@@ -36,7 +36,7 @@ def code(value: Any) -> str:
 
 
 def prose(text: str) -> str:
-    """Words of the code as Markdown: what is no code in backticks loses the marks that Markdown would take for its own."""
+    """Words of the code as Markdown: what is not in backticks is escaped where Markdown would take it for its own."""
     parts = re.split(r"(`[^`]*`)", text)
     escaped = [part if i % 2 else re.sub(r"([*_<\[\]\\])", r"\\\1", part) for i, part in enumerate(parts)]
     return "".join(escaped)
@@ -107,9 +107,10 @@ def comments(cls: type) -> dict[str, str]:
     (body,) = (node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     found = {}
     for node in body:
-        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0] if isinstance(node, ast.Assign) else None
-        if isinstance(target, ast.Name) and node.end_lineno in beside:
-            found[target.id] = beside[node.end_lineno]
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        for target in targets:
+            if isinstance(target, ast.Name) and node.end_lineno in beside:
+                found[target.id] = beside[node.end_lineno]
     return found
 
 

@@ -1,4 +1,4 @@
-"""The nouns of core: each dataclass and enum with its docstring and its fields; verdicts and diagnoses with meanings."""
+"""The nouns of core: each dataclass and enum with its docstring and fields; verdicts and diagnoses with meanings."""
 
 import dataclasses
 import importlib
@@ -11,6 +11,7 @@ from typing import Any
 
 import paritygate.core
 from paritygate.core.drift import Diagnosis, Verdict
+
 from reference_pages.markdown import (
     UndocumentedError,
     anchor,
