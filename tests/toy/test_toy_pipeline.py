@@ -2,18 +2,14 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from toy.workplace import TOY, Workplace
 
-README = TOY.parents[1] / "README.md"
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
 CASE = "toy-2.plain"
 DTYPES = ("f64", "f32", "f16", "bf16")
@@ -42,23 +38,6 @@ def test_run_json_says_what_it_was_judged_by(good: dict[str, Any]) -> None:
     info = json.loads((Path(good["folder"]) / "run.json").read_text())
     assert info["rows"] == good["summary"]["rows"]
     assert (info["budgets"], info["baseline"]) == (hashlib.sha256(BUDGETS.read_bytes()).hexdigest(), "")
-
-
-def test_the_readme_shows_a_recipe_that_works(tmp_path: Path) -> None:
-    """The commands of the README that take the toy from nothing to a report, as they stand there."""
-    (recipe,) = re.findall(r"^```\n(export PARITYGATE_PATH=.*?)^```$", README.read_text(), re.M | re.S)
-    assert recipe.count("/tmp/toy-golden") == 1
-    scripts = Path(sys.executable).parent
-    child = subprocess.run(
-        ["sh", "-e", "-c", recipe.replace("/tmp/toy-golden", str(tmp_path / "golden"))],
-        cwd=README.parent,
-        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "PARITYGATE_RUNS": str(tmp_path / "runs")},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert child.returncode == 0, child.stdout + child.stderr
-    assert "\nPASS  " in child.stdout
 
 
 def test_the_report_is_one_page_with_every_site(good: dict[str, Any], place: Workplace) -> None:

@@ -18,14 +18,14 @@ APART = "apart"  # the metric of a difference to one device
 class Verdict(StrEnum):
     """What a row is. Only `pass` and, where stated beforehand, `skipped` let a run pass."""
 
-    PASS = "pass"
-    OVER_BUDGET = "over_budget"
-    REGRESSED = "regressed"
-    NONFINITE = "nonfinite"
-    MISMATCH = "mismatch"
-    MISSING = "missing"
-    ERROR = "error"
-    SKIPPED = "skipped"
+    PASS = "pass"  # within every budget, or accepted in a baseline
+    OVER_BUDGET = "over_budget"  # a drift is larger than its budget
+    REGRESSED = "regressed"  # larger than the baseline's accepted drift by more than its factor
+    NONFINITE = "nonfinite"  # not finite where the golden is
+    MISMATCH = "mismatch"  # another shape, kind of dtype or dtype, or laid on a mesh otherwise than promised
+    MISSING = "missing"  # the candidate does not show it
+    ERROR = "error"  # the candidate raised, or no rule judges it
+    SKIPPED = "skipped"  # a cell that cannot be run here, with the reason, decided before anything ran
 
 
 class Diagnosis(StrEnum):

@@ -24,6 +24,7 @@ TargetName = Annotated[
     typer.Option("--target", metavar="CHIP:SHAPE", help="v5p:4x4x4, v5e:…, v6e:…, tpu7x:…, h100:8, h200:8, cpu:8."),
 ]
 MeshNames = Annotated[str, typer.Option("--mesh", metavar="NAMES", help="fsdp16tp4 and its like, commas between.")]
+PassOf = Annotated[PassName, typer.Option("--mode", help="The pass to compile.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Rows; some for each way that the batch is split.")]
 Length = Annotated[int | None, typer.Option("--length", min=1, help="Tokens a row; of decode, those of the cache.")]
 Dispatch = Annotated[str, typer.Option("--dispatch", help="How tokens meet experts: auto, dense, ragged, tiled.")]
@@ -36,7 +37,7 @@ def compile_(
     size: SizeName,
     target: TargetName,
     mesh: MeshNames = "",
-    mode: Annotated[PassName, typer.Option("--mode")] = PassName.PREFILL,
+    mode: PassOf = PassName.PREFILL,
     batch: Batch = None,
     length: Length = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="POLICY", help="The dtype policy.")] = "bf16",
