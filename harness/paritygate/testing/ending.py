@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paritygate.cli.stages import gate_run, judge_run, report_run, shown
+from paritygate.cli.stages import gate_run, judge_run, report_data, report_run, shown
 from paritygate.core.errors import ExitCode, HarnessError
 from paritygate.core.run import Run, RunInfo, Skip, why_skipped
 from paritygate.replay.results import UNFINISHED
@@ -106,7 +106,7 @@ def _end(session: ParitySession, asked: Collection[str], told: Told) -> Ending:
         return Ending(ExitCode.GOLDEN, problem="no run was written, for there is no whole golden")
     run = merge(session.folder, parts, **info) if parts else _nothing(session, info)
     run, rows = judge_run(session.settings, run)
-    report = report_run(session.settings, run, rows)
+    report = report_run(run, report_data(session.settings, run))
     replayed = tuple(_replayed(part, told) for part in [*parts, *spare])
     move_workers([*parts, *spare], run.folder)
     shutil.rmtree(session.folder / "parts", ignore_errors=True)
