@@ -117,8 +117,10 @@ def on_terminal(environ: dict[str, str], answer: str, *arguments: str) -> tuple[
 def _take_terminal() -> None:
     """Makes the standard input the terminal of the new session, so that Ctrl-C typed there reaches it."""
     import fcntl
+    import signal
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell passes on that it is ignored
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
