@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from paritygate.cli.output import say, say_headed, say_json
 from paritygate.cli.progress import progress
-from paritygate.cli.stages import gate_run, judge_run, report_run, shown
+from paritygate.cli.stages import gate_run, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, ReplayInterrupted
@@ -88,11 +88,10 @@ def say_gate(
 
 def judge_interrupted(settings: Settings, stop: ReplayInterrupted, as_json: bool) -> None:
     """Judges and reports what an interrupted replay has, as far as it goes; the rest is missing."""
-    run = Run.open(stop.folder)
-    if not next(run.drifts(), None):
-        return
+    from paritygate.cli.stages import judge_run, report_run
+
     with progress(settings, "judging"):
-        run, rows = judge_run(settings, run)
+        run, rows = judge_run(settings, Run.open(stop.folder))
         report = report_run(settings, run, rows)
     say_gate(settings, run, rows, report, as_json=as_json, interrupted=stop)
 
