@@ -89,8 +89,9 @@ def test_a_second_run_is_the_first_again(good: dict[str, Any], place: Workplace)
     again = place.done("run", CASE, "--cells", "f32,f64", "--json").json
     assert again["summary"]["verdicts"] == {"pass": 4 * VALUES}
     compared = place.done("compare", again["run"], good["run"], "--json").json
-    assert not {"broken", "worse", "gone"} & compared["counts"].keys()
-    assert compared["counts"]["equal"] == 4 * VALUES, "nothing depends on what runs beside it"
+    assert compared["counts"] == {"new": 4 * VALUES, "bit-identical": 4 * VALUES}, (
+        "nothing depends on what runs beside it"
+    )
     assert place.call("compare", good["run"], again["run"]).code == 1, "half of the values are gone"
 
 
@@ -153,6 +154,10 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     assert bad["summary"]["verdicts"] == {"pass": 4 * VALUES - 4, "over_budget": 4}
     for command in ("gate", "locate"):
         place.done(command, bad["run"], code=1)
+    annotated = place.done("gate", bad["run"], "--output-format", "github", code=1).out
+    assert "::error file=" not in annotated, (
+        "the candidate lies outside of the repository that the command is called in"
+    )
     located = place.done("locate", bad["run"], "--json", code=1).json["first_divergences"]
     assert {(d["row"]["drift"]["site"], d["row"]["drift"]["port"], d["row"]["diagnosis"]) for d in located} == {
         ("head", "out", "semantic")
@@ -165,21 +170,29 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     copied = place.root / f"golden-{tmp_path.name}"
     shutil.copytree(place.root / "golden", copied)
     accepting = Workplace(place.root, place.extension, copied.name)
-    assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ").code == 2
-    approve = ("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json")
+    by = ("--yes", "--by", "Ada")
+    assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ", *by).code == 2
+    approve = ("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json", *by)
     assert accepting.done(*approve, code=2).err.startswith("4 of 4 rows compute something else: ")
     accepted = accepting.done(*approve, "--semantic")
-    assert len(accepted.json["accepted"]) == 4
+    assert (len(accepted.json["proposals"]), accepted.json["written"]) == (4, True)
     assert "accepted           4 of the passes" in accepting.done("judge", bad["run"]).out
     said = accepting.done("gate", bad["run"]).out
     assert f"{4 * VALUES - 4} are within budget, 4 over budget and accepted in the baseline." in said
+    assert "\nagainst the accepted baseline: 4 bit-identical\n" in said
+    assert "\nratchet  pass: none of 4 accepted rows regressed\n" in said
+    assert accepting.done("golden", "verify").out.startswith("1 golden whole")
     judged = json.loads((Path(bad["folder"]) / "run.json").read_text())
     (baseline,) = (copied / "baselines").iterdir()
     assert judged["baseline"] == hashlib.sha256(baseline.read_bytes()).hexdigest()
-    accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right")
+    accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right", *by)
     accepting.done("judge", bad["run"])
     regressed = accepting.done("gate", bad["run"], "--json", code=1).json
     assert regressed["summary"]["verdicts"]["regressed"] == 4
+    assert regressed["gates"]["ratchet"] == {
+        "ok": False, "words": "fail: 4 of 8 accepted rows regressed", "accepted": 8, "regressed": 4,
+    }  # fmt: skip
+    assert regressed["compared"]["counts"] == {"broken": 4}
     place.done("judge", bad["run"])  # as it was, with no baseline
     place.done("gate", bad["run"], code=1)
 
