@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paritygate.core.run import Run
+
 from toy.workplace import TOY, Workplace
 
 README = TOY.parents[1] / "README.md"
@@ -42,6 +44,21 @@ def test_run_json_says_what_it_was_judged_by(good: dict[str, Any]) -> None:
     info = json.loads((Path(good["folder"]) / "run.json").read_text())
     assert info["rows"] == good["summary"]["rows"]
     assert (info["budgets"], info["baseline"]) == (hashlib.sha256(BUDGETS.read_bytes()).hexdigest(), "")
+
+
+def test_a_run_keeps_the_hash_of_every_value_and_where_each_site_is(good: dict[str, Any]) -> None:
+    run = Run.open(Path(good["folder"]))
+    digests = {drift.key: drift.digest for drift in run.drifts()}
+    assert len(digests) == len(DTYPES) * 2 * VALUES and all(map(re.compile("[0-9a-f]{16}").fullmatch, digests.values()))
+    same = digests[CASE, "bf16/single/cpu", "isolated", "embed", "out", 0]
+    assert same == digests[CASE, "bf16/single/cpu", "chained", "embed", "out", 0]
+    assert same != digests[CASE, "f32/single/cpu", "chained", "embed", "out", 0]
+    inspection, *_ = run.inspections()
+    lines = (TOY / "toy_jax.py").read_text().splitlines()
+    for site, name in (("layers.0.norm", "Norm"), ("layers.1", "Block")):
+        path, _, number = inspection.sources[site].partition(":")
+        assert path == "toy_jax.py" and lines[int(number) - 1].strip().startswith("def __call__")
+        assert lines[: int(number)].index(f"class {name}(nnx.Module):") < int(number)
 
 
 def test_the_readme_shows_a_recipe_that_works(tmp_path: Path) -> None:
@@ -190,7 +207,7 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     regressed = accepting.done("gate", bad["run"], "--json", code=1).json
     assert regressed["summary"]["verdicts"]["regressed"] == 4
     assert regressed["gates"]["ratchet"] == {
-        "ok": False, "words": "fail: 4 of 8 accepted rows regressed", "accepted": 8, "regressed": 4,
+        "ok": False, "words": "fail: 4 of 4 accepted rows regressed", "accepted": 4, "regressed": 4,
     }  # fmt: skip
     assert regressed["compared"]["counts"] == {"broken": 4}
     place.done("judge", bad["run"])  # as it was, with no baseline
@@ -332,7 +349,7 @@ def test_an_old_run_is_judged_on_a_budget_of_another_kind_without_a_device(
     later.done("gate", good["run"], code=1)
 
     # What is accepted stays accepted, by its tail too.
-    later.done("approve", good["run"], "--select", "*/bf16/*", "--reason", "r")
+    later.done("approve", good["run"], "--select", "*/bf16/*", "--reason", "r", "--yes", "--by", "Ada")
     later.done("judge", good["run"])
     later.done("gate", good["run"])
 
