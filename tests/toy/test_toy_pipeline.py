@@ -207,7 +207,7 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     regressed = accepting.done("gate", bad["run"], "--json", code=1).json
     assert regressed["summary"]["verdicts"]["regressed"] == 4
     assert regressed["gates"]["ratchet"] == {
-        "ok": False, "words": "fail: 4 of 4 accepted rows regressed", "accepted": 4, "regressed": 4,
+        "ok": False, "words": "fail: 4 of 4 accepted rows regressed", "accepted": 4, "regressed": 4, "lost": 0,
     }  # fmt: skip
     assert regressed["compared"]["counts"] == {"broken": 4}
     place.done("judge", bad["run"])  # as it was, with no baseline
