@@ -136,8 +136,8 @@ def accepted(address: str, share: float, digest: str = "", **fields) -> Accepted
 def test_with_what_was_accepted_only_lines_of_the_run_count():
     lines = [
         accepted("same:out", 1.5, "5a"), accepted("worse:out", 0.5), accepted("broken:out", 1.5),
-        accepted("gone:out", 1.5), accepted("fixed:out", 1.5), accepted("same:out", 1.5, cell=BF16), accepted("same:out", 1.5, mode="chained"),
-        accepted("same:out", 1.5, case="toy.long"),
+        accepted("gone:out", 1.5), accepted("fixed:out", 1.5), accepted("same:out", 1.5, cell=BF16),
+        accepted("same:out", 1.5, mode="chained"), accepted("same:out", 1.5, case="toy.long"),
     ]  # fmt: skip
     rows = [
         row("same:out", PASS, share=1.5, accepted="r", digest="5a"),
