@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo bench test lint format types contracts check nightly mutants seeds limits meshes clean
+.PHONY: help demo bench test lint format types contracts docs check nightly mutants seeds limits meshes clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -50,7 +50,12 @@ types: $(DEV) ## basedpyright over harness and impl
 contracts: $(DEV) ## who may import whom (import-linter)
 	PYTHONPATH=harness:impl $(BIN)/lint-imports --no-logo
 
-check: lint types contracts test ## all that CI runs
+# Warnings are errors, and nothing is fetched. --fresh-env: pages are made of code that Sphinx does not watch.
+docs: $(DEV) ## build the documentation into build/docs (Sphinx)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -b html docs build/docs
+	@echo "documentation: $(CURDIR)/build/docs/index.html"
+
+check: lint types contracts docs test ## all that CI runs
 
 nightly: mutants seeds limits meshes ## the long checks: `make -k nightly` goes on after one has failed
 

@@ -4,6 +4,8 @@ import os
 
 from hypothesis import settings
 
+pytest_plugins = ["pytester"]  # for tests/harness/testing; a conftest further down may not ask for it
+
 # Reaching a model hub is never right here: a test that tries must fail at once, not wait for a time-out.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"

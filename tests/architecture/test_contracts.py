@@ -23,6 +23,7 @@ VIOLATIONS = {
     "reference": ("harness/paritygate/reference/planted.py", "import paritygate.replay"),
     "replay": ("harness/paritygate/replay/planted.py", "import paritygate.reference"),
     "audit": ("harness/paritygate/audit/planted.py", "from paritygate import replay"),
+    "testing": ("harness/paritygate/cli/planted.py", "from paritygate import testing"),
     # Inside a function, which the check at run time cannot see.
     "only-reference-has-torch": ("harness/paritygate/judge/planted.py", "def f():\n    import torch.nn"),
     "only-replay-has-jax": ("harness/paritygate/cli/planted.py", "def f():\n    from jax import numpy"),

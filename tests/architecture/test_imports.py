@@ -33,6 +33,7 @@ FORBIDDEN = {
     "paritygate.judge": (*TORCH, *JAX),
     "paritygate.report": (*TORCH, *JAX, "paritygate.judge"),
     "paritygate.cli": (*TORCH, *JAX),
+    "paritygate.testing": (*TORCH, *JAX),
     "jax_llama4": (*TORCH, "paritygate"),
 }
 

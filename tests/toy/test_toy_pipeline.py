@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from paritygate.core.run import Run
 
 from toy.workplace import TOY, Workplace
 
-README = TOY.parents[1] / "README.md"
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
 CASE = "toy-2.plain"
 DTYPES = ("f64", "f32", "f16", "bf16")
@@ -59,23 +55,6 @@ def test_a_run_keeps_the_hash_of_every_value_and_where_each_site_is(good: dict[s
         path, _, number = inspection.sources[site].partition(":")
         assert path == "toy_jax.py" and lines[int(number) - 1].strip().startswith("def __call__")
         assert lines[: int(number)].index(f"class {name}(nnx.Module):") < int(number)
-
-
-def test_the_readme_shows_a_recipe_that_works(tmp_path: Path) -> None:
-    """The commands of the README that take the toy from nothing to a report, as they stand there."""
-    (recipe,) = re.findall(r"^```\n(export PARITYGATE_PATH=.*?)^```$", README.read_text(), re.M | re.S)
-    assert recipe.count("/tmp/toy-golden") == 1
-    scripts = Path(sys.executable).parent
-    child = subprocess.run(
-        ["sh", "-e", "-c", recipe.replace("/tmp/toy-golden", str(tmp_path / "golden"))],
-        cwd=README.parent,
-        env=os.environ | {"PATH": f"{scripts}:{os.environ['PATH']}", "PARITYGATE_RUNS": str(tmp_path / "runs")},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert child.returncode == 0, child.stdout + child.stderr
-    assert "\nPASS  " in child.stdout
 
 
 def test_the_report_is_one_page_with_every_site(good: dict[str, Any], place: Workplace) -> None:

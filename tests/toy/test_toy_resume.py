@@ -1,4 +1,7 @@
-"""`--resume` by the command line: after a kill -9 of the launcher, after Ctrl-C, after a worker that died."""
+"""`--resume` by the command line: after a kill -9 of the launcher, after SIGTERM, after a worker that died.
+
+After Ctrl-C it is tested in `test_toy_progress.py`, on a terminal.
+"""
 
 import json
 import signal
@@ -48,11 +51,11 @@ def place(variant: Callable[[str], Workplace]) -> Workplace:
     return variant("stops")
 
 
-def test_a_run_that_was_killed_or_interrupted_is_finished(place: Workplace) -> None:
+def test_a_run_that_was_killed_or_terminated_is_finished(place: Workplace) -> None:
     whole = place.done("run", "toy", *CELLS, "--json").json
     for by, code, says in (
         (signal.SIGKILL, -9, "the run did not finish"),
-        (signal.SIGINT, 130, "the run was interrupted"),
+        (signal.SIGTERM, 143, "the run was interrupted"),
     ):
         said = ended_in_bf16(place, by)
         assert said.code == code, said.err
@@ -60,8 +63,9 @@ def test_a_run_that_was_killed_or_interrupted_is_finished(place: Workplace) -> N
         info = json.loads((folder / "run.json").read_text())
         assert info["problems"] == [says]
         assert info["workers"][0]["candidate"].keys() == {"toy_jax"}
-        if by is signal.SIGINT:
-            assert said.err == f"interrupted\n  try       paritygate run --resume {folder.name}\n"
+        assert not (folder / "rows.jsonl").exists(), "there is no time to judge"
+        if by is signal.SIGTERM:
+            assert said.err == f"terminated\n  try       paritygate run --resume {folder.name}\n"
         resumed = place.done("run", "--resume", folder.name, "--json").json
         assert (resumed["run"], resumed["problems"], resumed["summary"]) == (folder.name, [], whole["summary"])
         assert judged(folder) == judged(Path(whole["folder"]))

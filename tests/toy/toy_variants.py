@@ -151,6 +151,14 @@ def stops(config: Mapping[str, Any], weights: Mapping[str, np.ndarray], policy: 
     if end == "hangs":
         time.sleep(600)
     model = toy_jax.build(config, weights, policy)
+    if end == "hangs in head":
+
+        class Slow(toy_jax.Matrix):
+            def __call__(self, inputs: jax.Array) -> jax.Array:
+                time.sleep(600)
+                return super().__call__(inputs)
+
+        model.head = Slow(model.head.kernel[...])
     if end == "process 1 differs" and jax.process_index() == 1:
 
         class Other(toy_jax.Toy):

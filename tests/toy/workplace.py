@@ -38,6 +38,7 @@ class Workplace:
             "PARITYGATE_RUNS": str(self.root / "runs"),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "CI": "",  # as on a desk, also where the tests run in one
         }
 
     @staticmethod

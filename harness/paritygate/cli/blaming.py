@@ -17,6 +17,7 @@ from paritygate.core.site import Kind
 if TYPE_CHECKING:
     from paritygate.replay.job import Asked
 
+TITLE = "explaining"
 AT_MOST = 8  # rows that are blamed on lines unasked, or at once
 
 
@@ -48,7 +49,9 @@ def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: 
 
     Raises UsageError where the candidate, and GoldenError where a golden, is not the one of the run.
     """
+    from paritygate.catalog.select import fault_of
     from paritygate.cli.explaining import refuse_others
+    from paritygate.cli.progress import progress
     from paritygate.replay.blaming import blame_all
     from paritygate.store.golden import GoldenStore
 
@@ -58,7 +61,7 @@ def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: 
     asked = [_asked(settings, run, row) for row in rows]
     for case in dict.fromkeys(each.case.id for each in asked):
         refuse_others(run, case, store.manifest_hash(run.info.suite, case), {})
-    with tempfile.TemporaryDirectory(prefix=".explain-", dir=run.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix=".explain-", dir=run.folder) as folder, progress(settings, TITLE) as shown:
         found = blame_all(
             asked,
             (),
@@ -67,6 +70,8 @@ def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: 
             extensions=settings.extensions,
             compile_cache=compile_cache,
             routing=run.info.routing,
+            patches=fault_of(run.info.fault).patches if run.info.fault else (),
+            progress=shown,
         )
     if found.problems:
         raise InfrastructureError("drifts cannot be taken apart", where=run.folder.name, got="\n".join(found.problems))
@@ -111,7 +116,7 @@ def blame_faults(
     Raises InfrastructureError where a worker failed.
     """
     from paritygate.catalog.select import case_of, select_cells
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import read_budgets
     from paritygate.judge.decide import judge
     from paritygate.judge.locate import first_divergence
@@ -139,21 +144,17 @@ def blame_faults(
         )  # fmt: skip
 
     settings.runs.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".explain-", dir=settings.runs) as folder, progress(settings) as tell:
-
-        def finished(name: str, found: list[Drift]) -> None:
-            drifts[name] = found
-            tell(len(drifts), len(faults), name)
-
+    with tempfile.TemporaryDirectory(prefix=".explain-", dir=settings.runs) as folder, progress(settings) as shown:
         problems = replay_mutants(
             list(plantings.values()),
             store,
             Path(folder) / "replay",
-            finished,
+            drifts.__setitem__,
             extensions=settings.extensions,
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            progress=shown,
         )
         to_ask = [
             Planting(name, planting.patches, planting.suite, planting.case, (), found[:1])
@@ -169,6 +170,7 @@ def blame_faults(
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            progress=shown,
         )
     if problems := [*problems, *blamed.problems]:
         raise InfrastructureError("faults were not all replayed", got="\n".join(problems))

@@ -27,7 +27,7 @@ def compile_run(settings: Settings, text: str, cells: str, workers: int | None, 
     since a compiler uses every core.
     """
     from paritygate.catalog.full import FULL, select_orders
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.judge.compilations import COMPILED
     from paritygate.judge.roofline import timed
     from paritygate.replay.orders import compile_all
@@ -61,17 +61,15 @@ def compile_run(settings: Settings, text: str, cells: str, workers: int | None, 
     (folder / "workers").mkdir(parents=True)
     run = Run(folder, info).save(replace(info, problems=("the run did not finish",)))
     asked = [order for order, why in zip(orders, lacking, strict=True) if not why]
-    with progress(settings) as tell, (folder / "compilations.jsonl").open("w") as lines:
-        count = 0
-
-        def done(each: Compilation) -> None:
-            nonlocal count
-            count += 1
-            _write(lines, timed(each))
-            tell(count, len(asked), f"{each.order.name} {each.cell}")
-
+    with progress(settings) as shown, (folder / "compilations.jsonl").open("w") as lines:
         found = compile_all(
-            asked, folder, done, extensions=settings.extensions, workers=workers or 1, timeout_s=timeout_s
+            asked,
+            folder,
+            lambda each: _write(lines, timed(each)),
+            extensions=settings.extensions,
+            workers=workers or 1,
+            timeout_s=timeout_s,
+            progress=shown,
         )
         lost = [each for each in found if each.outcome == "lost"]
         for each in lost:
@@ -122,9 +120,14 @@ def recorded_of(settings: Settings, found: Sequence[Compilation]) -> list[Progra
     return [each for each in read_programs(settings.golden / "programs", FULL) if (each.name, each.cell) in asked]
 
 
-def refuse_other_options(mode: str, routing: str, processes: int) -> None:
+def refuse_other_options(mode: str, routing: str, processes: int, fault: str) -> None:
     """Raises UsageError on options that say how a golden is replayed."""
-    options = (("--mode", mode, "all"), ("--routing", routing, "own"), ("--processes", str(processes), "1"))
+    options = (
+        ("--mode", mode, "all"),
+        ("--routing", routing, "own"),
+        ("--processes", str(processes), "1"),
+        ("--fault", fault, ""),
+    )
     for name, given, default in options:
         if given != default:
             raise UsageError(

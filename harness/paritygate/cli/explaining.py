@@ -15,6 +15,7 @@ from paritygate.core.family import Case, Family
 from paritygate.core.fault import Fault
 from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.mutant import ExplainedFault
+from paritygate.core.progress import Doing, Piece
 from paritygate.core.run import Run
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def explain_run(
 def _explained(
     settings: Settings, run: Run, row: Row, rows: Sequence[Row], compile_cache: Path | None
 ) -> Counterfactual:
+    from paritygate.cli.blaming import TITLE
+    from paritygate.cli.progress import progress
     from paritygate.store.golden import GoldenStore
 
     case, family = _cases(run)[row.drift.case]
@@ -94,7 +97,9 @@ def _explained(
         return _without(row, reason)
     mode, store = _mode(row, rows), GoldenStore(settings.golden)
     values = dict(_values(settings, run, case, row.drift.cell, mode, store, compile_cache))
-    return explain_values(settings, run.info.suite, case, family, row, mode, values)
+    with progress(settings, TITLE) as shown:
+        shown.at(0, Doing("", row.drift.cell, case.id, mode, row.drift.site, "trying hypotheses"))
+        return explain_values(settings, run.info.suite, case, family, row, mode, values)
 
 
 def _untried(row: Row, family: Family) -> str:
@@ -155,22 +160,28 @@ def _values(
     """What the candidate of the run shows of one case: it is replayed once more, and its values are kept meanwhile."""
     import numpy as np
 
+    from paritygate.catalog.select import fault_of
+    from paritygate.cli.blaming import TITLE
+    from paritygate.cli.progress import progress
     from paritygate.replay.launch import replay
     from paritygate.store.objects import ObjectStore
 
     with tempfile.TemporaryDirectory(prefix=".explain-", dir=run.folder) as folder:
-        again = replay(
-            run.info.suite,
-            [case],
-            [Cell.parse(cell)],
-            [mode],
-            store,
-            Path(folder),
-            settings.command,
-            extensions=settings.extensions,
-            compile_cache=compile_cache,
-            keep="values",
-        )
+        with progress(settings, TITLE) as shown:
+            again = replay(
+                run.info.suite,
+                [case],
+                [Cell.parse(cell)],
+                [mode],
+                store,
+                Path(folder),
+                settings.command,
+                extensions=settings.extensions,
+                compile_cache=compile_cache,
+                keep="values",
+                fault=fault_of(run.info.fault) if run.info.fault else None,
+                progress=shown,
+            )
         if again.info.problems:
             raise InfrastructureError("values cannot be kept", where=case.id, got="; ".join(again.info.problems))
         refuse_others(run, case.id, again.info.goldens[case.id], again.info.workers[0]["candidate"])
@@ -209,7 +220,7 @@ def explain_faults(
     Raises InfrastructureError where a worker failed.
     """
     from paritygate.catalog.select import case_of, select_cells
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.replay.job import Planting
     from paritygate.replay.mutants import replay_mutants
     from paritygate.store.golden import GoldenStore
@@ -222,7 +233,7 @@ def explain_faults(
     settings.runs.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".explain-", dir=settings.runs) as folder,
-        progress(settings) as tell,
+        progress(settings) as shown,
     ):
         problems = replay_mutants(
             plantings,
@@ -234,18 +245,21 @@ def explain_faults(
             timeout_s=timeout_s,
             compile_cache=compile_cache,
             keep=lambda name, value: kept[name].append(value),
+            progress=shown,
         )
         if problems:
             raise InfrastructureError("faults were not all replayed", got="\n".join(problems))
         objects, found = ObjectStore(Path(folder) / "values"), list[ExplainedFault]()
+        shown.planned([[Piece("", fault.name, 1) for fault in faults]], 1, "explanations")
         for fault, planting in zip(faults, plantings, strict=True):
+            shown.at(0, Doing(of=fault.name))
 
             def values(mode: Mode, name: str = fault.name) -> "Values":
                 return {(k.site, k.port, k.call): objects.get(k.tensor) for k in kept[name] if k.mode == mode}
 
             counterfactual = _of_planted(settings, store, planting, drifts[fault.name], values)
             found.append(ExplainedFault(fault.name, fault.hypothesis, counterfactual))
-            tell(len(found), len(faults), fault.name)
+            shown.done(0, "", fault.name)
     return found
 
 

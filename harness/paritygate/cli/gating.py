@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paritygate.cli.options import OutputFormat
-from paritygate.cli.output import say, say_json
-from paritygate.cli.stages import gate_run, shown
+from paritygate.cli.output import say, say_headed, say_json
+from paritygate.cli.progress import progress
+from paritygate.cli.stages import gate_run, judge_run, report_data, report_run, shown
 from paritygate.cli.verb import Settings
-from paritygate.core.errors import ExitCode
+from paritygate.core.errors import ExitCode, ReplayInterrupted
 from paritygate.core.run import Run
 
 if TYPE_CHECKING:
@@ -27,13 +28,14 @@ def say_gate(
     report: Path | None,
     form: OutputFormat = OutputFormat.TEXT,
     not_explained: str = "",
+    interrupted: ReplayInterrupted | None = None,
 ) -> ExitCode:
-    """`not_explained` is why a divergence of the run has no counterfactual."""
-    code = gate_run(run, data.rows)
+    """`not_explained` is why a divergence of the run has no counterfactual; `interrupted` what ended the replay."""
+    code = ExitCode.INTERRUPTED if interrupted else gate_run(run, data.rows)
     following = _next(run, data, code, report)
     match form:
         case OutputFormat.TEXT:
-            say(*_text(settings, run, data, report, following, not_explained))
+            say_headed(settings, "\n".join(_text(settings, run, data, report, following, not_explained)))
         case OutputFormat.JSON:
             say_json(_values(run, data, report, code, not_explained))
         case OutputFormat.JUNIT:
@@ -142,10 +144,24 @@ def _text(
     return [*lines, f"next    {following}"]
 
 
+def judge_interrupted(settings: Settings, stop: ReplayInterrupted, against: str, form: OutputFormat) -> None:
+    """Judges and reports what an interrupted replay has, as far as it goes; the rest is missing."""
+    run = Run.open(stop.folder)
+    if not next(run.drifts(), None):
+        return
+    with progress(settings, "judging"):
+        run, _ = judge_run(settings, run)
+        data = report_data(settings, run, against)
+        report = report_run(run, data)
+    say_gate(settings, run, data, report, form, interrupted=stop)
+
+
 def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:
     name = run.folder.name
     if code is ExitCode.PASS:
         return f"open {shown(report)}" if report else f"paritygate report {name}"
+    if code is ExitCode.INTERRUPTED:
+        return f"paritygate run --resume {name}"
     if code is ExitCode.INFRASTRUCTURE:
         return f"paritygate doctor, then paritygate run --resume {name}"
     if code is ExitCode.NOTHING_COMPARED and run.info.skipped:

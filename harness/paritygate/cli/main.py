@@ -10,15 +10,16 @@ from typing import Any
 
 import typer
 
+from paritygate.cli.signals import terminated_as_interrupted
 from paritygate.cli.streams import readers_may_leave
 from paritygate.cli.verb import Access, Settings, Verb
-from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError
+from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError, ReplayInterrupted, Terminated
 from paritygate.core.registry import discover, extend
 
 ABOUT = """Does the JAX port of a PyTorch model compute the same thing, where does it not, and why.
 
 Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infrastructure, 5 nothing compared,
-130 interrupted.
+130 interrupted, 143 terminated.
 
 Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
 with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked.
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, environ: Mapping[str, str] | No
     """Runs one verb and returns its exit code; every error ends here, as text on standard error."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     environ = os.environ if environ is None else environ
-    with readers_may_leave():
+    with readers_may_leave(), terminated_as_interrupted():
         return int(_run(arguments, environ))
 
 
@@ -46,9 +47,8 @@ def _run(arguments: list[str], environ: Mapping[str, str]) -> int:
         command.main(arguments, prog_name="paritygate", obj=settings)
     except SystemExit as end:  # typer ends every verb with one
         return end.code if isinstance(end.code, int) else ExitCode.PASS
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+    except KeyboardInterrupt as stop:
+        return _stopped(stop)
     except HarnessError as reason:
         if debug:
             raise
@@ -107,16 +107,25 @@ def _ending(verb: Verb) -> Callable[..., None]:
         try:
             code = verb.called(**given)
         except KeyboardInterrupt as stop:
-            print("interrupted", *getattr(stop, "__notes__", ()), sep="\n", file=sys.stderr)
-            code = ExitCode.INTERRUPTED
+            code = _stopped(stop)
         raise typer.Exit(int(code))
 
     return call
 
 
+def _stopped(stop: KeyboardInterrupt) -> ExitCode:
+    """Says what ended the verb, and how it goes on."""
+    by = stop.by if isinstance(stop, ReplayInterrupted) else stop
+    code = ExitCode.TERMINATED if isinstance(by, Terminated) else ExitCode.INTERRUPTED
+    print(code.name.lower(), *getattr(stop, "__notes__", ()), sep="\n", file=sys.stderr)
+    return code
+
+
 def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: Access = "open") -> Settings:
     """Everything that a verb may know of the environment."""
-    root, on_terminal = _root(Path.cwd()), sys.stdout.isatty() and environ.get("TERM") != "dumb"
+    root, dumb = _root(Path.cwd()), environ.get("TERM") == "dumb"
+    on_terminal, watched = sys.stdout.isatty() and not dumb, sys.stderr.isatty()
+    in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
     summary, outputs = environ.get("GITHUB_STEP_SUMMARY"), environ.get("GITHUB_OUTPUT")
     cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     return Settings(
@@ -128,6 +137,7 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
         on_terminal=on_terminal,
         color=on_terminal and not environ.get("NO_COLOR"),
         width=min(max(shutil.get_terminal_size((100, 24)).columns, 60), 160),
+        shows="lines" if in_ci or (watched and dumb) else "bar" if watched else "nothing",
         access=access,
         asks=sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty(),
         workspace=Path(environ.get("GITHUB_WORKSPACE") or root),

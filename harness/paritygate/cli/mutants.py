@@ -6,7 +6,7 @@ Writes `golden/mutations.jsonl` (one mutant a line, by group, fault and cell) an
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from paritygate.core.cell import SINGLE, Cell
 from paritygate.core.codec import canonical, from_json, said
 from paritygate.core.drift import Drift
 from paritygate.core.errors import InfrastructureError, UsageError
+from paritygate.core.family import Case
 from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.mutant import KillMatrix, Mutant
 from paritygate.core.run import write_atomic
@@ -38,6 +39,33 @@ def cells_for(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
     return list(dict.fromkeys([*alone, *(replace(cell, mesh=fault.mesh) for cell in found)]))
 
 
+def fault_for(name: str, text: str, suite: str, captured: Collection[str]) -> tuple[str, list[Case], Fault | None]:
+    """The suite and cases that are asked for, by default the case that shows the fault, and the fault; None of none.
+
+    Raises UsageError where the fault is not of the candidate of every case.
+    """
+    from paritygate.catalog.select import case_of, fault_of, select_faults
+    from paritygate.cli.stages import select
+
+    if not name:
+        return *select(text, suite, captured), None
+    fault = fault_of(name)
+    if text or suite:
+        of_suite, cases = select(text, suite, captured)
+    else:
+        of_suite, case = case_of(fault)
+        cases = [case]
+    ((group, _),) = select_faults([name])
+    if others := [case.id for case in cases if case.family != group.family]:
+        raise UsageError(
+            "fault of another candidate",
+            where=f"--fault {name}",
+            expected=f"cases of the family {group.family}",
+            got=", ".join(others),
+        )
+    return of_suite, cases, fault
+
+
 def narrowest(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
     """Those of `cells` that a fault cannot be judged without: the oracle's own dtype, and the first that sees it."""
     from paritygate.catalog.select import policies
@@ -59,7 +87,7 @@ def plant(
     Raises InfrastructureError where a worker failed: then what is missing says nothing of the gate.
     """
     from paritygate.catalog.select import case_of
-    from paritygate.cli.output import progress
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import read_budgets
     from paritygate.judge.mutants import judge_mutants
     from paritygate.replay.job import Planting
@@ -72,13 +100,12 @@ def plant(
     cells = {planting.fault: [str(cell) for cell in planting.cells] for planting in plantings}
     found: dict[str, list[Mutant]] = {}
     folder = settings.runs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-mutate-{secrets.token_hex(2)}"
-    with progress(settings) as tell:
+    with progress(settings) as shown:
 
         def finished(name: str, drifts: list[Drift]) -> None:
             group, fault = groups[name]
             suite, case = case_of(fault)
             found[name] = judge_mutants(group.name, fault, drifts, store.read(suite, case.id), cells[name], budgets)
-            tell(len(found), len(chosen), name)
 
         problems = replay_mutants(
             plantings,
@@ -89,6 +116,7 @@ def plant(
             workers=workers,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
+            progress=shown,
         )
     if problems:
         raise InfrastructureError("faults were not all replayed", where=str(folder), got="\n".join(problems))

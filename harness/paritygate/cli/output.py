@@ -1,19 +1,26 @@
-"""Printing: lines, JSON, and a progress bar where somebody watches."""
+"""Printing: lines, JSON, and lines that `--quiet` leaves out."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from paritygate.cli.verb import Settings
 from paritygate.core.codec import to_json
 
-Progress = Callable[[int, int, str], None]
-
 
 def say(*lines: str) -> None:
     for line in lines:
         print(line, flush=True)
+
+
+def note(settings: Settings, *lines: str) -> None:
+    """Says what is not the verdict."""
+    if not settings.quiet:
+        say(*lines)
+
+
+def say_headed(settings: Settings, text: str) -> None:
+    """Says a text whose first line is the verdict."""
+    say(text.partition("\n")[0] if settings.quiet else text.rstrip())
 
 
 def say_json(value: Any) -> None:
@@ -22,19 +29,3 @@ def say_json(value: Any) -> None:
 
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-@contextmanager
-def progress(settings: Settings) -> Iterator[Progress]:
-    """A function (done, total, what) that draws a bar on a terminal and does nothing in a pipe."""
-    if not settings.on_terminal:
-        yield lambda done, total, what: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
-    with Bar(*columns, console=Console(stderr=True, markup=False), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-        yield lambda done, total, what: bar.update(task, completed=done, total=total, description=what)

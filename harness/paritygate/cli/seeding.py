@@ -13,12 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paritygate.cli.output import Progress
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import readable
 from paritygate.core.errors import ExitCode, GoldenError, UnclearRoutingError
 from paritygate.core.family import Case, Family
+from paritygate.core.progress import Progress
 from paritygate.core.run import Run, write_atomic
 from paritygate.core.seed import Seed
 
@@ -73,7 +73,7 @@ class Seeding:
                     return run
         return None
 
-    def replay(self, number: int, tell: Progress) -> Run:
+    def replay(self, number: int, progress: Progress) -> Run:
         """Captures and replays a seed from its beginning, but for the cases that capture finds no prompt for.
 
         Raises UnclearRoutingError where that is all of them.
@@ -85,7 +85,7 @@ class Seeding:
         for folder in (place.golden, place.runs):
             shutil.rmtree(folder, ignore_errors=True)
         store = GoldenStore(place.golden)
-        unclear = self._capture(number, store, known, tell)
+        unclear = self._capture(store, known, progress)
         write_atomic(self._unclear_path(number), readable(unclear).encode())
         return replay(
             SUITE,
@@ -100,27 +100,22 @@ class Seeding:
             workers=self.workers,
             timeout_s=self.timeout_s,
             compile_cache=self.compile_cache,
-            progress=lambda done, total, what: tell(done, total, f"seed {number}, {what}"),
+            progress=progress,
         )
 
-    def _capture(
-        self, number: int, store: "GoldenStore", known: Mapping[str, Family], tell: Progress
-    ) -> dict[str, str]:
+    def _capture(self, store: "GoldenStore", known: Mapping[str, Family], progress: Progress) -> dict[str, str]:
         """Captures what can be; returns why each other case cannot."""
         from paritygate.catalog.select import policies
         from paritygate.reference.build import with_peers
-        from paritygate.reference.capture import capture
+        from paritygate.reference.capture import capture, pieces_of
 
         asked = {policies()[cell.dtype].judged_as for cell in self.cells}
         peers = {name: policy for name, policy in with_peers().items() if name in asked}
         unclear: dict[str, str] = {}
-        for done, case in enumerate(self.cases):
-
-            def say(line: str, done: int = done) -> None:
-                tell(done, len(self.cases), f"seed {number}, capture: {line}")
-
+        progress.planned([pieces_of(self.cases, peers)], noun="passes of the reference")
+        for case in self.cases:
             try:
-                capture([case], SUITE, store, say, known, policies=peers)
+                capture([case], SUITE, store, lambda line: None, known, policies=peers, progress=progress)
             except UnclearRoutingError as reason:
                 unclear[case.id] = str(reason)
                 if len(unclear) == len(self.cases):

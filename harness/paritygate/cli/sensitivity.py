@@ -7,11 +7,9 @@ Writes `sensitivity.json` and `sensitivity.html` into a folder of the runs, and 
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from paritygate.cli.output import progress
+from paritygate.cli.progress import progress
 from paritygate.cli.verb import Settings
 from paritygate.core.codec import from_json, readable
 from paritygate.core.errors import UsageError
@@ -47,12 +45,12 @@ def sweep(
     started = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     folder = settings.runs / f"{started}-dtypes-{secrets.token_hex(2)}"
 
-    with _counting(settings, len(wanted) * len(cases)) as done:
+    with progress(settings) as shown:
 
         def run(part: str, variations: list[Variation]) -> list[Cost]:
             return replay_variations(
-                variations, suite, cases, store, folder / part, done, extensions=settings.extensions,
-                workers=workers, timeout_s=timeout_s, compile_cache=compile_cache,
+                variations, suite, cases, store, folder / part, extensions=settings.extensions,
+                workers=workers, timeout_s=timeout_s, compile_cache=compile_cache, progress=shown,
             )  # fmt: skip
 
         costs = run("parts", wanted)
@@ -81,21 +79,6 @@ def sweep(
     page = folder / "sensitivity.html"
     write_atomic(page, render_html(found, folder.name, started).encode())
     return found, page
-
-
-@contextmanager
-def _counting(settings: Settings, total: int) -> Iterator[Callable[[Cost], None]]:
-    """A function of a cost that draws how many there are; mixes come on top of the total."""
-    count = 0
-
-    with progress(settings) as tell:
-
-        def done(cost: Cost) -> None:
-            nonlocal count
-            count += 1
-            tell(count, max(total, count), f"{cost.kind} {cost.name} {cost.case}")
-
-        yield done
 
 
 def read_sensitivity(path: Path) -> Sensitivity:

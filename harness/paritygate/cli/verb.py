@@ -1,7 +1,7 @@
 """What a verb is, and what every verb is given."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,8 @@ class Settings:
     on_terminal: bool
     color: bool
     width: int
+    shows: Literal["bar", "lines", "nothing"] = "nothing"  # of what is going on
+    quiet: bool = False  # says the verdict, and nothing else
     access: Access = "open"
     asks: bool = False
     workspace: Path = Path()
@@ -68,6 +70,7 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's folder name
 
 
 def settings_of(context: typer.Context) -> Settings:
+    """What the environment says, and `--quiet` of a verb that has it."""
     settings = context.obj
     assert isinstance(settings, Settings)
-    return settings
+    return replace(settings, shows="nothing", quiet=True) if context.params.get("quiet") else settings

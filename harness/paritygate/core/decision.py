@@ -68,3 +68,7 @@ class Excuse:
     excused: int
     refused: int
     cascaded: int
+
+    def allows(self, flip: Flip) -> bool:
+        """Whether rounding can have made a flip by itself: within the bound, and not against the candidate's scores."""
+        return flip.own >= 0.0 and flip.ratio <= self.bound_x

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from paritygate.core.decision import Agreeing, Decided, Excuse
+from paritygate.core.error_map import Edge, ErrorMap
 from paritygate.core.golden import TensorRef
 from paritygate.core.histogram import Histogram
+from paritygate.core.ratios import Ratios
 from paritygate.core.site import address
 from paritygate.core.where import Where
 
@@ -16,14 +18,14 @@ APART = "apart"  # the metric of a difference to one device
 class Verdict(StrEnum):
     """What a row is. Only `pass` and, where stated beforehand, `skipped` let a run pass."""
 
-    PASS = "pass"
-    OVER_BUDGET = "over_budget"
-    REGRESSED = "regressed"
-    NONFINITE = "nonfinite"
-    MISMATCH = "mismatch"
-    MISSING = "missing"
-    ERROR = "error"
-    SKIPPED = "skipped"
+    PASS = "pass"  # within every budget, or accepted in a baseline
+    OVER_BUDGET = "over_budget"  # a drift is larger than its budget
+    REGRESSED = "regressed"  # larger than the baseline's accepted drift by more than its factor
+    NONFINITE = "nonfinite"  # not finite where the golden is
+    MISMATCH = "mismatch"  # another shape, kind of dtype or dtype, or laid on a mesh otherwise than promised
+    MISSING = "missing"  # the candidate does not show it
+    ERROR = "error"  # the candidate raised, or no rule judges it
+    SKIPPED = "skipped"  # a cell that cannot be run here, with the reason, decided before anything ran
 
 
 class Diagnosis(StrEnum):
@@ -66,8 +68,10 @@ class Drift:
     `mismatch`, `missing`, `error`, or `forced` or `behind` (a flip at every token), with `detail` for a person. `where`
     are the parts of its axes that hold the difference, or what is not finite, the most telling first; none where it is
     everywhere, or too small to say.
-    `histogram` counts the elements of a float by how much they differ; None where none does. `noise` is the
-    candidate's drift from itself in another pass, where it does not give the same bits each time, by metric of which
+    `histogram` counts the elements of a float by how much they differ; None where none does. `ratios` counts them by
+    how many times the golden they are, where that tells something; `error_map` has the difference block by block, None
+    where there is none. `noise` is the candidate's drift from itself in another pass, where it does not give the same
+    bits each time, by metric of which
     less is better. `decided` compares a choice token by token; `agreeing` says over which tokens a value behind a flip
     was compared, None being all. `placement` says how a value on a mesh lies otherwise than the candidate promises, or
     where copies of it differ; `reassociated` compares it with one device in the same dtypes.
@@ -90,6 +94,8 @@ class Drift:
     worst: tuple[Element, ...] = ()
     where: tuple[Where, ...] = ()
     histogram: Histogram | None = None
+    ratios: Ratios | None = None
+    error_map: ErrorMap | None = None
     noise: Mapping[str, float] = field(default_factory=dict)
     decided: Decided | None = None
     agreeing: Agreeing | None = None
@@ -153,8 +159,9 @@ class Row:
 
     `origin` is the address of the value to blame where the diagnosis is `propagated`. `accepted` is the reason of the
     baseline that lets an over-budget row pass. `evidence` says in one sentence how a row differs, and where in its
-    value. `excuse` is what becomes of a choice's flips; None where there are none. `baseline` is the run that the
-    baseline has this row from, within budget or not; empty where nothing was accepted of it.
+    value; `edges` are where parts of its axes meet, on its error map. `excuse` is what becomes of a choice's flips;
+    None where there are none. `baseline` is the run that the baseline has this row from, within budget or not; empty
+    where nothing was accepted of it.
     """
 
     drift: Drift
@@ -167,6 +174,7 @@ class Row:
     evidence: str = ""
     excuse: Excuse | None = None
     baseline: str = ""
+    edges: tuple[Edge, ...] = ()
 
     @property
     def worst_judgement(self) -> Judgement | None:

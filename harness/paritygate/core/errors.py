@@ -1,6 +1,7 @@
 """One family of errors: each says what is wrong, where, what was expected and got, and what to try."""
 
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -13,6 +14,7 @@ class ExitCode(IntEnum):
     INFRASTRUCTURE = 4
     NOTHING_COMPARED = 5
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class HarnessError(Exception):
@@ -67,12 +69,16 @@ class NothingComparedError(HarnessError):
     exit_code = ExitCode.NOTHING_COMPARED
 
 
-class ReplayInterrupted(KeyboardInterrupt):
-    """Ctrl-C in a replay. `run` is the name of the folder that keeps what was measured."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: everything ends as at Ctrl-C, in less time, for whoever sends it does not wait for long."""
 
-    def __init__(self, run: str):
-        self.run = run
-        super().__init__(run)
+
+class ReplayInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a replay, or whatever `by` is. `folder` is the run's, which keeps what was measured."""
+
+    def __init__(self, folder: Path, by: KeyboardInterrupt):
+        self.folder, self.by = folder, by
+        super().__init__(folder.name)
 
 
 def unknown_name(noun: str, name: str, known: list[str]) -> UsageError:

@@ -28,6 +28,11 @@ _WORDS = {
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
+def axis_words(letter: str) -> tuple[str, str]:
+    """What one index of an axis is called, and several: `head`, `heads`."""
+    return _WORDS.get(letter, (f"index of axis {letter}", f"indices of axis {letter}"))
+
+
 @dataclass(frozen=True)
 class Where:
     """The part of one axis that holds `share` of the squared difference.
@@ -47,7 +52,7 @@ class Where:
     @property
     def words(self) -> str:
         """`from token 8 on` · `at heads 2 and 3` · `in the first half of the channels` · `at even channels`."""
-        one, several = _WORDS.get(self.axis, (f"index of axis {self.axis}", f"indices of axis {self.axis}"))
+        one, several = axis_words(self.axis)
         match self.pattern:
             case "padding":
                 return "at keys that are padding"

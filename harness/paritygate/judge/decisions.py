@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from paritygate.core.decision import Decided, Excuse, Flip
+from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Row, Verdict
 
 # The metrics of choices, and the metric of their scores whose budget bounds what may flip.
@@ -26,19 +26,15 @@ def excused(decided: Decided, allowed: float) -> Excuse:
     rms of its token's: the one downwards, the other upwards. Flips that are not kept have narrower margins than those
     that are.
     """
-    bound_x = SCORE_X * allowed
-    refused = sum(flip.depth == 0 and not _may_flip(flip, bound_x) for flip in decided.flips)
-    return Excuse(bound_x, decided.flipped - refused, refused, decided.cascaded)
-
-
-def _may_flip(flip: Flip, bound_x: float) -> bool:
-    return flip.own >= 0.0 and flip.ratio <= bound_x
+    whole = Excuse(SCORE_X * allowed, decided.flipped, 0, decided.cascaded)
+    refused = sum(flip.depth == 0 and not whole.allows(flip) for flip in decided.flips)
+    return replace(whole, excused=decided.flipped - refused, refused=refused)
 
 
 def refusal(decided: Decided, excuse: Excuse) -> str:
     """What is wrong with the flips that are refused, the worst of them in words."""
     flip = max(
-        (flip for flip in decided.flips if flip.depth == 0 and not _may_flip(flip, excuse.bound_x)),
+        (flip for flip in decided.flips if flip.depth == 0 and not excuse.allows(flip)),
         key=lambda flip: (flip.own < 0.0, flip.ratio),
     )
     token = f"token {flip.token[1]} of row {flip.token[0]}"

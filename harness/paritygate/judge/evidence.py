@@ -1,20 +1,22 @@
-"""What a row that differs shows, in one sentence, in the words of its family. Reads and writes nothing.
+"""What a row that differs shows: a sentence in the words of its family, edges for its map. Reads and writes nothing.
 
 `f64 differs by 3e-2 from the first token of the second chunk on`
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paritygate.core.cell import Cell, MeshLayout
 from paritygate.core.drift import Diagnosis, Row, Verdict
+from paritygate.core.error_map import Edge
 from paritygate.core.family import Family, PromptRow
 from paritygate.core.golden import Golden
 from paritygate.core.site import Kind
 from paritygate.core.where import Block, Where
 from paritygate.judge.diagnose import diverged
+from paritygate.judge.factors import factor_words, sizes_in
 from paritygate.judge.meshes import faulty_layouts, parts_of
 from paritygate.metrics.base import LARGEST
 
@@ -31,8 +33,9 @@ _TRAITS: dict[str, Callable[[PromptRow], bool]] = {
 
 @dataclass(frozen=True)
 class _Terms:
-    """A case in the words of its family: blocks with their lengths, rows, and the slots of each call of a site."""
+    """A case in its family's words: sizes of its config, lengths of blocks, rows, slots of each call of a site."""
 
+    sizes: Mapping[str, int] = field(default_factory=dict)
     blocks: tuple[tuple[Block, int], ...] = ()
     rows: tuple[PromptRow, ...] = ()
     spans: Mapping[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
@@ -44,7 +47,7 @@ def with_evidence(
     families: Mapping[str, Family],
     layouts: Mapping[str, MeshLayout],
 ) -> list[Row]:
-    """The same rows, those that differ with their evidence. A family that is not known has no words of its own.
+    """The same rows, those that differ with evidence and edges. A family that is not known has no words of its own.
 
     `layouts` are the mesh layouts of the cells.
     """
@@ -55,16 +58,31 @@ def with_evidence(
     }
     of_layouts = faulty_layouts(rows, layouts)
 
-    def evidence(row: Row) -> str:
-        words = terms[row.drift.case]
-        if row.diagnosis is not Diagnosis.SHARDING:
-            return _sentence(row, words)
-        letters = axes.get(goldens[row.drift.case].case.family, {})
+    def shown(row: Row) -> Row:
+        words, letters = terms[row.drift.case], axes.get(goldens[row.drift.case].case.family, {})
         parts = tuple(parts_of(row.drift, layouts[row.drift.cell], letters, words.rows))
+        edges = _edges(row, (*words.blocks, *parts), words.rows)
+        if row.diagnosis is not Diagnosis.SHARDING:
+            return replace(row, evidence=_sentence(row, words), edges=edges)
         sentence = _sentence(row, replace(words, blocks=(*parts, *words.blocks)))
-        return f"{sentence}; {of_layouts[row.drift.key]}"
+        return replace(row, evidence=f"{sentence}; {of_layouts[row.drift.key]}", edges=edges)
 
-    return [replace(row, evidence=evidence(row)) if diverged(row) else row for row in rows]
+    return [shown(row) if diverged(row) else row for row in rows]
+
+
+def _edges(row: Row, blocks: Iterable[tuple[Block, int]], prompt: Sequence[PromptRow]) -> tuple[Edge, ...]:
+    """The edges of blocks that lie on a row's map. Blocks of tokens are blocks of keys too, where both count alike."""
+    if row.drift.error_map is None:
+        return ()
+    sides = (*row.drift.error_map.down, *row.drift.error_map.across)
+    letters = {axis.letter for axis in sides}
+    alike = {"T": "TS" if "T" not in letters or not any(each.pad_left for each in prompt) else "T"}
+    return tuple(
+        Edge(axis.letter, block.name, length)
+        for block, length in blocks
+        for axis in sides
+        if axis.letter in alike.get(block.axis, block.axis) and 0 < length < axis.first + axis.size
+    )
 
 
 def _terms(golden: Golden, family: Family | None) -> _Terms:
@@ -72,10 +90,11 @@ def _terms(golden: Golden, family: Family | None) -> _Terms:
     preset = next((p for p in family.presets if p.name == case.preset), None) if family else None
     prompt = next((p for p in family.prompts if p.name == case.prompt), None) if family else None
     if family is None or preset is None or prompt is None:
-        return _Terms()
+        return _Terms(sizes_in(golden.config))
     lengths = ((block, _value(golden.config, block.size)) for block in family.blocks)
     sites = family.sites_for(preset, prompt) if prompt.pieces else []
     return _Terms(
+        sizes_in(golden.config),
         tuple((block, length) for block, length in lengths if isinstance(length, int)),
         prompt.rows,
         {(site.name, call): prompt.span(site, call) for site in sites for call in range(site.calls)},
@@ -105,7 +124,8 @@ def _sentence(row: Row, terms: _Terms) -> str:
         share = 100.0 * (1.0 - drift.metrics.get("agreement", 1.0))
         return f"{dtype} differs in {share:.2g} % of the elements {places}{agrees}"
     own = f", and by {_short(drift.noise['rel_l2'])} from itself when called again" if "rel_l2" in drift.noise else ""
-    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}{own}"
+    factor = f"; {said}" if (said := factor_words(drift.ratios, terms.sizes)) else ""
+    return f"{dtype} differs by {_short(drift.metrics.get('rel_l2', 0.0))}{_times(row)} {places}{agrees}{own}{factor}"
 
 
 def _short(value: float) -> str:

@@ -15,10 +15,12 @@ from paritygate.core.drift import Element
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import Histogram
 from paritygate.core.layout import real_rows
+from paritygate.core.ratios import Ratios
 from paritygate.core.site import Kind
 from paritygate.core.where import Where
 from paritygate.metrics.base import difference, metrics, norm, unit_roundoff
 from paritygate.metrics.histogram import histogram
+from paritygate.metrics.ratios import ratios
 from paritygate.metrics.where import where
 
 WORST = 5
@@ -32,7 +34,8 @@ class Measured:
 
     `scale` is the golden's largest magnitude over the compared rows; `worst` the elements that differ most, with
     indices in the golden's layout; `where` the parts of its axes that hold the difference, or what is not finite;
-    `histogram` counts a float's elements by how much they differ, None where none does.
+    `histogram` counts a float's elements by how much they differ, None where none does; `ratios` by how many times the
+    golden they are, None where that is once.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class Measured:
     worst: tuple[Element, ...] = ()
     where: tuple[Where, ...] = ()
     histogram: Histogram | None = None
+    ratios: Ratios | None = None
     problem: str = ""
     detail: str = ""
 
@@ -91,6 +95,7 @@ def measure(
         worst=_worst(golden_rows, got_rows, golden.shape, layout, real),
         where=_where(golden, got, kind, layout, real, tokens) if _matters(golden_rows, got_rows, kind, dtype) else (),
         histogram=histogram(golden_rows, got_rows, dtype) if kind is Kind.FLOAT else None,
+        ratios=ratios(golden_rows, got_rows) if kind is Kind.FLOAT else None,
     )
 
 

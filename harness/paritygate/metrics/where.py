@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 
-from paritygate.core.layout import convert, parse
+from paritygate.core.layout import convert
 from paritygate.core.where import Where
+from paritygate.metrics.axes import letters_of, sizes_of, token_numbers
 
 MOST_AXES = 3
 MOST_PLACES = 8
@@ -31,11 +32,8 @@ def where(
     golden the difference is held against an even spread only. `real` (Bool, B T) marks the real tokens, `tokens`
     (Int, B T) numbers them, by default from the first real one of each row.
     """
-    sizes = {} if real is None else dict(zip("BT", real.shape, strict=True))
-    letters, split = _letters(layout, sizes)
-    time = "T" if "T" in letters else "S"
-    if real is not None and time == "S" and "S" in letters:
-        sizes = dict(zip("BS", real.shape, strict=True))
+    time, sizes = sizes_of(layout, real)
+    letters, split = letters_of(layout, sizes)
     size = convert(size, split, " ".join(letters), sizes)
     counted = np.ones(size.shape)
     if real is not None and {"B", time} <= set(letters):
@@ -57,7 +55,7 @@ def where(
                 continue
         numbers = tokens if axis == time and "B" in letters else None
         if numbers is None and real is not None and axis == time and "B" in letters:
-            numbers = np.arange(real.shape[1]) - real.argmax(axis=1)[:, None]
+            numbers = token_numbers(real)
         held, golden_held, count = (_along(side, letters, axis, numbers) for side in (weight, own, counted))
         first = 0 if numbers is None else int(numbers.min())
         part = _part(axis, held, golden_held, count, elements, first)
@@ -71,13 +69,6 @@ def _squared(size: np.ndarray, counted: np.ndarray) -> np.ndarray:
     """The squares of what is counted, the largest being 1; all zero where nothing is there."""
     size = np.where(counted > 0, size, 0.0)
     return np.square(size / (size.max(initial=0.0) or 1.0))
-
-
-def _letters(layout: str, sizes: dict[str, int]) -> tuple[list[str], str]:
-    """The axes that can be told apart, and the layout in their words: merged ones of unknown lengths stay one."""
-    groups = [group if sum(axis not in sizes for axis in group) <= 1 else ("".join(group),) for group in parse(layout)]
-    split = " ".join(group[0] if len(group) == 1 else f"({' '.join(group)})" for group in groups)
-    return [axis for group in groups for axis in group if axis != "1"], split
 
 
 def _broadcast(array: np.ndarray, axes: tuple[str, str], letters: list[str]) -> np.ndarray:

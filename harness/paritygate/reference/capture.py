@@ -6,7 +6,7 @@ tied is refused, and the next prompt seed is tried.
 
 import platform
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
@@ -21,6 +21,7 @@ from paritygate.core.errors import HarnessError, UnclearRoutingError, UsageError
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort, LowPrecision
 from paritygate.core.layout import real_rows
+from paritygate.core.progress import SILENT, Doing, Piece, Progress
 from paritygate.core.site import Kind, Port, Site, address, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.measure import measure
@@ -47,6 +48,7 @@ def capture(
     policies: Mapping[str, DtypePolicy] | None = None,
     first_seed: int = 0,
     device: str = "cpu",
+    progress: Progress = SILENT,
 ) -> list[Golden]:
     """Captures each case and writes its golden; a kill at any moment leaves the old goldens valid.
 
@@ -67,24 +69,36 @@ def capture(
                 chosen = with_peers() if policies is None else policies
                 preset = family.preset(case.preset)
                 references[key] = Reference(family, preset, products=products, policies=chosen, device=device)
-            golden = _capture_case(case, references[key], store, say, first_seed)
+            golden = _capture_case(case, references[key], store, say, first_seed, progress)
             store.write(suite, golden)
             goldens.append(golden)
             say(f"{case.id}: {len(golden.ports)} ports captured, {_paths(golden)}")
     return goldens
 
 
+def pieces_of(cases: Sequence[Case], peers: Collection[str]) -> list[Piece]:
+    """What there is to capture: each peer runs a case from tokens and site by site."""
+    return [Piece("", case.id, 2 * len(peers)) for case in cases]
+
+
 def _capture_case(
-    case: Case, reference: Reference, store: GoldenStore, say: Callable[[str], None], first_seed: int
+    case: Case,
+    reference: Reference,
+    store: GoldenStore,
+    say: Callable[[str], None],
+    first_seed: int,
+    progress: Progress,
 ) -> Golden:
     family, prompt = reference.family, reference.family.prompt(case.prompt)
-    passes = _clear_passes(case, reference, say, first_seed)
+    passes = _clear_passes(case, reference, say, first_seed, progress)
     first = next(passes)
+    progress.done(0, "", case.id, len(reference.peers))
     case_inputs, oracle, real = first.case_inputs, first.oracle, first.real
-    isolated = {
-        name: isolated_values(reference, peer, prompt, first.recorder, case_inputs)
-        for name, peer in reference.peers.items()
-    }
+    isolated: dict[str, Values] = {}
+    for name, peer in reference.peers.items():
+        progress.at(0, Doing(case=case.id, mode=Mode.ISOLATED, site=f"peer in {name}"))
+        isolated[name] = isolated_values(reference, peer, prompt, first.recorder, case_inputs)
+        progress.done(0, "", case.id)
     floors = {Mode.ISOLATED: isolated, Mode.CHAINED: first.chained}
     plain = at_once(reference.policies)  # an emulated product has the dtype of torch's own
     ranked = sorted(oracle.items(), key=lambda item: item[1][3])  # stable: ports of one event in the spec's order
@@ -126,6 +140,7 @@ def _capture_case(
         ports = _steadied(ports)
     if prompt.backward:
         draws = [first, *islice(passes, DRAWS - 1)]
+        progress.at(0, Doing(case=case.id, mode=Mode.GRADIENT))
         ports += _gradients(reference, prompt, [draw.case_inputs for draw in draws], store, len(ports))
     return Golden(
         case=case,
@@ -173,10 +188,13 @@ class _Pass:
     real: Real
 
 
-def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None], first_seed: int) -> Iterator[_Pass]:
+def _clear_passes(
+    case: Case, reference: Reference, say: Callable[[str], None], first_seed: int, progress: Progress
+) -> Iterator[_Pass]:
     """A pass for each seed that is not refused; raises UnclearRoutingError after the last."""
     family, prompt = reference.family, reference.family.prompt(case.prompt)
     for seed in range(first_seed, MAX_SEEDS):
+        progress.at(0, Doing(case=case.id, mode=Mode.CHAINED, site="oracle"))
         case_inputs = reference.inputs(prompt, seed)
         with lifted():
             recorder = reference.run(reference.oracle, prompt, case_inputs)
@@ -186,7 +204,10 @@ def _clear_passes(case: Case, reference: Reference, say: Callable[[str], None], 
         if refused and (problem := _near_tie(margins, family.min_margin_x)):
             say(f"{case.id}: seed {seed} refused, {problem}; trying seed {seed + 1}")
             continue
-        chained = {name: chained_values(reference, peer, prompt, case_inputs) for name, peer in reference.peers.items()}
+        chained: dict[str, Values] = {}
+        for name, peer in reference.peers.items():
+            progress.at(0, Doing(case=case.id, mode=Mode.CHAINED, site=f"peer in {name}"))
+            chained[name] = chained_values(reference, peer, prompt, case_inputs)
         # Not what emulated peers choose: of 8 bits no prompt would be left.
         as_torch = {name: values for name, values in chained.items() if not reference.policies[name].matmul}
         if refused and (problem := _flips(as_torch, oracle, real)):

@@ -10,20 +10,25 @@ from paritygate.catalog.select import families, spec_hash
 from paritygate.core.errors import GoldenError
 from paritygate.core.family import Case
 from paritygate.core.golden import GRADIENTS, Golden, GoldenPort
+from paritygate.core.progress import SILENT, Doing, Piece, Progress
 from paritygate.reference.build import Reference
 from paritygate.reference.oracle import lifted
 from paritygate.store.golden import GoldenStore
 
 
-def describe(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None]) -> list[Golden]:
+def describe(
+    cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None], progress: Progress = SILENT
+) -> list[Golden]:
     """Runs each case's reference on the golden's own weights and inputs and rewrites its manifest.
 
     Raises GoldenError where a golden is missing, damaged or of another spec.
     """
     known, goldens = families(), []
     store.require(suite, [case.id for case in cases])
+    progress.planned([[Piece("", case.id, 1) for case in cases]], noun="cases")
     with store.lock(exclusive=False):
         for case in cases:
+            progress.at(0, Doing(case=case.id))
             family, golden = known[case.family], store.read(suite, case.id)
             if golden.spec != (expected := spec_hash(case, family)):
                 raise GoldenError(
@@ -44,6 +49,7 @@ def describe(cases: list[Case], suite: str, store: GoldenStore, say: Callable[[s
                 described = replace(described, ports=_in_order(golden.ports, names))
             store.write(suite, described)
             goldens.append(described)
+            progress.done(0, "", case.id)
             say(f"{case.id}: {len(described.computation)} modules and functions")
     return goldens
 

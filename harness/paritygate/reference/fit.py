@@ -19,6 +19,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.errors import UnclearRoutingError, unknown_name
 from paritygate.core.family import Case, Family, Prompt
 from paritygate.core.golden import GRADIENTS, GoldenPort
+from paritygate.core.progress import SILENT, Doing, Piece, Progress
 from paritygate.core.site import Kind, Port
 from paritygate.metrics.base import metrics, unit_roundoff
 from paritygate.metrics.measure import measure
@@ -50,7 +51,12 @@ def fits(case: Case) -> bool:
 
 
 def draws(
-    suites: Mapping[str, list[Case]], store: GoldenStore, names: Sequence[str], seeds: int, say: Callable[[str], None]
+    suites: Mapping[str, list[Case]],
+    store: GoldenStore,
+    names: Sequence[str],
+    seeds: int,
+    say: Callable[[str], None],
+    progress: Progress = SILENT,
 ) -> Iterator[Draw]:
     """The variants of `names` on the golden of every case; a suite that has no goldens is captured.
 
@@ -62,6 +68,9 @@ def draws(
     torch.set_num_threads(1)
     known = families()
     chosen = {name: known[name] for name in {case.family for cases in suites.values() for case in cases}}
+    every = [case for cases in suites.values() for case in cases]
+    rounds = [text for seed in range(seeds) for text in ([f"capture {seed}"] if seed else []) + [f"seed {seed}"]]
+    progress.planned([[Piece(text, case.id, 1) for text in rounds for case in every]], noun="steps")
     with TemporaryDirectory() as folder:
         first: dict[str, dict[Key, GoldenPort]] = {}
         for seed in range(seeds):
@@ -70,9 +79,9 @@ def draws(
                 captured = bool(seed) or suite not in store.suites()
                 place = GoldenStore(Path(folder) / str(seed)) if captured else store
                 if captured:
-                    cases = _captured(cases, suite, place, drawn, seed, say)
+                    cases = _captured(cases, suite, place, drawn, seed, say, progress)
                 used = [AS_IT_IS] if seed else names
-                for case, draw in _of_suite(seed, suite, cases, place, drawn, used, first, say):
+                for case, draw in _of_suite(seed, suite, cases, place, drawn, used, first, say, progress):
                     if not seed:
                         yield draw
                     elif draw.mode != Mode.ISOLATED and not metrics()[draw.metric].absolute:
@@ -89,16 +98,20 @@ def _captured(
     known: dict[str, Family],
     seed: int,
     say: Callable[[str], None],
+    progress: Progress,
 ) -> list[Case]:
     """The cases of which a golden could be captured: a seed's weights may leave no prompt of one without a near tie."""
     done = []
     for case in cases:
+        progress.at(0, Doing(cell=f"capture {seed}", case=case.id))
         try:
             capture([case], suite, store, lambda line: None, known, policies=at_once(with_peers()))
         except UnclearRoutingError as reason:
             say(f"seed {seed}  {case.id}: left out, {reason.what}")
+            progress.done(0, f"seed {seed}", case.id)
         else:
             done.append(case)
+        progress.done(0, f"capture {seed}", case.id)
     return done
 
 
@@ -111,6 +124,7 @@ def _of_suite(
     names: Sequence[str],
     first: dict[str, dict[Key, GoldenPort]],
     say: Callable[[str], None],
+    progress: Progress,
 ) -> Iterator[tuple[Case, Draw]]:
     """The draws of one suite and seed; the ports of the goldens of seed 0 are left in `first`."""
     references: dict[tuple[str, str], Reference] = {}
@@ -126,11 +140,13 @@ def _of_suite(
         for name, variant in variants_of(family).items():
             if name not in names:
                 continue
+            progress.at(0, Doing(cell=f"seed {seed}", case=case.id, mode=name))
             for found in _values(references[key], family.prompt(case.prompt), variant, case_inputs):
                 for draw in _measured(seed, case.id, ports, name, found):
                     count += 1
                     yield case, draw
         say(f"seed {seed}  {case.id}: {count:,} draws")
+        progress.done(0, f"seed {seed}", case.id)
 
 
 def _values(reference: Reference, prompt: Prompt, variant: Variant, case_inputs: CaseInputs) -> Iterator[Found]:

@@ -17,15 +17,21 @@ from paritygate.core.cell import DtypePolicy
 from paritygate.core.errors import GoldenError, InfrastructureError, UsageError
 from paritygate.core.family import Case, Family
 from paritygate.core.golden import Golden, GoldenPort, LowPrecision
+from paritygate.core.progress import SILENT, Progress
 from paritygate.reference.build import at_once, with_peers
-from paritygate.reference.capture import capture
+from paritygate.reference.capture import capture, pieces_of
 from paritygate.store.golden import GoldenStore
 
 V = TypeVar("V")
 
 
 def add_floors(
-    cases: list[Case], suite: str, store: GoldenStore, say: Callable[[str], None], platform: str = "cpu"
+    cases: list[Case],
+    suite: str,
+    store: GoldenStore,
+    say: Callable[[str], None],
+    platform: str = "cpu",
+    progress: Progress = SILENT,
 ) -> list[Golden]:
     """Captures each case again with the peers that its golden lacks, and keeps their floors, dtypes and values.
 
@@ -36,11 +42,13 @@ def add_floors(
     known, device, goldens = families(), device_of(platform), []
     store.require(suite, [case.id for case in cases])
     with store.lock(exclusive=False):
-        for case in cases:
+        of_case = {case: _lacking(store.read(suite, case.id), platform) for case in cases}
+        pieces = [piece for case in cases for piece in pieces_of([case], of_case[case]) if piece.size]
+        progress.planned([pieces], noun="passes of the reference")
+        for case, lacking in of_case.items():
             golden = store.read(suite, case.id)
-            lacking = _lacking(golden, platform)
             if lacking:
-                golden = _extended(golden, lacking, suite, store, known, platform, device)
+                golden = _extended(golden, lacking, suite, store, known, platform, device, progress)
                 store.write(suite, golden)
             goldens.append(golden)
             on = "" if platform == "cpu" else f" on {platform}"
@@ -78,6 +86,7 @@ def _extended(
     known: Mapping[str, Family],
     platform: str,
     device: str,
+    progress: Progress,
 ) -> Golden:
     with TemporaryDirectory() as folder:
         place = GoldenStore(Path(folder))
@@ -85,7 +94,7 @@ def _extended(
         products: LowPrecision = "auto" if platform == "cpu" else "native"
         with torch.backends.cudnn.flags(allow_tf32=False):  # its default rounds float32 convolutions
             (fresh,) = capture(
-                [golden.case], suite, place, lambda line: None, known, products, lacking, seed, device
+                [golden.case], suite, place, lambda line: None, known, products, lacking, seed, device, progress
             )  # fmt: skip
         for what in ("inputs", "weights"):
             if (ours := getattr(fresh, what)) != (kept := getattr(golden, what)):

@@ -26,6 +26,7 @@ from paritygate.replay.isolated import isolated
 from paritygate.replay.job import Job
 from paritygate.replay.observe import Moving
 from paritygate.replay.repeat import Recorder, Replay
+from paritygate.replay.telling import Telling
 from paritygate.store.golden import GoldenStore
 
 DRAWS = 3
@@ -79,16 +80,21 @@ class _LaidOut(Recorder):
         return self.unmeasured(golden, mode)
 
 
-def run_alone(job: Job, store: GoldenStore, cell: Cell, known: dict[tuple[str, str], Alone]) -> None:
+def run_alone(job: Job, store: GoldenStore, cell: Cell, known: dict[tuple[str, str], Alone], tell: Telling) -> None:
     """Adds to `known`, by case and dtype, what one device gives, where a cell of low precision lies on a mesh."""
+
+    def at(mode: Mode, site: str) -> None:
+        tell(mode=f"{mode} on one device", site=site)
+
     policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
     if layout.devices == 1 or not policy.peer or policy.matmul:
         return
     for case in job.cases:
         family = job.families[case.family]
-        bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing)
+        bench = Bench(family, case, store.read(job.suite, case.id), cell, policy, store, routing=job.routing, at=at)
         if (case.id, cell.dtype) in known or family.unfit(family.preset(case.preset), layout, bench.prompt):
             continue
+        tell(case=case.id)
         try:
             model = load(family.candidate.build)(bench.manifest.config, bench.weights(), policy)
         except Exception:  # its rows will say so, where it is built for the mesh
@@ -103,7 +109,7 @@ def alone(bench: Bench, model: nnx.Module, modes: Sequence[Mode]) -> Alone:
     given = (bench.family, bench.case, bench.manifest, bench.cell, bench.policy, bench.store)
 
     def values(moving: Moving | None) -> Values:
-        recorder = _LaidOut(*given, routing=bench.routing, moving=moving)
+        recorder = _LaidOut(*given, routing=bench.routing, moving=moving, at=bench.at)
         for mode in (mode for mode in modes if mode in _REPLAYS):
             for _ in _REPLAYS[mode](recorder, model):
                 pass

@@ -21,6 +21,7 @@ from paritygate.core.run import Routing
 from paritygate.core.site import Port, Site, chosen, inner_sites
 from paritygate.metrics.base import metrics
 from paritygate.metrics.digest import digest
+from paritygate.metrics.error_map import error_map
 from paritygate.metrics.measure import dtype_class, measure
 from paritygate.replay.devices import Grid, whole
 from paritygate.replay.observe import Moving, NoSuchModule, Way
@@ -60,7 +61,7 @@ class Bench:
     `kept` is given every value of the candidate's before it is compared, in the golden's layout; `look`, where there is
     one, what was traced of each pass of the whole model, and which way it goes; `look_at_site` what was of one site.
     `grid` are the devices that the candidate lies on, where they are several; `misplaced` is told of caches that lie on
-    them otherwise than they should; `alone` is what one device gives.
+    them otherwise than they should; `alone` is what one device gives. `at` is told of each site that is begun.
     """
 
     family: Family
@@ -78,6 +79,7 @@ class Bench:
     grid: Grid | None = None
     misplaced: Callable[[str, str], None] = lambda path, why: None
     alone: "Alone | None" = None
+    at: Callable[[Mode, str], None] = lambda mode, site: None
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -186,6 +188,7 @@ class Bench:
 
         Behind flips among `choices` it is over those tokens that no flip can have reached.
         """
+        self.at(mode, golden.site)
         if value is None:
             detail = f"the candidate shows nothing at {port.candidate!r}"
             return self._drift(golden, mode, golden.tensor.shape, "", problem="missing", detail=detail)
@@ -206,15 +209,9 @@ class Bench:
                 return self._drift(golden, mode, shape, dtype, problem="behind", detail=detail)
             floors = choices.floors(golden, left)
             agreeing, real = Agreeing(int(left.sum()), int(real.sum()), floors), left
-        found = measure(
-            self.store.tensor(golden.tensor),
-            array,
-            kind=golden.kind,
-            role=golden.role,
-            layout=golden.layout,
-            real=real,
-            tokens=None if real is None else self.tokens(golden),
-        )
+        wanted, tokens = self.store.tensor(golden.tensor), None if real is None else self.tokens(golden)
+        place: dict[str, Any] = {"kind": golden.kind, "layout": golden.layout, "real": real, "tokens": tokens}
+        found = measure(wanted, array, role=golden.role, **place)
         return self._drift(
             golden,
             mode,
@@ -226,6 +223,8 @@ class Bench:
             worst=found.worst,
             where=found.where,
             histogram=found.histogram,
+            ratios=found.ratios,
+            error_map=None if found.problem == "mismatch" else error_map(wanted, array, **place),
             noise=self._noise(golden, port, mode, array, real),
             decided=choices.decided.get(golden.address) if choices is not None else None,
             agreeing=agreeing,

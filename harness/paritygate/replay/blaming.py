@@ -5,7 +5,7 @@ Reads goldens; writes `workers/` (jobs and logs) into a folder.
 
 import os
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,11 @@ from paritygate.catalog.select import families, layout_of, policies
 from paritygate.core.blame import Blame
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
+from paritygate.core.fault import Patch
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.run import Routing
 from paritygate.replay.job import Asked, Environment, Job, Planting
-from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
 
@@ -46,8 +48,10 @@ def blame_all(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
+    patches: tuple[Patch, ...] = (),
+    progress: Progress = SILENT,
 ) -> Blamed:
-    """Blames lines for what is `asked`, and for what each of `plantings` asks while its fault is there.
+    """Blames lines for what is `asked`, with `patches`, and for what each of `plantings` asks while its fault is there.
 
     Raises UsageError where a cell has more than one device.
     """
@@ -56,11 +60,12 @@ def blame_all(
     (folder / "workers").mkdir(parents=True)
     limit = workers or os.cpu_count() or 1
     jobs = [
-        replace(job, routing=routing)
+        replace(job, routing=routing, patches=patches)
         for share in range(limit)
         for job in _plan(asked[share::limit], plantings[share::limit], store, extensions)
     ]
-    gathered = _Gathered()
+    progress.planned([_pieces(job) for job in jobs], limit, "drifts")
+    gathered = _Gathered(progress)
     run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     asked_at = {each.key: place for place, each in enumerate(asked)}
     return Blamed(
@@ -69,6 +74,12 @@ def blame_all(
         {name: digest for record in gathered.records for name, digest in record["candidate"].items()},
         tuple(gathered.problems),
     )
+
+
+def _pieces(job: Job) -> list[Piece]:
+    counts = Counter((str(each.cell), each.case.id) for each in job.asked)
+    counts.update((str(each.cell), planting.fault) for planting in job.plantings for each in planting.asked)
+    return [Piece(*place, count) for place, count in counts.items()]
 
 
 def _check_devices(asked: Sequence[Asked]) -> None:
@@ -120,14 +131,18 @@ def _plan(
 
 
 class _Gathered(Gathered):
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(progress)
         self.blames: list[Blame] = []
         self.of_faults: dict[str, tuple[Blame, tuple[str, ...]]] = {}
 
-    def found(self, message: dict[str, Any]) -> None:
+    def found(self, message: dict[str, Any], worker: Worker) -> None:
         if "blame" in message:
-            self.blames.append(from_json(Blame, message["blame"]))
+            blame = from_json(Blame, message["blame"])
+            self.blames.append(blame)
+            self.progress.done(worker.number, blame.cell, blame.case)
             return
         blamed = message["blamed"]
-        self.of_faults[blamed["fault"]] = from_json(Blame, blamed["blame"]), tuple(blamed["planted"])
+        blame = from_json(Blame, blamed["blame"])
+        self.of_faults[blamed["fault"]] = blame, tuple(blamed["planted"])
+        self.progress.done(worker.number, blame.cell, blamed["fault"])

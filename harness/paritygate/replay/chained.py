@@ -23,6 +23,7 @@ def chained(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
     choices = Choices(bench, Mode.CHAINED)
     for number, ((start, end), reads) in enumerate(zip(bench.prompt.spans, pieces, strict=True)):
         arguments = bench.model_arguments(start, end)
+        bench.at(Mode.CHAINED, "")
         try:
             if number == 0:
                 feed = feed_of(bench, model)

@@ -118,10 +118,10 @@ def follow(cluster: Cluster, timeout_s: float, compile_cache: Path | None) -> li
     """Works on what the first process says; returns what went wrong here."""
     from paritygate.core.codec import from_json
     from paritygate.replay.job import Job
-    from paritygate.replay.processes import Gathered, prepare_cache, run_all
+    from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
 
     class Silent(Gathered):
-        def found(self, message: dict[str, Any]) -> None:
+        def found(self, message: dict[str, Any], worker: Worker) -> None:
             """Only the first process says what it finds."""
 
     prepare_cache(compile_cache)

@@ -22,6 +22,7 @@ from paritygate.core.compilation import Compilation, Compiled, Order, Target
 from paritygate.core.errors import UsageError
 from paritygate.core.registry import extend, load
 from paritygate.replay.orders import OrderJob, require_compiler
+from paritygate.replay.telling import Telling
 
 # What decides the program for a platform beside the candidate.
 _PACKAGES = {
@@ -58,7 +59,10 @@ def compile_orders(job: OrderJob, emit: Callable[[str, Any], None]) -> None:
     """Compiles every order of a job; `emit(kind, value)` is called with what came of each."""
     extend(job.extensions)
     abstract = load(job.abstract)
-    for order in job.orders:
+    tell = Telling(lambda at: emit("doing", at))
+    tell.listen()
+    for cell, order in zip(job.cells, job.orders, strict=True):
+        tell(cell=cell)
         emit("compilation", to_json(compiled(order, job.config, job.policies[order.dtype], abstract)))
     emit("done", {"cells": [order.cell for order in job.orders]})
 

@@ -24,6 +24,7 @@ from paritygate.metrics.decisions import by_token, differing
 from paritygate.replay.chained import chained
 from paritygate.replay.job import Job
 from paritygate.replay.repeat import Recorder
+from paritygate.replay.telling import Telling
 from paritygate.store.golden import GoldenStore
 
 
@@ -45,7 +46,7 @@ def _is_read(golden: GoldenPort, site: Site) -> bool:
     return golden.role == LOGITS or golden.port in {port.name for port in chosen(site)}
 
 
-def costs(job: Job, store: GoldenStore) -> Iterator[Cost]:
+def costs(job: Job, store: GoldenStore, tell: Telling) -> Iterator[Cost]:
     """One for each variation and case; a variation of a layer only for cases that have it."""
     for variation in job.variations:
         model: Any = None
@@ -54,6 +55,7 @@ def costs(job: Job, store: GoldenStore) -> Iterator[Cost]:
             bench = bench_of(job, store, case, variation)
             if variation.layer and all(site.candidate != variation.layer for site in bench.sites):
                 continue
+            tell(cell=f"{variation.kind} {variation.name}", case=case.id)
             key = (case.family, bench.manifest.config, bench.manifest.weights)
             try:
                 if key != built:

@@ -21,6 +21,7 @@ def gradient(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
     if not goldens:
         return
     ports = {golden.port: Port(golden.port, Kind.FLOAT, golden.layout, "", golden.port) for golden in goldens}
+    bench.at(Mode.GRADIENT, "")
     differentiate = load(bench.family.candidate.gradients)
     arguments = bench.model_arguments(*bench.prompt.spans[0])
     compiled = {"compiled": partial(compiled_for, bench)} if bench.policy.matmul or bench.look else {}

@@ -22,6 +22,7 @@ def isolated(bench: Bench, model: nnx.Module) -> Iterator[Drift]:
         if Mode.ISOLATED not in site.modes:
             continue
         for call in range(site.calls):
+            bench.at(Mode.ISOLATED, site.name)
             reads, inside = reads_alone(bench, site, call), bench.choices_inside(site, call)
             places = [place(port, owner, 0, site.candidate) for _, owner, port in [*reads, *inside]]
             arguments = arguments_alone(bench, site, call)

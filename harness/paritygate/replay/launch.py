@@ -19,14 +19,16 @@ from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical
 from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
+from paritygate.core.fault import Fault, Patch
 from paritygate.core.golden import GRADIENTS, Golden
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
 from paritygate.replay.cluster import Cluster
 from paritygate.replay.job import Environment, Job, environment_of, parts_of
 from paritygate.replay.platforms import Presence, probe
 from paritygate.replay.processes import prepare_cache
-from paritygate.replay.results import Progress, Results
+from paritygate.replay.results import Results
 from paritygate.store.golden import GoldenStore
 
 
@@ -45,16 +47,18 @@ def replay(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = SILENT,
     keep: Literal["drifts", "values"] = "drifts",
     processes: int = 1,
     cluster: Cluster | None = None,
+    fault: Fault | None = None,
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
     `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by;
-    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine. Raises UsageError where
-    there is no choice to force, or where a mesh cannot lie over so many, and GoldenError before any worker starts
+    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine; `fault` is planted in the
+    candidate first. Raises UsageError where there is no choice to force, or where a mesh cannot lie over so many, and
+    GoldenError before any worker starts
     where a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's
     `problems`; its rows will be missing. To keep `values` too puts the candidate's own into the run folder:
     `values.jsonl`, and tensors in `values/`.
@@ -71,12 +75,12 @@ def replay(
         *absent(cases, cells, families() if known is None else known, processes),
         *unfit(cases, cells, known),
     )
-    total = expected_values(suite, cases, cells, modes, store, skipped)
     limit = workers or os.cpu_count() or 1
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes)
+    patches = fault.patches if fault else ()
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes, patches)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
@@ -91,6 +95,7 @@ def replay(
         versions=versions(),
         routing=routing,
         processes=processes,
+        fault=fault.name if fault else "",
         asked=parts_of(jobs),
         floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
@@ -101,7 +106,8 @@ def replay(
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     with run.alone():
-        gathered = Results(run, total, progress, cluster=cluster)
+        progress.planned(pieces_of(jobs, store, skipped), limit)
+        gathered = Results(run, progress, cluster=cluster)
         run = gathered.of(jobs, limit, timeout_s, compile_cache)
     if keep == "values":
         write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
@@ -188,22 +194,25 @@ def unfit(cases: list[Case], cells: list[Cell], known: Mapping[str, Family] | No
     return tuple(found)
 
 
-def expected_values(
-    suite: str,
-    cases: list[Case],
-    cells: list[Cell],
-    modes: list[Mode],
-    store: GoldenStore,
-    skipped: Sequence[Skip],
-) -> int:
-    """How many drifts a replay will have."""
-    return sum(
-        _values(store.read(suite, case.id), modes) * sum(not why_skipped(skipped, case.id, str(cell)) for cell in cells)
-        for case in cases
-    )
+def pieces_of(jobs: Sequence[Job], store: GoldenStore, skipped: Sequence[Skip]) -> list[list[Piece]]:
+    """What each job will have of drifts."""
+    values: dict[str, int] = {}
+    for job in jobs:
+        for case in job.cases:
+            if case.id not in values:
+                values[case.id] = _values(store.read(job.suite, case.id), job.modes)
+    return [
+        [
+            Piece(str(cell), case.id, values[case.id])
+            for cell in job.cells
+            for case in job.cases
+            if not why_skipped(skipped, case.id, str(cell))
+        ]
+        for job in jobs
+    ]
 
 
-def _values(golden: Golden, modes: list[Mode]) -> int:
+def _values(golden: Golden, modes: Sequence[Mode]) -> int:
     return sum(len(set(port.modes) & set(modes)) for port in golden.ports)
 
 
@@ -276,6 +285,7 @@ def plan(
     skipped: Sequence[Skip] = (),
     workers: int = 1,
     processes: int = 1,
+    patches: tuple[Patch, ...] = (),
 ) -> list[Job]:
     """One job per environment, its cells in the order asked for; of cells on meshes as many as there are `workers`.
 
@@ -305,6 +315,7 @@ def plan(
             tuple(str(Path(directory).resolve()) for directory in extensions),
             layouts={cell.mesh: layout_of(cell.mesh) for cell in some},
             routing=routing,
+            patches=patches,
         )
         for environment, (of_case, of_cell) in groups.items()
         for some in _shares(tuple(of_cell), max(1, workers // environment.processes) if environment.devices > 1 else 1)

@@ -16,9 +16,10 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.drift import Drift, Kept
 from paritygate.core.errors import NothingComparedError
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.replay.job import Environment, Job, Planting, environment_of
 from paritygate.replay.launch import check_goldens
-from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
 Finished = Callable[[str, list[Drift]], None]
@@ -36,6 +37,7 @@ def replay_mutants(
     timeout_s: float = 3600.0,
     compile_cache: Path | None = None,
     keep: Keep | None = None,
+    progress: Progress = SILENT,
 ) -> list[str]:
     """Plants each fault and replays its case in its cells and every mode; returns the problems of the infrastructure.
 
@@ -53,7 +55,9 @@ def replay_mutants(
     jobs = [job for share in range(limit) for job in _plan(plantings[share::limit], store, extensions)]
     if keep:
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
-    gathered = _Mutants(plantings, finished, keep)
+    of_jobs = [[Piece(str(cell), each.fault, 1) for each in job.plantings for cell in each.cells] for job in jobs]
+    progress.planned(of_jobs, limit, "mutants")
+    gathered = _Mutants(plantings, finished, keep, progress)
     run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     return gathered.problems
 
@@ -93,14 +97,14 @@ def _plan(plantings: Sequence[Planting], store: GoldenStore, extensions: tuple[P
 class _Mutants(Gathered):
     """The drifts of each fault, until all of its cells are there."""
 
-    def __init__(self, plantings: Sequence[Planting], finished: Finished, keep: Keep | None):
-        super().__init__()
+    def __init__(self, plantings: Sequence[Planting], finished: Finished, keep: Keep | None, progress: Progress):
+        super().__init__(progress)
         self._keep = keep
         self._finished = finished
         self._left = {planting.fault: {str(cell) for cell in planting.cells} for planting in plantings}
         self._drifts: dict[str, list[Drift]] = defaultdict(list)
 
-    def found(self, message: dict[str, Any]) -> None:
+    def found(self, message: dict[str, Any], worker: Worker) -> None:
         if "faulty" in message:
             faulty = message["faulty"]
             if self._keep and "value" in faulty:
@@ -109,6 +113,7 @@ class _Mutants(Gathered):
             self._drifts[faulty["fault"]].append(from_json(Drift, faulty["drift"]))
             return
         fault, cell = message["replayed"]["fault"], message["replayed"]["cell"]
+        self.progress.done(worker.number, cell, fault)
         self._left[fault].remove(cell)
         if not self._left[fault]:
             self._finished(fault, self._drifts.pop(fault, []))

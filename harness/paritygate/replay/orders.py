@@ -13,8 +13,9 @@ from paritygate.core.cell import DtypePolicy
 from paritygate.core.codec import from_json
 from paritygate.core.compilation import Compilation, Order, Target
 from paritygate.core.errors import InfrastructureError, unknown_name
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.replay.platforms import installed
-from paritygate.replay.processes import Gathered, run_all
+from paritygate.replay.processes import Gathered, Worker, run_all
 
 _EXTRAS = {"tpu": ("tpu-compile", ("libtpu",)), "gpu": ("gpu-compile", ("jax_plugins.xla_cuda12",))}
 
@@ -73,16 +74,19 @@ def require_compiler(target: Target) -> None:
 def compile_all(
     orders: Sequence[Order],
     folder: Path,
-    done: Callable[[Compilation], None],
+    done: Callable[[Compilation], None] = lambda found: None,
     *,
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
     timeout_s: float = 1800.0,
+    progress: Progress = SILENT,
 ) -> list[Compilation]:
     """What came of each order, in their order; that of a worker that died, or ran out of time, says so."""
     jobs = [_job(order, extensions) for order in orders]
-    gathered = _Compilations(done)
-    run_all(jobs, folder, workers or max(1, min(len(jobs), os.cpu_count() or 1)), timeout_s, None, gathered)
+    limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
+    progress.planned([[Piece(cell, "", 1) for cell in job.cells] for job in jobs], limit, "programs")
+    gathered = _Compilations(done, progress)
+    run_all(jobs, folder, limit, timeout_s, None, gathered)
     found = {_named(each.order): each for each in gathered.compilations}
     return [found.get(_named(order)) or _lost(order, gathered.problems) for order in orders]
 
@@ -120,11 +124,13 @@ def _lost(order: Order, problems: Sequence[str]) -> Compilation:
 
 
 class _Compilations(Gathered):
-    def __init__(self, done: Callable[[Compilation], None]):
-        super().__init__()
+    def __init__(self, done: Callable[[Compilation], None], progress: Progress):
+        super().__init__(progress)
         self.compilations: list[Compilation] = []
         self._done = done
 
-    def found(self, message: dict[str, Any]) -> None:
-        self.compilations.append(from_json(Compilation, message["compilation"]))
-        self._done(self.compilations[-1])
+    def found(self, message: dict[str, Any], worker: Worker) -> None:
+        found = from_json(Compilation, message["compilation"])
+        self.compilations.append(found)
+        self._done(found)
+        self.progress.done(worker.number, _named(found.order), "")

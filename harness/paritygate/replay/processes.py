@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from paritygate.core.codec import readable
+from paritygate.core.codec import from_json, readable
 from paritygate.core.errors import InfrastructureError
+from paritygate.core.progress import SILENT, STARTING, Doing, Progress
 from paritygate.core.run import write_atomic
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -51,7 +52,8 @@ class Job(Protocol):
 class Gathered(ABC):
     """What the workers have said so far: a record of each, what went wrong, and what they found."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress = SILENT) -> None:
+        self.progress = progress
         self._records: dict[tuple[int, int], dict[str, Any]] = {}
         self.problems: list[str] = []
 
@@ -65,7 +67,7 @@ class Gathered(ABC):
         self._records[worker.number, worker.member] = record
 
     @abstractmethod
-    def found(self, message: dict[str, Any]) -> None:
+    def found(self, message: dict[str, Any], worker: "Worker") -> None:
         """Takes what a worker says of the candidate."""
 
     def line(self, text: str, worker: "Worker") -> None:
@@ -77,8 +79,10 @@ class Gathered(ABC):
         elif "failed" in message:
             worker.said_why = True
             self.problems.append(f"{worker.name}: {message['failed']}")
+        elif "doing" in message:
+            self.progress.at(worker.number, from_json(Doing, message["doing"]))
         else:
-            self.found(message)
+            self.found(message, worker)
 
 
 @dataclass
@@ -162,6 +166,7 @@ def run_all(
             while len(running) < limit and (following := _startable(waiting, running, limit)):
                 waiting.remove(following)
                 number, job = following
+                gathered.progress.at(number, Doing(cell=", ".join(map(str, job.cells)), phase=STARTING))
                 for worker in _start(number, job, folder, timeout_s, str(compile_cache or ""), place):
                     running.append(worker)
                     assert worker.process.stdout is not None
@@ -176,6 +181,8 @@ def run_all(
                     selector.unregister(key.fileobj)
                     running.remove(worker)
                     _end(worker, gathered)
+                    if not any(other.number == worker.number for other in running):
+                        gathered.progress.ended(worker.number)
             for worker in running:
                 if time.monotonic() > worker.deadline and not worker.stopped:
                     gathered.problems.append(f"{worker.of} ran longer than {timeout_s:g} s and was stopped")

@@ -49,7 +49,7 @@ class Recorder(Bench):
 def passes(bench: Bench, model: nnx.Module, modes: Sequence[Mode], replays: Mapping[str, Replay]) -> tuple[Values, ...]:
     """The values of a case, by mode and address, in passes that are not measured."""
     given = (bench.family, bench.case, bench.manifest, bench.cell, bench.policy, bench.store)
-    recorders = [Recorder(*given, routing=bench.routing, grid=bench.grid) for _ in range(PASSES)]
+    recorders = [Recorder(*given, routing=bench.routing, grid=bench.grid, at=bench.at) for _ in range(PASSES)]
     for recorder in recorders:
         for mode in modes:
             for _ in replays[mode](recorder, model):

@@ -11,6 +11,7 @@ from typing import Any
 
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.errors import ReplayInterrupted
+from paritygate.core.progress import SILENT, Progress
 from paritygate.core.run import Repeat, Run
 from paritygate.replay.cluster import Cluster, lead
 from paritygate.replay.job import Job
@@ -18,11 +19,10 @@ from paritygate.replay.processes import Gathered, Worker, run_all
 
 UNFINISHED = "the run did not finish"
 _KINDS = ("drift", "inspection", "finding", "program")  # each has a file: `drifts.jsonl`
-Progress = Callable[[int, int, str], None]
 
 
 class Results(Gathered):
-    """Results of `run`, behind those that it has: `done` of `total` drifts.
+    """Results of `run`, behind those that it has.
 
     `check` may refuse a worker by its record, which comes before the first value of a candidate.
     """
@@ -30,15 +30,12 @@ class Results(Gathered):
     def __init__(
         self,
         run: Run,
-        total: int,
-        progress: Progress,
-        done: int = 0,
+        progress: Progress = SILENT,
         check: Callable[[dict[str, Any]], None] = lambda record: None,
         cluster: Cluster | None = None,
     ):
-        super().__init__()
-        self.run, self.total, self.progress, self.done, self.check = run, total, progress, done, check
-        self.cluster = cluster
+        super().__init__(progress)
+        self.run, self.check, self.cluster = run, check, cluster
         self.started = time.monotonic()
         self.repeats: list[Repeat] = []
         self.values: list[dict[str, Any]] = []
@@ -53,9 +50,9 @@ class Results(Gathered):
                 lead(self.cluster, shared, self.run.folder, timeout_s, compile_cache, self)
                 jobs = [] if self.problems else [job for job in jobs if job not in shared]
             run_all(jobs, self.run.folder, limit, timeout_s, compile_cache, self)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as by:
             self.save(["the run was interrupted"])
-            raise ReplayInterrupted(self.run.folder.name) from None
+            raise ReplayInterrupted(self.run.folder, by) from None
         finally:
             for file in self.files.values():
                 file.close()
@@ -83,7 +80,7 @@ class Results(Gathered):
         super().recorded(worker, record)
         self.save()
 
-    def found(self, message: dict[str, Any]) -> None:
+    def found(self, message: dict[str, Any], worker: Worker) -> None:
         if "repeat" in message:
             self.repeats.append(from_json(Repeat, message["repeat"]))
             self.save()
@@ -95,5 +92,4 @@ class Results(Gathered):
             self.files[kind].write(canonical(value) + "\n")
             self.files[kind].flush()
         if drift := message.get("drift"):
-            self.done += 1
-            self.progress(self.done, self.total, f"{drift['cell']} {drift['case']}")
+            self.progress.done(worker.number, drift["cell"], drift["case"])

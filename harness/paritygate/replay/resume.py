@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paritygate.catalog.select import families, select_cells
+from paritygate.catalog.select import families, fault_of, select_cells
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical
 from paritygate.core.errors import UsageError, unknown_name
 from paritygate.core.family import Case, Family
+from paritygate.core.progress import SILENT, Progress
 from paritygate.core.run import Run, RunInfo, write_atomic
 from paritygate.replay.cluster import Cluster
 from paritygate.replay.job import Job, parts_of
-from paritygate.replay.launch import check_goldens, expected_values, plan, versions
+from paritygate.replay.launch import check_goldens, pieces_of, plan, versions
 from paritygate.replay.processes import prepare_cache
-from paritygate.replay.results import Progress, Results
+from paritygate.replay.results import Results
 from paritygate.store.golden import GoldenStore
 
 Pair = tuple[str, str]  # a case and a cell
@@ -35,7 +36,7 @@ def resume(
     workers: int | None = None,
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
-    progress: Progress = lambda done, total, what: None,
+    progress: Progress = SILENT,
     cluster: Cluster | None = None,
 ) -> Run:
     """Returns the run with what it lacked, not yet judged; a whole one as it is.
@@ -55,9 +56,9 @@ def resume(
         cells = [cell for text in info.cells for cell in select_cells(text)]
         modes = [Mode(name) for name in info.modes]
         check_goldens(info.suite, cases, cells, modes, store, known)
-        total = expected_values(info.suite, cases, cells, modes, store, info.skipped)
         limit = workers or os.cpu_count() or 1
-        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes)
+        patches = fault_of(info.fault).patches if info.fault else ()
+        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes, patches)
         parts = parts_of(plan(info.suite, cases, cells, modes, *how))
         _refuse(info, info.versions, versions())
         _refuse(info, {"processes": str(info.processes)}, {"processes": str(cluster.processes)} if cluster else {})
@@ -70,13 +71,9 @@ def resume(
         for left, of_cells in _left(cases, cells, whole).items():
             jobs += plan(info.suite, list(left), of_cells, modes, *how)
         jobs = [replace(job, repeated=repeated) for job in jobs]
+        progress.planned(pieces_of(jobs, store, info.skipped), limit, done=sum(1 for _ in run.drifts()))
         results = Results(
-            Run(run.folder, replace(info, repeats=kept)),
-            total,
-            progress,
-            sum(1 for _ in run.drifts()),
-            lambda record: _refuse_worker(info, record),
-            cluster,
+            Run(run.folder, replace(info, repeats=kept)), progress, lambda record: _refuse_worker(info, record), cluster
         )
         return results.of(jobs, limit, timeout_s, compile_cache)
 

@@ -5,7 +5,7 @@ Reads goldens; writes `workers/` (jobs and logs) into a folder.
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import from_json
 from paritygate.core.errors import InfrastructureError
 from paritygate.core.family import Case
+from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.sensitivity import Cost, Variation
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.launch import check_goldens
-from paritygate.replay.processes import Gathered, prepare_cache, run_all
+from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
 from paritygate.store.golden import GoldenStore
 
 
@@ -27,14 +28,14 @@ def replay_variations(
     cases: Sequence[Case],
     store: GoldenStore,
     folder: Path,
-    finished: Callable[[Cost], None] = lambda cost: None,
     *,
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
     timeout_s: float = 3600.0,
     compile_cache: Path | None = None,
+    progress: Progress = SILENT,
 ) -> list[Cost]:
-    """Runs every case in every variation, on a CPU; `finished` is called with each cost as it comes.
+    """Runs every case in every variation, on a CPU.
 
     Each operation is rounded to its dtype, also where XLA joins several into one: else what is narrow would be computed
     wider, and cost nothing. Raises GoldenError where a golden is missing, stale or corrupt, before any worker starts,
@@ -51,7 +52,8 @@ def replay_variations(
         for share in range(limit)
         if some[share::limit]
     ]
-    gathered = _Costs(finished)
+    progress.planned([_pieces(job) for job in jobs], limit, "costs")
+    gathered = _Costs(progress)
     run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
     if gathered.problems:
         raise InfrastructureError(
@@ -60,6 +62,21 @@ def replay_variations(
     order = {(each.kind, each.name): place for place, each in enumerate(variations)}
     places = {case.id: place for place, case in enumerate(cases)}
     return sorted(gathered.costs, key=lambda cost: (order[cost.kind, cost.name], places[cost.case]))
+
+
+def _pieces(job: Job) -> list[Piece]:
+    """A variation of a layer costs nothing in a case that has not that layer."""
+    sites = {
+        case: family.sites_for(family.preset(case.preset), family.prompt(case.prompt))
+        for case in job.cases
+        for family in [job.families[case.family]]
+    }
+    return [
+        Piece(f"{each.kind} {each.name}", case.id, 1)
+        for each in job.variations
+        for case in job.cases
+        if not each.layer or any(site.candidate == each.layer for site in sites[case])
+    ]
 
 
 def _dtypes(variation: Variation) -> set[str]:
@@ -94,11 +111,11 @@ def _job(
 class _Costs(Gathered):
     """Costs as they come."""
 
-    def __init__(self, finished: Callable[[Cost], None]):
-        super().__init__()
+    def __init__(self, progress: Progress):
+        super().__init__(progress)
         self.costs: list[Cost] = []
-        self._finished = finished
 
-    def found(self, message: dict[str, Any]) -> None:
-        self.costs.append(from_json(Cost, message["cost"]))
-        self._finished(self.costs[-1])
+    def found(self, message: dict[str, Any], worker: Worker) -> None:
+        cost = from_json(Cost, message["cost"])
+        self.costs.append(cost)
+        self.progress.done(worker.number, f"{cost.kind} {cost.name}", cost.case)

@@ -7,9 +7,11 @@ candidate. The paritygate that it belongs to is the only package it adopts from 
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from paritygate.replay.bench import Bench
     from paritygate.replay.job import Asked, Job
     from paritygate.replay.looking import Looker
+    from paritygate.replay.telling import Telling
     from paritygate.store.golden import GoldenStore
 
     Emit = Callable[[str, Any], None]
@@ -59,10 +62,14 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
     from paritygate.replay.alone import run_alone
     from paritygate.replay.inspection import inspect
     from paritygate.replay.looking import Looker
+    from paritygate.replay.plant import planted
+    from paritygate.replay.telling import Telling
     from paritygate.store.golden import GoldenStore
 
     started = time.monotonic()
     counts = _count_compilations()
+    tell = Telling(partial(emit, "doing") if not member or member[0] == "0" else lambda at: None)
+    tell.listen()
     if member:
         from paritygate.replay.devices import Together, join
 
@@ -94,25 +101,28 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
 
     on_one_device: dict[tuple[str, str], Alone] = {}
     emit("record", record())
-    for cell in job.cells:
-        run_alone(job, store, cell, on_one_device)
-        _replay(
-            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit),
-            on_one_device,
-        )  # fmt: skip
-        emit("record", record())
-        jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
-    _plant_all(job, store, emit)
-    sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
+    with planted(job.patches):
+        for cell in job.cells:
+            tell(cell=str(cell))
+            run_alone(job, store, cell, on_one_device, tell)
+            _replay(
+                job, store, job.suite, job.cases, cell, emit, tell, look, lambda repeat: emit("repeat", repeat),
+                Looker(emit), on_one_device,
+            )  # fmt: skip
+            emit("record", record())
+            jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
+        sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found), tell)
+    _plant_all(job, store, emit, tell)
     if job.variations:
         from paritygate.replay.costs import costs
 
-        for cost in costs(job, store):
+        for cost in costs(job, store, tell):
             emit("cost", to_json(cost))
+    tell(cell=", ".join(map(str, job.cells)), phase="ending")
     emit("done", record())
 
 
-def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
+def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit", tell: "Telling") -> None:
     """Raises UsageError that names every patch that does not apply, before any fault is planted."""
     if not job.plantings:
         return
@@ -125,23 +135,26 @@ def _plant_all(job: "Job", store: "GoldenStore", emit: "Emit") -> None:
         with planted(planting.patches):
             for cell in planting.cells:
                 name = planting.fault
+                tell(of=name, cell=str(cell))
                 _replay(
                     job, store, planting.suite, (planting.case,), cell,
-                    lambda kind, value, name=name: emit("faulty", {"fault": name, kind: value}),
+                    lambda kind, value, name=name: emit("faulty", {"fault": name, kind: value}), tell,
                 )  # fmt: skip
                 emit("replayed", {"fault": name, "cell": str(cell)})
             if planting.asked:
+                tell(of=planting.fault)
                 lines = [f"{Path(file).name}:{number}" for file, number in planted_lines(planting.patches)]
                 _blame_all(
                     job, store, planting.asked,
                     lambda found, name=planting.fault, lines=lines: emit(
                         "blamed", {"fault": name, "blame": found, "planted": lines}
                     ),
+                    tell,
                 )  # fmt: skip
 
 
 def _blame_all(
-    job: "Job", store: "GoldenStore", asked: "Sequence[Asked]", say: "Callable[[Any], None]"
+    job: "Job", store: "GoldenStore", asked: "Sequence[Asked]", say: "Callable[[Any], None]", tell: "Telling"
 ) -> dict[str, str]:
     """Blames lines for each drift that is asked for; what cannot be taken apart is said so. Returns what was judged."""
     if not asked:
@@ -153,6 +166,7 @@ def _blame_all(
 
     models = Models()
     for each in asked:
+        tell(cell=str(each.cell), case=each.case.id, mode=each.mode, site=each.site)
         family, golden = job.families[each.case.family], store.read(each.suite, each.case.id)
         _ask_precision(job.policies[each.cell.dtype], each.cell)
         bench = Bench(family, each.case, golden, each.cell, job.policies[each.cell.dtype], store, routing=job.routing)
@@ -171,6 +185,7 @@ def _replay(
     cases: "Sequence[Case]",
     cell: "Cell",
     emit: "Emit",
+    tell: "Telling",
     look: "Callable[[Bench, Any], None]" = lambda bench, model: None,
     emit_repeat: "Callable[[Any], None] | None" = None,
     looker: "Looker | None" = None,
@@ -185,7 +200,6 @@ def _replay(
     """
     from contextlib import nullcontext
     from dataclasses import replace
-    from functools import partial
 
     from flax import nnx
 
@@ -204,15 +218,22 @@ def _replay(
     replays = {"isolated": isolated, "chained": chained, "gradient": gradient}
     policy, layout = job.policies[cell.dtype], job.layouts.get(cell.mesh, MeshLayout(cell.mesh))
     grid = Grid.of(layout) if layout.devices > 1 else None
+
+    def at(mode: "Mode", site: str) -> None:
+        tell(mode=str(mode), site=site)
+
     _ask_precision(policy, cell)
     model: Any = None
     built = ""
     first, noisy = emit_repeat is not None and str(cell) not in job.repeated, job.repeated.get(str(cell), False)
     for case in cases:
         family = job.families[case.family]
-        bench = Bench(family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid)
+        bench = Bench(
+            family, case, store.read(suite, case.id), cell, policy, store, routing=job.routing, grid=grid, at=at
+        )
         if family.unfit(family.preset(case.preset), layout, bench.prompt):
             continue  # the run says why
+        tell(case=case.id)
         if grid:
             bench = replace(bench, alone=on_one_device.get((case.id, cell.dtype)))
         if job.keep:
@@ -289,7 +310,6 @@ def _end_with_parent() -> None:
     """Asks the kernel to end this process when the one that started it is gone; elsewhere the next write ends it."""
     if sys.platform == "linux":
         import ctypes
-        import signal
 
         parent_death_signal = 1
         ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGTERM)
@@ -340,6 +360,9 @@ def _about(jax: Any, job: "Job", counts: dict[str, float], started: float) -> di
 def main(arguments: list[str]) -> int:
     """`worker.py JOB.json [NUMBER COORDINATOR]`: 0 when all was written; a HarnessError's exit code, its text last."""
     _end_with_parent()
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to all on the terminal: the one that started this ends it
     # What the candidate prints must not mix with the results.
     results: IO[str] = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)

@@ -23,7 +23,10 @@ from paritygate.report.parts import (
     LineChart,
     Part,
     Preformatted,
+    RowInFull,
+    RowTable,
     SitePages,
+    Strip,
     Table,
     Text,
     Tone,
@@ -146,8 +149,10 @@ def _part(part: Part) -> str:
         case Bars():
             lines = [f"- {escaped(bar.label)}: {escaped(bar.text)}" for bar in part.bars]
             return "\n".join([f"**{escaped(part.title)}**", "", *lines])
-        case HeatMap() | LineChart() | SitePages():
-            return ""  # pictures: the report has them
+        case RowInFull():
+            return _markdown(part.parts)
+        case HeatMap() | LineChart() | SitePages() | Strip() | RowTable():
+            return ""  # pictures and filters: the report has them
 
 
 def _table(part: Table) -> str:

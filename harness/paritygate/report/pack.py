@@ -1,85 +1,148 @@
-"""Rows of the site pages as packed columns: JSON, gzip, base64, read by `static/pages.js`.
+"""Rows of a run as packed blocks, read by `static/data.js`: JSON, gzip, base64; one block says what is in the table.
 
-Texts are indices into one table of strings and floats keep four digits: a row costs about 100 bytes of the page.
+The block `index` has a line a row, in columns, which is all that the table, its filters and the heat map need;
+`metric-3` has the values of one metric; `worst-0-pass` has one kind of detail (`details.py`) of the passing rows among
+the first `CHUNK` rows. Those are read when they are asked for. Where a page would be over its cap, details are left out
+in the order of `DROPS`.
 """
 
 import base64
 import gzip
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from paritygate.core.drift import Row
-from paritygate.report.parts import SitePage
+from paritygate.report.data import row_nearness
+from paritygate.report.details import DETAILS, DROPS, Drop, State, drop_words
+from paritygate.report.parts import Part, SitePages, Table, Text
+from paritygate.report.rounding import short
 from paritygate.report.squares import square
-from paritygate.report.words import bound, metric_words, row_words
+from paritygate.report.words import MEANINGS, bound, metric_words, noise, verdict_item
 
-TEXT_COLUMNS = (
-    *("case", "cell", "mode", "port", "verdict", "diagnosis", "origin", "words", "reason", "value", "problem"),
-    *("square", "look"),  # what stands in the row's square, and its classes
-)
+CHUNK = 2_000  # rows whose details are read together
+
+# A page's size in bytes by its rows: 5 MB up to 18,000 rows, 30 MB from 180,000 on, in a straight line between.
+SMALL, LARGE = (18_000, 5_000_000), (180_000, 30_000_000)
 
 
-def pack(pages: tuple[SitePage, ...]) -> str:
-    """Base64 text of every page's rows, in the order of the pages."""
+@dataclass(frozen=True)
+class Packed:
+    """Blocks by name, and what was left out to stay under the cap, in words."""
+
+    blocks: dict[str, str]
+    dropped: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.blocks.values()))
+
+
+def cap_bytes(rows: int) -> int:
+    """The largest page of a run of so many rows."""
+    (few, least), (many, most) = SMALL, LARGE
+    part = min(max((rows - few) / (many - few), 0.0), 1.0)
+    return round(least + part * (most - least))
+
+
+def pack(pages: SitePages, room: int) -> Packed:
+    """The rows of all pages, in their order, in at most `room` characters as far as details can be left out."""
+    rows = [row for page in pages.pages for row in page.rows]
+    states = [square([row]).state for row in rows]
     strings: dict[str, int] = {}
-
-    def index(text: str) -> int:
-        return strings.setdefault(text, len(strings))
-
-    rows = [row for page in pages for row in page.rows]
-    columns: dict[str, list[Any]] = {name: [] for name in (*TEXT_COLUMNS, "judgements", "metrics", "worst")}
-    for row in rows:
-        for name, text in _texts(row).items():
-            columns[name].append(index(text))
-        columns["judgements"].append(
-            [
-                value
-                for j in row.judgements
-                for value in (
-                    index(metric_words(row, j)),
-                    _short(j.value),
-                    _short(j.floor),
-                    _short(j.ratio) if max(j.floor, j.minimum) > 0 else None,
-                    _short(bound(j)),
-                    index(j.rule),
-                    int(j.ok),
-                )
-            ]
+    blocks: dict[tuple[str, str, State | str], str] = {}
+    for start in range(0, len(rows), CHUNK):
+        chunk = list(zip(rows[start : start + CHUNK], states[start : start + CHUNK], strict=True))
+        for detail in DETAILS:
+            for state in sorted({state for _, state in chunk}):
+                values = [detail.of(row, _index(strings)) or 0 for row, s in chunk if s == state]
+                if any(values):
+                    blocks[detail.name, str(start // CHUNK), state] = _block(values)
+    judged = {j.metric for row in rows for j in row.judgements}
+    metrics = sorted({name for row in rows for name in row.drift.metrics}, key=lambda name: (name not in judged, name))
+    for i, name in enumerate(metrics):
+        blocks["metric", str(i), "judged" if name in judged else "all"] = _block(
+            [short(row.drift.metrics[name]) if name in row.drift.metrics else None for row in rows]
         )
-        judged = {j.metric for j in row.judgements}
-        only_measured = sorted((name, value) for name, value in row.drift.metrics.items() if name not in judged)
-        columns["metrics"].append([v for name, value in only_measured for v in (index(name), _short(value))])
-        # The difference is packed too: in float64 it lies beyond the digits that are kept of both values.
-        elements = [(list(e.index), _long(e.golden), _long(e.got), _short(e.got - e.golden)) for e in row.drift.worst]
-        columns["worst"].append([value for element in elements for value in element])
-    data = {"sizes": [len(page.rows) for page in pages], "strings": list(strings), "columns": columns}
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return base64.b64encode(gzip.compress(text.encode(), 9, mtime=0)).decode()
+    index = _table(pages, rows, states) | {"metrics": metrics, "strings": list(strings), "chunk": CHUNK}
+    index |= {"details": [detail.name for detail in DETAILS]}
+    index |= {"commands": [[each.does, each.text] for each in pages.commands]}
+    index |= {"meanings": {name: MEANINGS[name] for name in sorted({row.diagnosis for row in rows if row.diagnosis})}}
+    said = {i: pages.said[row.drift.key] for i, row in enumerate(rows) if row.drift.key in pages.said}
+    room -= len(_block(index)) + 1_000  # which the names of what is dropped need
+    dropped: list[Drop] = []
+    for drop in DROPS:
+        if sum(map(len, blocks.values())) <= room:
+            break
+        gone = [key for key in blocks if _is_of(key, drop)]
+        dropped += [drop] if gone else []
+        for key in gone:
+            del blocks[key]
+    named = {"index": _block(index | {"dropped": [[drop.detail, drop.state, drop_words(drop)] for drop in dropped]})}
+    named |= {"-".join(part for part in key if part not in ("judged", "all")): text for key, text in blocks.items()}
+    named |= {"said": _block({i: list(map(_part, parts)) for i, parts in said.items()})} if said else {}
+    return Packed(named, tuple(map(drop_words, dropped)))
 
 
-def _texts(row: Row) -> dict[str, str]:
-    drift, place = row.drift, square([row])
+def _is_of(key: tuple[str, str, str], drop: Drop) -> bool:
+    name, _, state = key
+    return (name, state) == (("metric", "all") if drop.state == "all" else (drop.detail, drop.state))
+
+
+def _table(pages: SitePages, rows: list[Row], states: list[Any]) -> dict[str, Any]:
+    """What the table shows: names by column, and for each row the place of its name, or a number."""
+    worst = [row.worst_judgement for row in rows]
+    columns = {
+        "case": (pages.cases, [row.drift.case for row in rows]),
+        "cell": (tuple(dict.fromkeys(cell for cell, _ in pages.places)), [row.drift.cell for row in rows]),
+        "mode": (tuple(dict.fromkeys(mode for _, mode in pages.places)), [row.drift.mode for row in rows]),
+        "port": ((), [row.drift.port + (f"#{row.drift.call}" if row.drift.call else "") for row in rows]),
+        "kind": ((), [row.drift.kind for row in rows]),
+        "verdict": ((), [verdict_item(row).text for row in rows]),
+        "diagnosis": (("",), [row.diagnosis.value for row in rows]),
+        "state": ((), states),
+        "mark": ((), [square([row]).mark for row in rows]),
+        "judged": (("",), [metric_words(row, j) if j else "" for row, j in zip(rows, worst, strict=True)]),
+    }
+    names, places = {}, {}
+    for column, (known, texts) in columns.items():
+        found = {text: i for i, text in enumerate(dict.fromkeys((*known, *texts)))}
+        names[column], places[column] = list(found), [found[text] for text in texts]
+    numbers = {
+        "share": [None if math.isinf(near := row_nearness(row)) else short(near) for row in rows],
+        "measured": [short(j.value) if j else None for j in worst],
+        "rho": [short(j.ratio) if j and noise(j) > 0 else None for j in worst],
+        "limit": [short(bound(j)) if j else None for j in worst],
+    }
     return {
-        "case": drift.case,
-        "cell": drift.cell,
-        "mode": drift.mode,
-        "port": drift.port + (f"#{drift.call}" if drift.call else ""),
-        "verdict": row.verdict.value,
-        "diagnosis": row.diagnosis.value,
-        "origin": row.origin,
-        "words": row_words(row),
-        "reason": row.accepted or row.reason,
-        "value": f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}",
-        "problem": drift.problem + (f": {drift.detail}" if drift.detail else ""),
-        "square": f"{place.mark} {place.text}".strip(),
-        "look": f"{place.state} l{place.level}",
+        "sites": [page.site for page in pages.pages],
+        "anchors": [page.anchor for page in pages.pages],
+        "sizes": [len(page.rows) for page in pages.pages],
+        "labels": dict(pages.labels),
+        "names": names,
+        "places": places,
+        "numbers": numbers,
     }
 
 
-def _short(value: float) -> float | str:
-    return float(f"{value:.4g}") if math.isfinite(value) else str(value)
+def _part(part: Part) -> list[Any]:
+    """A text or a table as the page's script draws it."""
+    match part:
+        case Text():
+            return [part.tone.value, part.text]
+        case Table():
+            kept = part.kept
+            columns = [[part.columns[i].title, part.columns[i].align] for i in kept]
+            return ["table", columns, [[[row[i].text, row[i].tone.value] for i in kept] for row in part.rows]]
+        case _:
+            raise TypeError(f"{type(part).__name__} is not packed: what is said of a row is texts and tables")
 
 
-def _long(value: float) -> float | str:
-    return float(f"{value:.9g}") if math.isfinite(value) else str(value)
+def _index(strings: dict[str, int]) -> Any:
+    return lambda text: strings.setdefault(text, len(strings))
+
+
+def _block(data: Any) -> str:
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()

@@ -1,11 +1,12 @@
 """The parts that a section is made of: a small typed tree that knows neither HTML nor a terminal."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 from paritygate.core.drift import Row
+from paritygate.report.commands import Command
 
 if TYPE_CHECKING:
     from paritygate.report.data import ReportData
@@ -192,7 +193,49 @@ class SitePage:
 
 @dataclass(frozen=True)
 class SitePages:
+    """`places` are (cell, mode), and `labels` the short names of the cells, in the order of the run, as `cases` are.
+
+    `commands` are templates of what to type next about a row; `said` is what was found out about single ones, by key.
+    """
+
     pages: tuple[SitePage, ...]
+    cases: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    labels: Mapping[str, str]
+    commands: tuple[Command, ...] = ()
+    said: "Mapping[tuple[str, str, str, str, str, int], tuple[Part, ...]]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RowInFull:
+    """A row that the page's script draws in full, in the place of its parts."""
+
+    row: Row
+    parts: "tuple[Part, ...]"
+
+
+@dataclass(frozen=True)
+class Facet:
+    """How many rows have one value of a column: a filter of the page."""
+
+    column: Literal["verdict", "diagnosis"]
+    value: str
+    count: int
+    tone: Tone
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The counts of a run, by which the page filters everything below. A terminal has them in its table of cells."""
+
+    facets: tuple[Facet, ...]
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """The place of the table of all rows, which the page's script draws. A terminal has `show` for it."""
+
+    rows: int
 
 
 Part = (
@@ -209,6 +252,9 @@ Part = (
     | Grid
     | Details
     | SitePages
+    | Strip
+    | RowTable
+    | RowInFull
 )
 
 

@@ -13,8 +13,9 @@ from paritygate.core.run import Run, write_atomic
 from paritygate.report.assemble import assemble
 from paritygate.report.chart import draw
 from paritygate.report.data import ReportData
-from paritygate.report.pack import pack
+from paritygate.report.pack import Packed, cap_bytes, pack
 from paritygate.report.parts import Part, Section, SitePages
+from paritygate.report.script import join
 
 HERE = Path(__file__).parent
 
@@ -51,19 +52,27 @@ def render_page(page: Page, built: Sequence[tuple[Section, Sequence[Part]]]) -> 
         """Each kind of part has the macro of its name."""
         return Markup(getattr(environment.get_template("parts.html.j2").module, type(value).__name__)(value))
 
-    environment.globals |= {"part": part, "draw": draw}  # pyright: ignore[reportAttributeAccessIssue]
-    style = (HERE / "static" / "report.css").read_text()
-    script = (HERE / "static" / "pages.js").read_text()
-    pages = [each for _, parts in built for p in parts if isinstance(p, SitePages) for each in p.pages]
+    pages = next((p for _, parts in built for p in parts if isinstance(p, SitePages)), None)
+    known = {"part": part, "draw": draw, "scripted": pages is not None}
+    environment.globals |= known  # pyright: ignore[reportAttributeAccessIssue]
+    style, script = _style(), join(HERE / "static") if pages else ""
+    sections = [(section, [part(value) for value in parts]) for section, parts in built]
     return environment.get_template("report.html.j2").render(
         page=page,
-        sections=built,
+        sections=sections,
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
-        packed=pack(tuple(pages)) if pages else "",
+        packed=_packed(pages, len(style) + len(script) + sum(len(p.encode()) for _, parts in sections for p in parts)),
     )
+
+
+def _packed(pages: SitePages | None, taken: int) -> Packed:
+    """The rows, in the room that the rest of the page leaves under the cap."""
+    if pages is None:
+        return Packed({}, ())
+    return pack(pages, cap_bytes(sum(len(page.rows) for page in pages.pages)) - taken)
 
 
 def write_report(run_folder: Path, data: ReportData | None = None) -> Path:
@@ -72,6 +81,10 @@ def write_report(run_folder: Path, data: ReportData | None = None) -> Path:
     path = run_folder / "report.html"
     write_atomic(path, render_html(data).encode())
     return path
+
+
+def _style() -> str:
+    return "\n".join(path.read_text() for path in sorted((HERE / "static").glob("*.css")))
 
 
 def _hash(content: str) -> str:

@@ -1,8 +1,11 @@
-"""One row in full: what it is, every metric with its floor and limit, the worst elements with both values."""
+"""One row in full: what it is, every metric with its floor and limit, the worst elements, flips, and the map of it."""
 
+from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Row
 from paritygate.core.histogram import Histogram
-from paritygate.report.parts import Column, Item, KeyValues, Part, Table, Tone
+from paritygate.report.evidence import fate, flip_words, is_drawn, steps_words
+from paritygate.report.map_text import map_lines, map_words
+from paritygate.report.parts import Column, Item, KeyValues, Part, Preformatted, Table, Text, Tone
 from paritygate.report.words import MEANINGS, bound, count, exact, metric_words, number, times, verdict_item
 
 
@@ -17,12 +20,13 @@ def row_parts(row: Row) -> list[Part]:
         ("reason", Item(row.reason)),
         ("accepted", Item(row.accepted)),
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
-        ("flips", Item(_flips(row), Tone.WARN)),
+        ("flips", Item(flip_words(row), Tone.WARN)),
         ("compared over", Item(_agreeing(row))),
         ("largest golden", Item(number(drift.scale) if drift.scale else "")),
         ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
         ("own noise", Item(", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items())))),
         ("in roundoffs", Item(_roundoffs(drift.histogram) if drift.histogram else "")),
+        ("ratio", Item(drift.ratios.words if drift.ratios else "")),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
     ]
     parts: list[Part] = [KeyValues(tuple((key, item) for key, item in pairs if item.text.strip(": ")))]
@@ -30,6 +34,10 @@ def row_parts(row: Row) -> list[Part]:
         parts.append(metrics_table(row))
     if drift.worst:
         parts.append(worst_table(row))
+    if drift.decided is not None and row.excuse is not None:
+        parts.append(flips_table(drift.decided, row.excuse))
+    if drift.error_map is not None and is_drawn(row):
+        parts += [Preformatted("\n".join(map_lines(drift, row.edges))), Text(map_words(drift.error_map, drift.kind))]
     return parts
 
 
@@ -39,18 +47,24 @@ def _roundoffs(histogram: Histogram) -> str:
     return ", ".join(f"{words} within {number(2.0 ** histogram.within(part))}" for part, words in parts)
 
 
-def _flips(row: Row) -> str:
-    if row.excuse is None or row.drift.decided is None:
-        return ""
-    excuse = row.excuse
-    shown = [
-        f"token {flip.token[1]} of row {flip.token[0]} {', '.join(map(str, flip.golden))} → "
-        f"{', '.join(map(str, flip.got))}, margin {number(flip.ratio)}"
-        + (f", depth {flip.depth}" if flip.depth else "")
-        for flip in row.drift.decided.flips
+def flips_table(decided: Decided, excuse: Excuse) -> Table:
+    """A line a flip, those with the widest margins first; `depth` is how many decisions it is behind the first one."""
+    tones = {"excused": Tone.WARN, "refused": Tone.BAD, "follows": Tone.MUTED}
+    lines = [
+        (
+            Item(f"token {flip.token[1]} of row {flip.token[0]}"),
+            Item(", ".join(map(str, flip.golden))),
+            Item(", ".join(map(str, flip.got))),
+            Item(number(flip.ratio)),
+            Item(number(flip.own) if flip.own >= 0.0 else f"{number(flip.own)}: against them"),
+            Item(str(flip.depth) if flip.depth else ""),
+            Item(fate(flip, excuse), tones[fate(flip, excuse)]),
+        )
+        for flip in decided.flips
     ]
-    counts = f"{excuse.excused} excused, {excuse.refused} refused, {excuse.cascaded} that follow"
-    return f"{counts}; allowed margin {number(excuse.bound_x)}: {'; '.join(shown)}"
+    titles = ("flips", "golden chose", "got", "margin", "by its own scores", "depth", "")
+    columns = tuple(Column(title, "right" if title in ("margin", "depth") else "left") for title in titles)
+    return Table(columns, tuple(lines), f"Margins are of {decided.scores}, relative to the two scores.")
 
 
 def _agreeing(row: Row) -> str:
@@ -90,8 +104,9 @@ def worst_table(row: Row) -> Table:
             Item(exact(element.golden)),
             Item(exact(element.got)),
             Item(number(element.got - element.golden), Tone.BAD),
+            Item(steps_words(element, row.drift.dtype)),
         )
         for element in row.drift.worst
     )
-    columns = (Column("worst elements"), *(Column(t, "right") for t in ("golden", "got", "difference")))
+    columns = (Column("worst elements"), *(Column(t, "right") for t in ("golden", "got", "difference", "ulp")))
     return Table(columns, lines)

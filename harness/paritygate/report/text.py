@@ -21,8 +21,11 @@ from paritygate.report.parts import (
     LineChart,
     Part,
     Preformatted,
+    RowInFull,
+    RowTable,
     SitePage,
     SitePages,
+    Strip,
     Table,
     Text,
     Tone,
@@ -40,8 +43,9 @@ def render_text(data: ReportData, sections: Sequence[str] | None = None, width: 
     """The sections (all, or those named) in at most `width` columns, with ANSI colours where `color` says so."""
     blocks: list[str] = []
     for section, parts in assemble(data, sections):
-        lines = [] if section.name == "verdict" else [section.title.upper()]
-        blocks.append("\n".join(lines + render_parts(parts, width, color)))
+        lines = render_parts(parts, width, color)
+        title = [] if section.name == "verdict" else [section.title.upper()]
+        blocks += ["\n".join(title + lines)] if lines else []
     return "\n\n".join(blocks) + "\n"
 
 
@@ -96,6 +100,10 @@ class _Page:
                 head = self.paint(part.summary.text, part.summary.tone)
                 inner = _Page(self.width - 2, self.color)
                 return ["", head, *(f"  {line}" for value in part.parts for line in inner.lines(value))]
+            case Strip() | RowTable():
+                return []  # what a reader filters and sorts; the terminal says the same in other sections
+            case RowInFull():
+                return [line for inner in part.parts for line in self.lines(inner)]
             case SitePages():
                 return [line for page in part.pages for line in self.site(page)]
 

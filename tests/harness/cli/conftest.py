@@ -5,6 +5,7 @@ import importlib.util
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -90,4 +91,5 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
 
 def _take_terminal() -> None:
     """Makes the standard input the terminal of the new session, so that Ctrl-C typed there reaches it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell passes on that it is ignored
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)

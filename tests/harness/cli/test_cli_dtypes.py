@@ -25,7 +25,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> dict[str, A
         (golden / name).symlink_to(root / "golden" / name)
     called: dict[str, Any] = {"variations": [], "kl": dict(KL)}
 
-    def replay_variations(variations, suite, cases, store, folder, finished, **options):
+    def replay_variations(variations, suite, cases, store, folder, **options):
         called["variations"].append([(each.kind, each.name) for each in variations])
         called.update(cases=[case.id for case in cases], options=options)
         folder.mkdir(parents=True)
@@ -34,8 +34,6 @@ def ran(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]) -> dict[str, A
             for each in variations
             for case in cases
         ]
-        for cost in found:
-            finished(cost)
         return found
 
     monkeypatch.setattr(paritygate.replay.vary, "replay_variations", replay_variations)

@@ -11,6 +11,7 @@ from paritygate.catalog.select import select_cases, select_cells, suites
 from paritygate.cli.main import read_settings
 from paritygate.cli.seeding import Seeding
 from paritygate.core.errors import UnclearRoutingError
+from paritygate.core.progress import Progress
 
 CASES = select_cases("classify")
 
@@ -22,7 +23,7 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str,
     import paritygate.replay.launch
 
     def run(*unclear: str) -> list[str]:
-        def capture(cases, suite, store, say, known, policies):
+        def capture(cases, suite, store, say, known, policies, progress):
             (case,) = cases
             say(f"{case.id}: captured")
             if case.id in unclear:
@@ -34,7 +35,7 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str,
         monkeypatch.setattr(paritygate.reference.capture, "capture", capture)
         monkeypatch.setattr(paritygate.replay.launch, "replay", replay)
         seeding = Seeding(read_settings(environ, ()), CASES, select_cells("f64"), tmp_path / "keep", None, 9.0, None)
-        return seeding.replay(7, lambda done, total, what: None)
+        return seeding.replay(7, Progress())
 
     return run
 

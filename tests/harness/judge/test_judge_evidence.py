@@ -9,6 +9,7 @@ from paritygate.catalog.families.llama4 import FAMILY
 from paritygate.catalog.families.llama4_multimodal import FAMILY as WITH_PICTURES
 from paritygate.catalog.meshes import MESHES
 from paritygate.core.drift import Diagnosis, Judgement, Row, Verdict
+from paritygate.core.error_map import Edge, ErrorMap, MapAxis
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden
 from paritygate.core.where import Where
@@ -19,12 +20,16 @@ FROM_8 = Where("T", "from", (8,), 38, 1.0)
 HEAD = Where("N", "at", (4,), 6, 0.99)
 
 
-def said(row: Row, case: str = "tiny-scout.long", family=FAMILY) -> str:
-    """The evidence of a row of a case."""
+def judged(row: Row, case: str = "tiny-scout.long", family=FAMILY, layouts=LAYOUTS) -> Row:
+    """A row of a case with its evidence and edges."""
     parsed = Case.parse(family.name, case)
     golden = Golden(parsed, family.preset(parsed.preset).config, {}, {}, (), {}, {}, "")
-    (found,) = with_evidence([row], {row.drift.case: golden}, {family.name: family}, LAYOUTS)
-    return found.evidence
+    (found,) = with_evidence([row], {row.drift.case: golden}, {family.name: family}, layouts)
+    return found
+
+
+def said(row: Row, case: str = "tiny-scout.long", family=FAMILY) -> str:
+    return judged(row, case, family).evidence
 
 
 def over(cell: str = F64, **fields) -> Row:
@@ -89,3 +94,36 @@ def test_what_is_no_number_has_evidence_too():
 def test_what_passes_or_was_not_compared_has_none():
     assert said(row("a:out", Verdict.PASS)) == ""
     assert said(row("a:out", Verdict.MISSING)) == ""
+
+
+def mapped(*axes: tuple[str, int], cell: str = F64, first: int = 0) -> Row:
+    """A row with a map of these axes, tokens being counted from `first`."""
+    sides = tuple(MapAxis(letter, size, 1, first if letter == "T" else 0) for letter, size in axes)
+    return over(
+        cell,
+        error_map=ErrorMap(sides[:2], sides[2:], ""),
+        layout=" ".join(letter for letter, _ in axes),
+        shape=tuple(size for _, size in axes),
+    )
+
+
+def test_edges_are_of_the_parts_that_the_family_has_a_name_for():
+    steps = {block.name: FAMILY.preset("tiny-scout").config[block.size] for block in FAMILY.blocks}
+    of_tokens = tuple(Edge("T", name, every) for name, every in steps.items())
+    of_keys = tuple(Edge("S", name, every) for name, every in steps.items())
+    assert judged(mapped(("B", 2), ("T", 38), ("D", 24))).edges == of_tokens
+    assert set(judged(mapped(("B", 2), ("T", 38), ("N", 6), ("S", 38))).edges) == {*of_tokens, *of_keys}
+    # Where a row is padded on the left, keys beside tokens are slots, and chunks of them lie elsewhere in each row.
+    assert judged(mapped(("B", 2), ("T", 38), ("N", 6), ("S", 38)), "tiny-scout.padded").edges == of_tokens
+    keys = judged(mapped(("B", 2), ("S", 38), ("K", 2), ("H", 10)), "tiny-scout.padded").edges
+    assert keys == of_keys
+    assert judged(mapped(("B", 2), ("T", 3), ("D", 24))).edges == ()  # no edge lies on it
+    assert judged(mapped(("B", 2), ("T", 3), ("D", 24), first=30)).edges == of_tokens
+    assert judged(over()).edges == ()
+
+
+def test_edges_are_of_the_parts_that_devices_have():
+    cell = "f64/tp2/cpu"
+    row = mapped(("B", 8), ("T", 16), ("N", 8), ("H", 10), cell=cell)
+    (part,) = (e for e in judged(row, "mesh-text.batch", layouts={cell: MESHES["tp2"]}).edges if "part" in e.name)
+    assert part == Edge("N", "tp part", 4)

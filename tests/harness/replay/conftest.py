@@ -8,6 +8,7 @@ import pytest
 
 from paritygate.catalog import select
 from paritygate.core.cell import Mode
+from paritygate.core.progress import Progress
 from paritygate.core.registry import extend
 from paritygate.core.run import Run
 from paritygate.judge.budgets import read_budgets
@@ -51,6 +52,31 @@ def replay_toy(toy_store, tmp_path):
 
     run.runs = tmp_path / "runs"
     return run
+
+
+class Told(Progress):
+    """All that a progress was told."""
+
+    def __init__(self):
+        self.jobs, self.before = [], 0
+        self.dones, self.doings, self.over = [], [], []
+
+    def planned(self, jobs, workers=1, noun="values", done=0, of=""):
+        self.jobs, self.before = [list(job) for job in jobs], done
+
+    def at(self, worker, doing):
+        self.doings.append((worker, doing))
+
+    def done(self, worker, cell, case, count=1):
+        self.dones += [(worker, cell, case)] * count
+
+    def ended(self, worker):
+        self.over.append(worker)
+
+
+@pytest.fixture
+def told():
+    return Told()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from paritygate.replay.chained import chained
 from paritygate.replay.costs import costs, measured, written_bytes
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.repeat import Recorder
+from paritygate.replay.telling import Telling
 from paritygate.store.golden import GoldenStore
 
 STORE = GoldenStore(Path(__file__).resolve().parents[3] / "golden")
@@ -153,7 +154,7 @@ def job() -> Job:
 
 @pytest.fixture(scope="module")
 def found(job: Job) -> list[Cost]:
-    return list(costs(job, STORE))
+    return list(costs(job, STORE, Telling(lambda at: None)))
 
 
 def test_a_layer_that_a_case_does_not_have_costs_nothing_there_and_a_failure_is_no_cost_of_0(found: list[Cost]) -> None:

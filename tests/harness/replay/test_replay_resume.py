@@ -14,6 +14,7 @@ from paritygate.core.cell import Mode
 from paritygate.core.codec import canonical
 from paritygate.core.errors import GoldenError, ReplayInterrupted, UsageError
 from paritygate.core.family import Case, Family
+from paritygate.core.progress import Progress
 from paritygate.core.run import Run
 from paritygate.replay.launch import replay
 from paritygate.replay.results import UNFINISHED
@@ -87,12 +88,12 @@ def same(run: Run, other: Run) -> bool:
     return all(lines(run, name) == lines(other, name) for name in names) and run.info.repeats == other.info.repeats
 
 
-def test_a_run_whose_worker_was_killed_is_finished(stopped, uninterrupted, again, tmp_path):
-    seen: list[tuple[int, int, str]] = []
-    run = again(copied(stopped, tmp_path / "run"), progress=lambda *said: seen.append(said))
+def test_a_run_whose_worker_was_killed_is_finished(stopped, uninterrupted, again, tmp_path, told):
+    run = again(copied(stopped, tmp_path / "run"), progress=told)
     assert same(run, uninterrupted)
     assert (run.info.problems, run.is_whole) == ((), True)
-    assert seen == [(done, 2 * VALUES, "bf16/single/cpu toy-2.plain") for done in range(VALUES + 1, 2 * VALUES + 1)]
+    assert (told.before, told.jobs) == (VALUES, [[("bf16/single/cpu", "toy-2.plain", VALUES)]])
+    assert told.dones == [(1, "bf16/single/cpu", "toy-2.plain")] * VALUES, "a worker is numbered on from those before"
     first, second = run.info.workers
     assert (first["cells"], second["cells"]) == (list(CELLS), ["bf16/single/cpu"])
     assert first["candidate"] == second["candidate"] != {}
@@ -119,13 +120,17 @@ def test_resuming_may_be_stopped_too(stopped, uninterrupted, again, tmp_path, mo
     run = copied(stopped, tmp_path / "run")
     kept = lines(run)
 
-    def interrupt(done: int, total: int, what: str) -> None:
-        if done == VALUES + 3:
-            raise KeyboardInterrupt
+    class Interrupting(Progress):
+        seen = VALUES
+
+        def done(self, worker: int, cell: str, case: str, count: int = 1) -> None:
+            self.seen += count
+            if self.seen == VALUES + 3:
+                raise KeyboardInterrupt
 
     with pytest.raises(ReplayInterrupted) as caught:
-        again(run, progress=interrupt)
-    assert caught.value.run == run.folder.name
+        again(run, progress=Interrupting())
+    assert caught.value.folder == run.folder
     between = Run.open(run.folder)
     assert between.info.problems == ("the run was interrupted",)
     assert len(lines(between)) == VALUES + 3

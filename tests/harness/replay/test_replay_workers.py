@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace as changed
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from paritygate.catalog import select
 from paritygate.core.cell import Mode
 from paritygate.core.errors import GoldenError, InfrastructureError, NothingComparedError
+from paritygate.core.progress import STARTING, Doing
 from paritygate.core.run import Run
 from paritygate.replay import launch, processes
 from paritygate.replay.launch import plan
@@ -197,9 +199,19 @@ def test_lines_of_an_interrupted_run_are_kept(replay_toy):
     assert len(list(run.drifts())) == 5
 
 
-def test_progress_counts_up_to_the_total(replay_toy):
-    seen = []
-    replay_toy(progress=lambda done, total, what: seen.append((done, total, what)))
-    assert seen[-1][:2] == (16, 16)
-    assert [done for done, _, _ in seen] == list(range(1, 17))
-    assert seen[0][2] == "f64/single/cpu toy-2.plain"
+def test_progress_is_told_of_every_value_and_what_the_worker_is_at(replay_toy, told):
+    replay_toy(progress=told, cells="f64,f32")
+    cells, case = ("f64/single/cpu", "f32/single/cpu"), "toy-2.plain"
+    assert told.jobs == [[(cell, case, 16)] for cell in cells]
+    assert sorted(told.dones) == [(worker, cell, case) for worker, cell in enumerate(cells) for _ in range(16)]
+    assert sorted(told.over) == [0, 1]
+    for worker, cell in enumerate(cells):
+        doings = [doing for number, doing in told.doings if number == worker]
+        assert doings[:2] == [Doing(cell=cell, phase=STARTING), Doing(cell=cell)]
+        assert doings[-1] == Doing(cell=cell, phase="ending")
+        assert all(one != two for one, two in pairwise(doings)), "nothing is said twice"
+        sites = list(dict.fromkeys(doing.site for doing in doings if doing.mode == "isolated"))
+        assert sites == ["embed", "layers.0", "layers.0.norm", "layers.1", "layers.1.norm", "head"]
+        assert {doing.phase for doing in doings if doing.mode == "chained"} >= {"", "compiling", "running"}
+        assert {doing.case for doing in doings[2:-1]} == {case}
+        assert len(doings) < 150, "a few a site, however many values it has"

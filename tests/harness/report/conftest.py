@@ -9,13 +9,28 @@ import pytest
 from paritygate.report.data import ReportData
 
 
-@pytest.fixture(scope="session")
-def synthetic() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).with_name("synthetic.py"))
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"report_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> ModuleType:
+    return load("synthetic")
+
+
+@pytest.fixture(scope="session")
+def planted() -> ModuleType:
+    """Rows with one fault each, measured."""
+    return load("planted")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> ModuleType:
+    return load("chromium")
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,13 @@ MOE = ("in.x", "inner.router_logits", "inner.choice", "inner.shared", "out")
 MLP = ("in.x", "inner.gate", "out")
 
 
+def meshes(number: int) -> list[str]:
+    """So many cells: dtypes on one device and on meshes."""
+    axes = ("fsdp2", "fsdp4", "tp2", "tp4", "ep2", "ep4", "fsdp2tp2", "fsdp2ep2", "tp2ep2", "fsdp2tp4", "fsdp4tp2")
+    names = ("single", *axes, "fsdp2tp2ep2", "cp2", "cp4")
+    return [f"{dtype}/{mesh}/cpu" for dtype in NOISE for mesh in names][:number]
+
+
 def sites(layers: int, moe: bool) -> list[tuple[str, tuple[str, ...]]]:
     """Sites of a model in execution order, with their ports."""
     found: list[tuple[str, tuple[str, ...]]] = [
@@ -44,7 +51,13 @@ def sites(layers: int, moe: bool) -> list[tuple[str, tuple[str, ...]]]:
     return [*found, ("norm", ("in.x", "out")), ("lm_head", ("in.x", "out"))]
 
 
-def rows(fault: str = "none", layers: int = 4, extra_site: str = "", cases: Iterable[str] = CASES) -> list[Row]:
+def rows(
+    fault: str = "none",
+    layers: int = 4,
+    extra_site: str = "",
+    cases: Iterable[str] = CASES,
+    cells: Iterable[str] = CELLS,
+) -> list[Row]:
     """`fault` is `none`, `semantic` (layers.1.attn:inner.q_rope and what follows) or `all` (other verdicts too)."""
     made = []
     for case in cases:
@@ -52,7 +65,7 @@ def rows(fault: str = "none", layers: int = 4, extra_site: str = "", cases: Iter
         places = sites(layers, moe="scout" in case)
         if extra_site:
             places.insert(3, (extra_site, ("in.x", "out")))
-        for cell in CELLS:
+        for cell in cells:
             for mode in MODES:
                 order, reached = 0, False
                 for site, ports in places:

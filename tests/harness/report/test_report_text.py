@@ -19,7 +19,8 @@ ESCAPE = "\x1b["
 
 def test_every_section_prints(failing: ReportData) -> None:
     text = render_text(failing, width=200)
-    for section in (each for each in sections() if each.name != "compilations"):  # of runs that replay nothing
+    for section in (each for each in sections() if each.name not in ("compilations", "table")):
+        # Compilations are of runs that replay nothing; the table is what `show` prints a part of.
         expected = "FAIL" if section.name == "verdict" else section.title.upper()
         assert re.search(rf"^{re.escape(expected)}", text, re.M), section.name
     assert "rel_l2 0.96× the noise (limit 2.0×); 1.9 times the accepted drift" in text
@@ -62,7 +63,8 @@ def test_flips_are_shown_with_margin_bound_and_depth(failing: ReportData, synthe
     assert "2 flips excused" in render_text(failing, ["verdict"], 160)
     (row,) = [row for row in failing.rows if row.excuse]
     said = " ".join(" ".join(render_parts(row_parts(row), 160)).split())
-    assert "1 excused, 0 refused, 1 that follow; allowed margin 0.02: token 5 of row 0 1 → 3, margin 0.002;" in said
+    assert "1 excused, 0 refused, 1 that follow, of 74 tokens; allowed margin 0.02" in said
+    assert "token 5 of row 0 1 3 0.002 0.01 excused" in said
     assert "token 9 of row 0 2 → 0, margin 0.25, depth 2" in said
 
 
@@ -82,7 +84,7 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
         "  expected  one of compilations, coverage, decisions, depth, divergence, heatmap, precision, programs, "
-        "provenance, sites, verdict",
+        "provenance, sites, table, verdict",
         "  try       did you mean verdict?",
     ]
 

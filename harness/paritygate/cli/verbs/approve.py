@@ -38,13 +38,14 @@ def approve(
     from datetime import UTC, datetime
 
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, refuse_planted
     from paritygate.cli.stages import shown
     from paritygate.store.baseline import approve as accept
     from paritygate.store.baseline import propose
 
     settings = settings_of(context)
     found = find_run(settings, run)
+    refuse_planted(found)
     folder, now = settings.golden / "baselines", datetime.now(UTC)
     rows = list(found.judged())
     if not semantic:

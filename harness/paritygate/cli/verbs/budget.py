@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from paritygate.cli.options import Quiet
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError, unknown_name
 
@@ -38,12 +39,14 @@ def budget(
     variants: Variants = "",
     seeds: Seeds = SEEDS,
     write: Write = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
     if action is Action.FIT:
         return _fit(context, names or [], [v.strip() for v in variants.split(",") if v.strip()], seeds, write, as_json)
-    if variants or write:
-        raise UsageError("ls fits nothing", where="--variants" if variants else "--write", try_="paritygate budget fit")
+    if variants or write or quiet:
+        option = "--variants" if variants else "--write" if write else "--quiet"
+        raise UsageError("ls fits nothing", where=option, try_="paritygate budget fit")
     if names and len(names) > 1:
         raise UsageError("ls lists one run", got=" ".join(names))
     return _ls(context, (names or ["latest"])[0], as_json)
@@ -51,7 +54,8 @@ def budget(
 
 def _fit(context: Context, names: list[str], variants: list[str], seeds: int, write: bool, as_json: bool) -> ExitCode:
     from paritygate.catalog.select import suites
-    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.output import note, plural, say, say_json
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import read_budgets
     from paritygate.core.budget import Fitted
     from paritygate.core.run import write_atomic
@@ -78,8 +82,9 @@ def _fit(context: Context, names: list[str], variants: list[str], seeds: int, wr
     chosen = {name: cases for name, cases in chosen.items() if cases}
 
     used = variant_names(chosen, variants)
-    drawn = draws(chosen, GoldenStore(settings.golden), used, seeds, (lambda line: None) if as_json else say)
-    rules = calibrated(drawn, budgets)
+    with progress(settings) as shown:
+        tell = (lambda line: None) if as_json else shown.say
+        rules = calibrated(draws(chosen, GoldenStore(settings.golden), used, seeds, tell, shown), budgets)
     if seeds > 1:
         used.append(ANOTHER_SEED)
     fitted = Fitted(tuple(rules), _REASON, tuple(chosen), tuple(used), seeds)
@@ -90,14 +95,14 @@ def _fit(context: Context, names: list[str], variants: list[str], seeds: int, wr
         say_json(fitted)
         return ExitCode.PASS
     before = {rule.name: rule.factor for rule in (budgets.fitted.rules if budgets.fitted else ())}
-    say(f"{'rule':<48} {'rows':>8}  {'farthest':>8}  {'limit':>6}  before")
+    note(settings, f"{'rule':<48} {'rows':>8}  {'farthest':>8}  {'limit':>6}  before")
     for rule in rules:
         was = f"{before[rule.name]:g}×" if rule.name in before else "–"
-        say(f"{rule.name:<48} {rule.rows:>8,}  {rule.largest:>7.3f}×  {rule.factor:>5g}×  {was}")
+        note(settings, f"{rule.name:<48} {rule.rows:>8,}  {rule.largest:>7.3f}×  {rule.factor:>5g}×  {was}")
     gone = sorted(before.keys() - {rule.name for rule in rules})
-    say(*(f"{name} is no more" for name in gone))
+    note(settings, *(f"{name} is no more" for name in gone))
     say(f"{plural(len(rules), 'rule')} from {plural(len(used), 'variant')} and {plural(seeds, 'seed')}")
-    say(f"next    {'git diff golden/budgets.toml' if write else 'the same command with --write'}")
+    note(settings, f"next    {'git diff golden/budgets.toml' if write else 'the same command with --write'}")
     return ExitCode.PASS
 
 

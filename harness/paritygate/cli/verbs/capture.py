@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import Within
+from paritygate.cli.options import Quiet, Within
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 from paritygate.core.family import Case
@@ -25,9 +25,11 @@ def capture(
     cases: Cases,
     suite: Within = "",
     low_precision: LowPrecisionName = "auto",
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
-    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.output import note, plural, say, say_json
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import select, select_low_precision, shown
     from paritygate.store.golden import GoldenStore
 
@@ -37,10 +39,21 @@ def capture(
         name, found = select(text, suite)
         wanted.setdefault(name, []).extend(case for case in found if case not in wanted.get(name, []))
 
-    from paritygate.reference.capture import capture as capture_cases  # torch: not before every name is known
+    from paritygate.reference.build import with_peers  # torch: not before every name is known
+    from paritygate.reference.capture import capture as capture_cases
+    from paritygate.reference.capture import pieces_of
 
-    store, tell = GoldenStore(settings.golden), (lambda line: None) if as_json else say
-    made = {name: capture_cases(chosen, name, store, tell, low_precision=products) for name, chosen in wanted.items()}
+    store = GoldenStore(settings.golden)
+    with progress(settings) as going:
+        going.planned(
+            [[piece for chosen in wanted.values() for piece in pieces_of(chosen, with_peers())]],
+            noun="passes of the reference",
+        )
+        tell = (lambda line: None) if as_json else going.say
+        made = {
+            name: capture_cases(chosen, name, store, tell, low_precision=products, progress=going)
+            for name, chosen in wanted.items()
+        }
     if as_json:
         say_json(
             {
@@ -57,10 +70,8 @@ def capture(
         )
     else:
         total = sum(map(len, made.values()))
-        say(
-            f"captured {plural(total, 'case')} into {shown(settings.golden)}",
-            f"next    paritygate run {next(iter(made))}",
-        )
+        say(f"captured {plural(total, 'case')} into {shown(settings.golden)}")
+        note(settings, f"next    paritygate run {next(iter(made))}")
     return ExitCode.PASS
 
 

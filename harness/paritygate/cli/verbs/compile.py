@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import Timeout, Workers
+from paritygate.cli.options import Quiet, Timeout, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -24,6 +24,7 @@ TargetName = Annotated[
     typer.Option("--target", metavar="CHIP:SHAPE", help="v5p:4x4x4, v5e:…, v6e:…, tpu7x:…, h100:8, h200:8, cpu:8."),
 ]
 MeshNames = Annotated[str, typer.Option("--mesh", metavar="NAMES", help="fsdp16tp4 and its like, commas between.")]
+PassOf = Annotated[PassName, typer.Option("--mode", help="The pass to compile.")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Rows; some for each way that the batch is split.")]
 Length = Annotated[int | None, typer.Option("--length", min=1, help="Tokens a row; of decode, those of the cache.")]
 Dispatch = Annotated[str, typer.Option("--dispatch", help="How tokens meet experts: auto, dense, ragged, tiled.")]
@@ -36,7 +37,7 @@ def compile_(
     size: SizeName,
     target: TargetName,
     mesh: MeshNames = "",
-    mode: Annotated[PassName, typer.Option("--mode")] = PassName.PREFILL,
+    mode: PassOf = PassName.PREFILL,
     batch: Batch = None,
     length: Length = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="POLICY", help="The dtype policy.")] = "bf16",
@@ -45,6 +46,7 @@ def compile_(
     accept: Accept = False,
     workers: Workers = 1,
     timeout: Timeout = 1800.0,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.catalog.full import FULL
@@ -53,9 +55,10 @@ def compile_(
     from paritygate.catalog.sizes import SIZES
     from paritygate.catalog.targets import DEFAULT_LENGTH, DEFAULT_ROWS, default_axes, layouts, parse_target
     from paritygate.cli.compiling import recorded_of
-    from paritygate.cli.output import progress, say, say_json
+    from paritygate.cli.output import note, say_headed, say_json
+    from paritygate.cli.progress import progress
     from paritygate.cli.stages import shown
-    from paritygate.core.compilation import Compilation, Order, require_fitting, written
+    from paritygate.core.compilation import Order, require_fitting, written
     from paritygate.core.errors import unknown_name
     from paritygate.judge.compilations import changes_of
     from paritygate.judge.programs import without_lines
@@ -82,15 +85,10 @@ def compile_(
     ]
     refuse_what_is_lacking(orders)
     folder = settings.runs / f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-compile-{secrets.token_hex(2)}"
-    count = 0
-    with progress(settings) as tell:
-
-        def done(each: Compilation) -> None:
-            nonlocal count
-            count += 1
-            tell(count, len(orders), each.cell)
-
-        found = compile_all(orders, folder, done, extensions=settings.extensions, workers=workers, timeout_s=timeout)
+    with progress(settings) as going:
+        found = compile_all(
+            orders, folder, extensions=settings.extensions, workers=workers, timeout_s=timeout, progress=going
+        )
     best = ranked(map(timed, found))
     fits = best[0].outcome == "fits"
     programs = [without_lines(each.compiled.program) for each in best if each.compiled is not None]
@@ -101,11 +99,11 @@ def compile_(
     if as_json:
         say_json({"ok": ok, "compilations": best, "changes": changed.changes})
     elif len(best) > 1:
-        say(render_sweep(best, settings.width, settings.color).rstrip())
+        say_headed(settings, render_sweep(best, settings.width, settings.color))
     else:
-        say(render_compilation(best[0], settings.width, settings.color).rstrip())
+        say_headed(settings, render_compilation(best[0], settings.width, settings.color))
     if not as_json:
-        say(*(each.text for each in changed.changes), *(f"recorded  {shown(file)}" for file in files))
+        note(settings, *(each.text for each in changed.changes), *(f"recorded  {shown(file)}" for file in files))
     return ExitCode.INFRASTRUCTURE if lost else ExitCode.PASS if ok else ExitCode.DRIFT
 
 

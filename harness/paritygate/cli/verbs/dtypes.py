@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import NoCache, Suite, Timeout, Within, Workers
+from paritygate.cli.options import NoCache, Quiet, Suite, Timeout, Within, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -30,9 +30,10 @@ def dtypes(
     workers: Workers = None,
     timeout: Timeout = 3600.0,
     no_compile_cache: NoCache = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
-    from paritygate.cli.output import say, say_json
+    from paritygate.cli.output import note, say_headed, say_json
     from paritygate.cli.sensitivity import sweep, write_sensitivity
     from paritygate.cli.stages import shown
     from paritygate.report.sensitivity import found_mix, render_text
@@ -45,8 +46,9 @@ def dtypes(
     if as_json:
         say_json({"ok": mix is not None, "mix": mix, "page": str(page), "sensitivity": found})
     else:
-        say(render_text(found, settings.width, settings.color).rstrip(), "", f"page    {shown(page)}")
-        say(f"written {shown(written)}" if written else "next    paritygate dtypes --write")
+        say_headed(settings, render_text(found, settings.width, settings.color))
+        note(settings, "", f"page    {shown(page)}")
+        note(settings, f"written {shown(written)}" if written else "next    paritygate dtypes --write")
     return ExitCode.PASS if mix is not None else ExitCode.DRIFT
 
 

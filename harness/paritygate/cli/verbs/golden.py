@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from paritygate.cli.options import Quiet
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
 from paritygate.core.errors import ExitCode, GoldenError, UsageError, unknown_name
 
@@ -54,6 +55,7 @@ def golden(
     action: What,
     suite: Suite = "",
     platform: Platform = OfPlatform.CPU,
+    quiet: Quiet = False,
     against: Against = "",
     as_json: Json = False,
 ) -> ExitCode:
@@ -61,6 +63,8 @@ def golden(
 
     settings = settings_of(context)
     store = GoldenStore(settings.golden)
+    if quiet and action not in (Action.DESCRIBE, Action.FLOORS):
+        raise UsageError("nothing to be quiet about", where=f"golden {action} --quiet")
     if suite and action is Action.GC:
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
@@ -193,15 +197,20 @@ def _rewritten(
     as_json: bool,
     shown: "Callable[[Golden], Any]",
 ) -> ExitCode:
-    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.output import note, plural, say, say_json
+    from paritygate.cli.progress import progress
 
-    tell = (lambda line: None) if as_json else say
-    found = {name: rewrite(cases, name, store, tell) for name, cases in chosen.items()}
+    found: dict[str, list[Golden]] = {}
+    for name, cases in chosen.items():
+        with progress(settings, name) as going:
+            tell = (lambda line: None) if as_json else going.say
+            found[name] = rewrite(cases, name, store, tell, progress=going)
     if as_json:
         say_json({name: {golden.case.id: shown(golden) for golden in goldens} for name, goldens in found.items()})
         return ExitCode.PASS
     total = sum(map(len, found.values()))
-    say(f"{plural(total, 'golden')} rewritten in {settings.golden}", f"next    paritygate run {next(iter(found))}")
+    say(f"{plural(total, 'golden')} rewritten in {settings.golden}")
+    note(settings, f"next    paritygate run {next(iter(found))}")
     return ExitCode.PASS
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Quiet, Timeout, Workers
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
 from paritygate.core.cell import SINGLE
 from paritygate.core.errors import ExitCode, UsageError
@@ -42,11 +42,12 @@ def mutate(
     workers: Workers = None,
     timeout: Timeout = 7200.0,
     no_compile_cache: NoCache = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.catalog import select
     from paritygate.cli.mutants import cells_for, narrowest, plant, write_mutants
-    from paritygate.cli.output import say, say_json
+    from paritygate.cli.output import note, say, say_json
     from paritygate.cli.stages import shown
     from paritygate.report.kill_matrix import render_text
 
@@ -76,8 +77,9 @@ def mutate(
         rates = {"kill_rate": matrix.kill_rate, "blame_rate": matrix.blame_rate}
         say_json({"ok": matrix.ok, **rates, "mutants": [replace(mutant, drifts=()) for mutant in mutants]})
     else:
-        say(render_text(matrix, select.fault_groups().values()).rstrip())
-        say(f"written {shown(written)}" if written else "next    paritygate mutate --write")
+        text = render_text(matrix, select.fault_groups().values()).rstrip()
+        say(text.rpartition("\n\n")[2] if settings.quiet else text)
+        note(settings, f"written {shown(written)}" if written else "next    paritygate mutate --write")
     return ExitCode.PASS if matrix.ok else ExitCode.DRIFT
 
 
@@ -91,7 +93,7 @@ def _explain(
 ) -> ExitCode:
     from paritygate.cli.blaming import blame_faults
     from paritygate.cli.explaining import explain_faults
-    from paritygate.cli.output import say, say_json
+    from paritygate.cli.output import note, say, say_json
     from paritygate.report.blame_parts import faults_table
     from paritygate.report.text import render_parts
 
@@ -106,18 +108,18 @@ def _explain(
         return ExitCode.PASS if ok else ExitCode.DRIFT
     for each in found:
         text = each.counterfactual.text if each.counterfactual else "no semantic divergence in float64"
-        say(f"{each.fault}  {text}" + ("" if each.is_right else f"; the catalog names {each.named!r}"))
+        note(settings, f"{each.fault}  {text}" + ("" if each.is_right else f"; the catalog names {each.named!r}"))
     if found:
         named = [each for each in found if each.named]
         right = sum(each.is_right for each in named)
         whole = sum(each.is_whole for each in found)
         say(f"{len(found)} faults, {whole} explained wholly; {len(named)} name a hypothesis, {right} rightly")
     if blamed:
-        say(*render_parts([faults_table(blamed)], settings.width, settings.color))
+        note(settings, *render_parts([faults_table(blamed)], settings.width, settings.color))
         first = sum(each.place == 1 for each in blamed)
         most = sum(each.gives_most for each in blamed)
         say(f"{len(blamed)} faults of precision: the planted line is ranked first of {first}, gives most of {most}")
-    say("next    paritygate list faults")
+    note(settings, "next    paritygate list faults")
     return ExitCode.PASS if ok else ExitCode.DRIFT
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from paritygate.cli.options import Quiet
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -16,10 +17,15 @@ Accept = Annotated[bool, typer.Option("--accept", help="Record the programs of t
 
 
 def programs(
-    context: Context, run: RunName = "latest", accept: Accept = False, select: Of = "*", as_json: Json = False
+    context: Context,
+    run: RunName = "latest",
+    accept: Accept = False,
+    select: Of = "*",
+    quiet: Quiet = False,
+    as_json: Json = False,
 ) -> ExitCode:
-    from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.output import note, plural, say, say_json
+    from paritygate.cli.runs import find_run, refuse_planted
     from paritygate.cli.stages import changed_programs, shown
     from paritygate.judge.programs import without_lines
     from paritygate.store.programs import write_programs
@@ -30,6 +36,7 @@ def programs(
     said = changed_programs(settings, found)
     files: list[Path] = []
     if accept:
+        refuse_planted(found)
         if not there:
             raise UsageError(
                 "run has no programs to record",
@@ -44,11 +51,13 @@ def programs(
     if as_json:
         say_json({"run": found.info.id, "programs": there, "changes": said.changes, "accepted": accept})
     elif accept:
-        say(*(f"recorded  {shown(file)}" for file in files), f"next    paritygate judge {found.folder.name}")
+        say(*(f"recorded  {shown(file)}" for file in files))
+        note(settings, f"next    paritygate judge {found.folder.name}")
     else:
-        say(*(each.text for each in said.changes), plural(len(said.failing), "change"))
+        note(settings, *(each.text for each in said.changes))
+        say(plural(len(said.failing), "change"))
         again = f"paritygate programs {found.folder.name} --accept"
-        say(f"next    {again}, where they are right" if said.failing else "next    paritygate gate")
+        note(settings, f"next    {again}, where they are right" if said.failing else "next    paritygate gate")
     return ExitCode.DRIFT if said.failing and not accept else ExitCode.PASS
 
 

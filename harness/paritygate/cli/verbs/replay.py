@@ -2,9 +2,11 @@
 
 from paritygate.cli.options import (
     CellsOfSuite,
+    FaultName,
     ModeName,
     NoCache,
     Processes,
+    Quiet,
     Resume,
     RoutingName,
     Suite,
@@ -23,14 +25,16 @@ def replay(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    fault: FaultName = "",
     processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
-    from paritygate.cli.output import say, say_json
+    from paritygate.cli.output import note, say, say_json
     from paritygate.cli.stages import follow_run, replay_run, resume_run, run_to_resume, shared_by, shown
 
     settings = settings_of(context)
@@ -41,17 +45,17 @@ def replay(
         if resume:
             made = run_to_resume(context, resume)
             if made.is_whole and not as_json:
-                say(f"{made.folder.name} is whole: there is nothing to resume.")
+                note(settings, f"{made.folder.name} is whole: there is nothing to resume.")
             made = resume_run(settings, made, workers, timeout, cache, shared)
         else:
-            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
+            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})
     else:
         say(*(f"problem  {problem}" for problem in info.problems))
         say(f"replayed {len(info.cases)} cases in {len(info.cells)} cells in {info.wall_s:.1f} s: {shown(made.folder)}")
-        say(f"next    paritygate judge {made.folder.name}")
+        note(settings, f"next    paritygate judge {made.folder.name}")
     return ExitCode.INFRASTRUCTURE if info.problems else ExitCode.PASS
 
 

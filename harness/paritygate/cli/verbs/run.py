@@ -1,5 +1,6 @@
 """`run`: replay, judge, explain, report and gate in one go."""
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -7,11 +8,13 @@ import typer
 from paritygate.cli.options import (
     Against,
     CellsOfSuite,
+    FaultName,
     FormatName,
     ModeName,
     NoCache,
     OutputFormat,
     Processes,
+    Quiet,
     Resume,
     RoutingName,
     Suite,
@@ -21,7 +24,7 @@ from paritygate.cli.options import (
     chosen_format,
 )
 from paritygate.cli.verb import Context, Json, Verb, settings_of
-from paritygate.core.errors import ExitCode
+from paritygate.core.errors import ExitCode, ReplayInterrupted, Terminated
 
 NoExplain = Annotated[bool, typer.Option("--no-explain", help="Do not look for what explains divergences.")]
 
@@ -33,19 +36,22 @@ def run(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    fault: FaultName = "",
     processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
     no_explain: NoExplain = False,
+    quiet: Quiet = False,
     against: Against = "",
     output_format: FormatName = None,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.explaining import explained_or_why
-    from paritygate.cli.gating import say_gate
-    from paritygate.cli.output import say
+    from paritygate.cli.gating import judge_interrupted, say_gate
+    from paritygate.cli.output import note
+    from paritygate.cli.progress import progress
     from paritygate.cli.runs import find_run
     from paritygate.cli.stages import (
         follow_run,
@@ -68,16 +74,23 @@ def run(
     with shared_by(processes) as shared:
         if shared.is_led:
             return follow_run(shared, timeout, cache)
-        if resume:
-            made = run_to_resume(context, resume)
-            if made.is_whole and made.is_judged:
-                if form is OutputFormat.TEXT:
-                    say(f"{made.folder.name} is whole: there is nothing to resume.", "")
-                return gate(context, str(made.folder), against, form)
-            made = resume_run(settings, made, workers, timeout, cache, shared)
-        else:
-            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
-    made, rows = judge_run(settings, made)
+        try:
+            if resume:
+                made = run_to_resume(context, resume)
+                if made.is_whole and made.is_judged:
+                    if form is OutputFormat.TEXT:
+                        note(settings, f"{made.folder.name} is whole: there is nothing to resume.", "")
+                    return gate(context, str(made.folder), against, form)
+                made = resume_run(settings, made, workers, timeout, cache, shared)
+            else:
+                made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
+        except ReplayInterrupted as stop:
+            if not isinstance(stop.by, Terminated):
+                with suppress(KeyboardInterrupt):  # who is in a hurry presses it again
+                    judge_interrupted(settings, stop, against, form)
+            raise
+    with progress(settings, "judging"):
+        made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     data = report_data(settings, made, against)
     return say_gate(settings, made, data, report_run(made, data), form, not_explained)

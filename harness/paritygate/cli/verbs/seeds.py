@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Timeout, Workers
+from paritygate.cli.options import DEFAULT_CELLS, Cells, NoCache, Quiet, Timeout, Workers
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode
 from paritygate.core.seed import Seed, nearest
@@ -40,10 +40,12 @@ def seeds(
     workers: Workers = None,
     timeout: Timeout = 1800.0,
     no_compile_cache: NoCache = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.catalog.select import select_cells
-    from paritygate.cli.output import plural, progress, say, say_json
+    from paritygate.cli.output import note, plural, say, say_json
+    from paritygate.cli.progress import progress
     from paritygate.cli.seeding import Seeding, cases_of
     from paritygate.cli.stages import read_budgets
 
@@ -57,24 +59,24 @@ def seeds(
     for number in range(first, first + count):
         began, run = time.monotonic(), seeding.replayed(number)
         if run is None:
-            with progress(settings) as tell:
-                run = seeding.replay(number, tell)
+            with progress(settings, f"seed {number}") as shown:
+                run = seeding.replay(number, shown)
             how = f"{time.monotonic() - began:.0f} s"
         else:
             how = "replayed before"
         judged.append(seeding.judged(number, run))
         if not as_json:
-            say(_line(judged[-1], how))
+            note(settings, _line(judged[-1], how))
     code = _code(judged)
     if as_json:
         say_json(
             {"exit_code": int(code), "seeds": judged, "shares": nearest(s for seed in judged for s in seed.shares)}
         )
     else:
-        say(*_summary(judged))
+        note(settings, *_summary(judged))
         what = f"{plural(count, 'seed')} of {plural(len(chosen), 'case')} in {plural(len(selected), 'cell')}"
         say(f"{what}: {sum(seed.rows for seed in judged):,} values, {_alarms(sum(len(s.alarms) for s in judged))}")
-        say(f"next    {_next(judged)}")
+        note(settings, f"next    {_next(judged)}")
     if keep is None and code is ExitCode.PASS:
         shutil.rmtree(folder)
     return code

@@ -19,6 +19,7 @@ RowGlob = Annotated[
 def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
     from paritygate.cli.runs import find_run
+    from paritygate.report.commands import commands
     from paritygate.report.data import ReportData, root, worst
     from paritygate.report.row_parts import row_parts
     from paritygate.report.text import render_parts, render_text
@@ -47,6 +48,7 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
                 *(f"  {line}" for line in render_parts(row_parts(each), settings.width - 2, settings.color)),
                 *([f"  {explained[each.drift.address]}"] if root(each) and each.drift.address in explained else []),
                 *(f"  {line}" for line in _blamed(blamed.get(key_of(each)), settings)),
+                *(f"  {command.does:<11} {command.text}" for command in commands(found.info, each)),
                 "",
             )
     else:

@@ -3,7 +3,7 @@
 from paritygate.core.drift import Row
 from paritygate.report.blame_parts import blame_parts
 from paritygate.report.data import ReportData, root
-from paritygate.report.parts import PROSE, Column, Details, Heading, Item, Part, Section, Table, Text, Tone
+from paritygate.report.parts import PROSE, Column, Details, Heading, Item, Part, RowInFull, Section, Table, Text, Tone
 from paritygate.report.row_parts import row_parts
 from paritygate.report.words import MEANINGS, count, row_words, verdict_item
 
@@ -45,7 +45,7 @@ def build(data: ReportData) -> list[Part]:
         parts.append(
             Details(
                 Item(f"{drift.address} in {drift.case}, {drift.cell}, {drift.mode}", Tone.CODE),
-                tuple(row_parts(row)),
+                (RowInFull(row, tuple(row_parts(row))),),
                 unfolded="open" if len(by_address) == 1 else "closed",
             )
         )

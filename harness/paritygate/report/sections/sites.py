@@ -1,8 +1,10 @@
 """One page a site: every port, cell and mode with metrics, floors, limits, verdict, diagnosis and worst elements."""
 
 from paritygate.core.drift import Row
+from paritygate.report.commands import templates
 from paritygate.report.data import ReportData, failing, root, row_nearness, within_budget, worst
 from paritygate.report.parts import Item, Part, Section, SitePage, SitePages, Tone
+from paritygate.report.said import said
 from paritygate.report.squares import share_words
 from paritygate.report.words import count
 
@@ -10,7 +12,8 @@ from paritygate.report.words import count
 def build(data: ReportData) -> list[Part]:
     if not data.rows:
         return []
-    return [SitePages(tuple(_page(data, site) for site in data.sites))]
+    pages = tuple(_page(data, site) for site in data.sites)
+    return [SitePages(pages, data.cases, data.places, data.cell_labels, templates(data.info), said(data))]
 
 
 def _page(data: ReportData, site: str) -> SitePage:

@@ -8,12 +8,14 @@ from paritygate.report.parts import (
     PROSE,
     Banner,
     Column,
+    Facet,
     Figures,
     Heading,
     Item,
     KeyValues,
     Part,
     Section,
+    Strip,
     Table,
     Text,
     Tone,
@@ -55,6 +57,10 @@ def build(data: ReportData) -> list[Part]:
             )
         ),
     ]
+    if info.fault:
+        parts.append(Text(f"Planted in the candidate, to see what is said of it: {info.fault}.", Tone.WARN))
+    if data.rows:
+        parts.append(_strip(data))
     parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
     parts += _repeats(data)
     if data.rows:
@@ -69,6 +75,21 @@ def _gates(data: ReportData) -> KeyValues:
     found = data.gates
     pairs = (("budget", found.budget), ("ratchet", found.ratchet))
     return KeyValues(tuple((name, Item(gate.words, Tone.GOOD if gate.ok else Tone.BAD)) for name, gate in pairs))
+
+
+def _strip(data: ReportData) -> Strip:
+    """Verdicts in the order of the enum, the accepted after those that pass, and diagnoses, those that there are."""
+    counts = Counter(map(verdict_item, data.rows))
+    order = [*map(verdict_words, Verdict)]
+    order.insert(1, "accepted")
+    items = sorted(counts, key=lambda item: order.index(item.text))
+    facets = [Facet("verdict", item.text, counts[item], item.tone) for item in items]
+    diagnoses = Counter(row.diagnosis for row in data.rows if row.diagnosis)
+    for diagnosis in Diagnosis:
+        if diagnoses[diagnosis]:
+            tone = Tone.MUTED if diagnosis is Diagnosis.PROPAGATED else Tone.BAD
+            facets.append(Facet("diagnosis", diagnosis.value, diagnoses[diagnosis], tone))
+    return Strip(tuple(facets))
 
 
 def _repeats(data: ReportData) -> list[Part]:

@@ -1,0 +1,24 @@
+// Packed blocks of the file: base64, gzip, JSON. Each is read once, when it is first asked for.
+
+const read = new Map();
+
+async function unpack(text) {
+  const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : bytesOf(atob(text));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function bytesOf(text) {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+/** The data of a block, or null where the page has none of that name. */
+export function block(name) {
+  if (!read.has(name)) {
+    const found = document.getElementById(`packed-${name}`);
+    read.set(name, found ? unpack(found.textContent) : Promise.resolve(null));
+  }
+  return read.get(name);
+}
