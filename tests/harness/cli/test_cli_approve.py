@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,11 +22,17 @@ def golden(tmp_path: Path) -> Path:
     return tmp_path / "golden"
 
 
+@pytest.fixture(scope="module")
+def made(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    synthetic.write_run(folder / "good", "none", started="20260101T000000Z")
+    synthetic.write_run(folder / "bad", "semantic", started="20260102T000000Z")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def runs(synthetic: ModuleType, tmp_path: Path) -> Path:
-    synthetic.write_run(tmp_path / "runs" / "good", "none", started="20260101T000000Z")
-    synthetic.write_run(tmp_path / "runs" / "bad", "semantic", started="20260102T000000Z")
-    return tmp_path / "runs"
+def runs(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "runs")
 
 
 def files(folder: Path) -> dict[str, bytes]:

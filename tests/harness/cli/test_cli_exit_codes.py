@@ -15,16 +15,21 @@ from paritygate.core.errors import ExitCode
 from paritygate.core.run import Run
 
 
-@pytest.fixture
-def runs(synthetic: ModuleType, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def runs(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run for each way to end: right, wrong, not whole, and with nothing in it that was compared."""
-    folder = tmp_path / "runs"
+    folder = tmp_path_factory.mktemp("runs")
     synthetic.write_run(folder / "right", "none")
     synthetic.write_run(folder / "wrong", "semantic")
     synthetic.write_run(folder / "broken", "none", problems=("worker 1 died of signal 9",))
     skipped = [replace(row, verdict=Verdict.SKIPPED, reason="no GPU here") for row in synthetic.rows("none", layers=1)]
     Run.open(synthetic.write_run(folder / "empty", "none").folder).save_rows(skipped)
     return folder
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], runs: Path) -> dict[str, str]:
+    return environ | {"PARITYGATE_RUNS": str(runs)}
 
 
 # code → the command lines that end with it, and a word that each says
@@ -46,13 +51,13 @@ LINES = [(code, line, word) for code, lines in TOUR.items() for line, word in li
 
 
 @pytest.mark.parametrize(("code", "line", "word"), LINES, ids=[f"{int(code)}-{line}" for code, line, _ in LINES])
-def test_exit_code(environ: dict[str, str], runs: Path, code: ExitCode, line: str, word: str) -> None:
+def test_exit_code(environ: dict[str, str], code: ExitCode, line: str, word: str) -> None:
     command = [sys.executable, "-m", "paritygate", *line.split()]
     done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=120)
     assert (done.returncode, word in done.stdout + done.stderr) == (int(code), True), done.stdout + done.stderr
 
 
-def test_ctrl_c_is_130(on_terminal: Callable, runs: Path) -> None:
+def test_ctrl_c_is_130(on_terminal: Callable) -> None:
     arguments = ("--select", "*/bf16/*/chained/layers.1.post_norm:out", "--reason", "r", "--by", "Ada")
     code, said = on_terminal("\x03", "approve", "wrong", *arguments)
     assert (code, said.rstrip().endswith("interrupted")) == (ExitCode.INTERRUPTED, True), said

@@ -1,6 +1,7 @@
 """`--output-format`, `--against`, and the two gates, as the command line shows them."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,17 @@ from paritygate.report.github import Spot
 from paritygate.report.markdown import SUMMARY_BYTES
 
 
+@pytest.fixture(scope="module")
+def made(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    synthetic.write_run(folder / "good", "none", started="20260101T000000Z")
+    synthetic.write_run(folder / "bad", "all", started="20260102T000000Z")
+    return folder
+
+
 @pytest.fixture
-def runs(synthetic: ModuleType, tmp_path: Path) -> Path:
-    synthetic.write_run(tmp_path / "runs" / "good", "none", started="20260101T000000Z")
-    synthetic.write_run(tmp_path / "runs" / "bad", "all", started="20260102T000000Z")
-    return tmp_path / "runs"
+def runs(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "runs")
 
 
 def test_json_is_short_for_its_format_and_contradicts_every_other(paritygate: Callable, runs: Path) -> None:
