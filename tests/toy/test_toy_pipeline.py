@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from paritygate.core.run import Run
+
 from toy.workplace import TOY, Workplace
 
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
@@ -40,6 +42,21 @@ def test_run_json_says_what_it_was_judged_by(good: dict[str, Any]) -> None:
     assert (info["budgets"], info["baseline"]) == (hashlib.sha256(BUDGETS.read_bytes()).hexdigest(), "")
 
 
+def test_a_run_keeps_the_hash_of_every_value_and_where_each_site_is(good: dict[str, Any]) -> None:
+    run = Run.open(Path(good["folder"]))
+    digests = {drift.key: drift.digest for drift in run.drifts()}
+    assert len(digests) == len(DTYPES) * 2 * VALUES and all(map(re.compile("[0-9a-f]{16}").fullmatch, digests.values()))
+    same = digests[CASE, "bf16/single/cpu", "isolated", "embed", "out", 0]
+    assert same == digests[CASE, "bf16/single/cpu", "chained", "embed", "out", 0]
+    assert same != digests[CASE, "f32/single/cpu", "chained", "embed", "out", 0]
+    inspection, *_ = run.inspections()
+    lines = (TOY / "toy_jax.py").read_text().splitlines()
+    for site, name in (("layers.0.norm", "Norm"), ("layers.1", "Block")):
+        path, _, number = inspection.sources[site].partition(":")
+        assert path == "toy_jax.py" and lines[int(number) - 1].strip().startswith("def __call__")
+        assert lines[: int(number)].index(f"class {name}(nnx.Module):") < int(number)
+
+
 def test_the_report_is_one_page_with_every_site(good: dict[str, Any], place: Workplace) -> None:
     page = Path(good["report"]).read_text()
     for site in ("embed", "layers.0", "layers.1.norm", "head"):
@@ -68,8 +85,9 @@ def test_a_second_run_is_the_first_again(good: dict[str, Any], place: Workplace)
     again = place.done("run", CASE, "--cells", "f32,f64", "--json").json
     assert again["summary"]["verdicts"] == {"pass": 4 * VALUES}
     compared = place.done("compare", again["run"], good["run"], "--json").json
-    assert not {"broken", "worse", "gone"} & compared["counts"].keys()
-    assert compared["counts"]["equal"] == 4 * VALUES, "nothing depends on what runs beside it"
+    assert compared["counts"] == {"new": 4 * VALUES, "bit-identical": 4 * VALUES}, (
+        "nothing depends on what runs beside it"
+    )
     assert place.call("compare", good["run"], again["run"]).code == 1, "half of the values are gone"
 
 
@@ -132,6 +150,10 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     assert bad["summary"]["verdicts"] == {"pass": 4 * VALUES - 4, "over_budget": 4}
     for command in ("gate", "locate"):
         place.done(command, bad["run"], code=1)
+    annotated = place.done("gate", bad["run"], "--output-format", "github", code=1).out
+    assert "::error file=" not in annotated, (
+        "the candidate lies outside of the repository that the command is called in"
+    )
     located = place.done("locate", bad["run"], "--json", code=1).json["first_divergences"]
     assert {(d["row"]["drift"]["site"], d["row"]["drift"]["port"], d["row"]["diagnosis"]) for d in located} == {
         ("head", "out", "semantic")
@@ -144,21 +166,29 @@ def test_a_fault_is_code_1_and_found_where_it_is(
     copied = place.root / f"golden-{tmp_path.name}"
     shutil.copytree(place.root / "golden", copied)
     accepting = Workplace(place.root, place.extension, copied.name)
-    assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ").code == 2
-    approve = ("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json")
+    by = ("--yes", "--by", "Ada")
+    assert accepting.call("approve", bad["run"], "--select", "*/head:out", "--reason", " ", *by).code == 2
+    approve = ("approve", bad["run"], "--select", "*/head:out", "--reason", "halved later", "--json", *by)
     assert accepting.done(*approve, code=2).err.startswith("4 of 4 rows compute something else: ")
     accepted = accepting.done(*approve, "--semantic")
-    assert len(accepted.json["accepted"]) == 4
+    assert (len(accepted.json["proposals"]), accepted.json["written"]) == (4, True)
     assert "accepted           4 of the passes" in accepting.done("judge", bad["run"]).out
     said = accepting.done("gate", bad["run"]).out
     assert f"{4 * VALUES - 4} are within budget, 4 over budget and accepted in the baseline." in said
+    assert "\nagainst the accepted baseline: 4 bit-identical\n" in said
+    assert "\nratchet  pass: none of 4 accepted rows regressed\n" in said
+    assert accepting.done("golden", "verify").out.startswith("1 golden whole")
     judged = json.loads((Path(bad["folder"]) / "run.json").read_text())
     (baseline,) = (copied / "baselines").iterdir()
     assert judged["baseline"] == hashlib.sha256(baseline.read_bytes()).hexdigest()
-    accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right")
+    accepting.done("approve", good["run"], "--select", "*/head:out", "--reason", "right", *by)
     accepting.done("judge", bad["run"])
     regressed = accepting.done("gate", bad["run"], "--json", code=1).json
     assert regressed["summary"]["verdicts"]["regressed"] == 4
+    assert regressed["gates"]["ratchet"] == {
+        "ok": False, "words": "fail: 4 of 4 accepted rows regressed", "accepted": 4, "regressed": 4, "lost": 0,
+    }  # fmt: skip
+    assert regressed["compared"]["counts"] == {"broken": 4}
     place.done("judge", bad["run"])  # as it was, with no baseline
     place.done("gate", bad["run"], code=1)
 
@@ -298,7 +328,7 @@ def test_an_old_run_is_judged_on_a_budget_of_another_kind_without_a_device(
     later.done("gate", good["run"], code=1)
 
     # What is accepted stays accepted, by its tail too.
-    later.done("approve", good["run"], "--select", "*/bf16/*", "--reason", "r")
+    later.done("approve", good["run"], "--select", "*/bf16/*", "--reason", "r", "--yes", "--by", "Ada")
     later.done("judge", good["run"])
     later.done("gate", good["run"])
 

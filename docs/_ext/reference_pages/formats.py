@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from paritygate.core.blame import Blame
-from paritygate.core.budget import Accepted, BaselineRule, Budget, Fitted
+from paritygate.core.budget import Accepted, Approval, BaselineRule, Budget, Fitted
 from paritygate.core.compilation import Compilation
 from paritygate.core.coverage import Coverage, Inspection
 from paritygate.core.drift import Drift, Kept, Row
@@ -67,6 +67,7 @@ FILES: dict[Place, tuple[Stored, ...]] = {
     "golden": (
         Stored("SUITE/CASE.json", Golden, "one value", "`capture`"),
         Stored("baselines/PLATFORM.jsonl", Accepted, "one value a line", "`approve`"),
+        Stored("audit.jsonl", Approval, "one value a line", "`approve`, which only adds"),
         Stored("mutations.jsonl", Mutant, "one value a line", "`mutate --write`"),
         Stored("sensitivity.json", Sensitivity, "one value", "`dtypes --write`"),
     ),

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from paritygate.core.drift import Row, Verdict
 
+NO_NUMBER = (Verdict.NONFINITE, Verdict.MISMATCH, Verdict.MISSING, Verdict.ERROR)
+
 
 @dataclass(frozen=True)
 class BudgetGate:
@@ -39,24 +41,29 @@ class BudgetGate:
 
 @dataclass(frozen=True)
 class RatchetGate:
-    """Nothing worse than what was accepted? `accepted` counts the run's rows that a baseline has a line of."""
+    """Nothing worse than what was accepted? `accepted` counts the run's rows that a baseline has a line of.
+
+    `lost` of these have no number any more: missing, not finite, of another shape, an error.
+    """
 
     accepted: int
     regressed: int
+    lost: int = 0
 
     @property
     def ok(self) -> bool:
-        return not self.regressed
+        return not self.regressed and not self.lost
 
     @property
     def words(self) -> str:
-        """`fail: 2 of 10 accepted rows regressed`"""
+        """`fail: 2 of 10 accepted rows regressed, 1 has no number any more`"""
         if not self.accepted:
             return "pass: no row of this run was accepted before"
         noun = "row" if self.accepted == 1 else "rows"
         if self.ok:
             return f"pass: none of {self.accepted:,} accepted {noun} regressed"
-        return f"fail: {self.regressed:,} of {self.accepted:,} accepted {noun} regressed"
+        lost = f", {self.lost:,} {'has' if self.lost == 1 else 'have'} no number any more" if self.lost else ""
+        return f"fail: {self.regressed:,} of {self.accepted:,} accepted {noun} regressed{lost}"
 
 
 @dataclass(frozen=True)
@@ -85,5 +92,6 @@ def gates(rows: Iterable[Row]) -> Gates:
     budget = BudgetGate(
         len(rows), within, len(rows) - within - accepted - skipped - left_open, accepted, left_open, skipped
     )
-    known = sum(bool(row.baseline or row.accepted) or row.verdict is Verdict.REGRESSED for row in rows)
-    return Gates(budget, RatchetGate(known, len(regressed)))
+    known = [row for row in rows if row.baseline or row.accepted or row.verdict is Verdict.REGRESSED]
+    lost = sum(row.verdict in NO_NUMBER for row in known)
+    return Gates(budget, RatchetGate(len(known), len(regressed), lost))

@@ -82,6 +82,7 @@ def judge(
         for found in measured.values()
     ]
     rows = refuse_what_follows(rows)
+    rows = [replace(row, baseline=accepted[key].run) if (key := row.drift.key) in accepted else row for row in rows]
     rows.sort(key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order, row.drift.key))
     rows = diagnose(rows, oracles={name for name, policy in policies.items() if not policy.peer})
     return with_evidence(rows, goldens, known, {cell: layout_of(Cell.parse(cell).mesh) for cell in cells})
@@ -219,13 +220,13 @@ class _Decider:
 
     def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
         factor, judgements = self.budgets.baseline.factor, tuple(bound.judgement for bound in bounds)
-        run = line.run if line else ""
         over = [bound for bound in bounds if not bound.judgement.ok]
         if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
+            run = line.run if line else ""
             reason = "; ".join(_regression(self.metrics, bound, factor, run) for bound in worse)
-            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse, baseline=run)
+            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse)
         if not over:
-            return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse, baseline=run)
+            return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse)
         reason = "; ".join(
             refusal(drift.decided, excuse)
             if drift.decided and excuse and bound.judgement.metric in CHOICES
@@ -233,16 +234,8 @@ class _Decider:
             for bound in over
         )
         if line is not None and all(bound.is_accepted(factor) for bound in over):
-            return Row(
-                drift,
-                Verdict.PASS,
-                judgements=judgements,
-                reason=reason,
-                accepted=line.reason,
-                excuse=excuse,
-                baseline=run,
-            )
-        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse, baseline=run)
+            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse)
+        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
 def _roles(golden: Golden, family: Family | None) -> dict[tuple[str, str], str]:

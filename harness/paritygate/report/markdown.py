@@ -106,14 +106,14 @@ def _blocks(data: ReportData, next_command: str) -> Iterable[Block]:
     verdict = list(sections["verdict"][1])
     end = next((i for i, part in enumerate(verdict) if isinstance(part, Heading)), len(verdict))
     yield Block("verdict", _markdown(verdict[:end]))
-    if "divergence" in sections:
-        parts = sections["divergence"][1]
-        begin = next((i for i, part in enumerate(parts) if isinstance(part, Heading | Details)), len(parts))
-        yield Block("divergence", "### First divergence\n\n" + _markdown(parts[:begin]))
+    divergence = list(sections["divergence"][1]) if "divergence" in sections else []
+    begin = next((i for i, part in enumerate(divergence) if isinstance(part, Heading | Details)), len(divergence))
+    if divergence:
+        yield Block("divergence", "### First divergence\n\n" + _markdown(divergence[:begin]))
     if next_command:
         yield Block("next", f"**Next** {code(next_command)}")
-    if "divergence" in sections and parts[begin:]:
-        yield Block("evidence", _markdown(parts[begin:]), "Evidence and lines to blame")
+    if divergence[begin:]:
+        yield Block("evidence", _markdown(divergence[begin:]), "Evidence and lines to blame")
     if verdict[end:]:
         yield Block("rows", _markdown(verdict[end:]), "Cells and rows that need a reader")
     for name in FOLDED:

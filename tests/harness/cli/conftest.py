@@ -1,6 +1,14 @@
 """A folder of runs and goldens, and the command line called in this process."""
 
+import fcntl
 import importlib.util
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,3 +53,43 @@ def paritygate(environ: dict[str, str], capfd: pytest.CaptureFixture[str]) -> Ca
         return Said(code, out, err)
 
     return call
+
+
+@pytest.fixture
+def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
+    """The command line on a terminal of its own, on which the answer is typed where it asks: exit code and text."""
+
+    def call(answer: str, *arguments: str) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "paritygate", *arguments]
+        child = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environ, start_new_session=True,
+            preexec_fn=_take_terminal,
+        )  # fmt: skip
+        os.close(theirs)
+        said, answered = b"", False
+        try:
+            while select.select([ours], [], [], 120)[0]:
+                try:
+                    chunk = os.read(ours, 4096)
+                except OSError:  # Linux: the other side is closed
+                    break
+                if not chunk:
+                    break
+                said += chunk
+                if not answered and b"[y/N]" in said:
+                    os.write(ours, answer.encode())
+                    answered = True
+            return child.wait(60), said.decode()
+        finally:
+            child.kill()
+            child.wait()
+            os.close(ours)
+
+    return call
+
+
+def _take_terminal() -> None:
+    """Makes the standard input the terminal of the new session, so that Ctrl-C typed there reaches it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell passes on that it is ignored
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

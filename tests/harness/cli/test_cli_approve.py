@@ -2,10 +2,7 @@
 
 import json
 import os
-import pty
-import select
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,11 +22,17 @@ def golden(tmp_path: Path) -> Path:
     return tmp_path / "golden"
 
 
+@pytest.fixture(scope="module")
+def made(synthetic: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    synthetic.write_run(folder / "good", "none", started="20260101T000000Z")
+    synthetic.write_run(folder / "bad", "semantic", started="20260102T000000Z")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def runs(synthetic: ModuleType, tmp_path: Path) -> Path:
-    synthetic.write_run(tmp_path / "runs" / "good", "none", started="20260101T000000Z")
-    synthetic.write_run(tmp_path / "runs" / "bad", "semantic", started="20260102T000000Z")
-    return tmp_path / "runs"
+def runs(made: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(made, tmp_path / "runs")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -87,48 +90,11 @@ def test_it_needs_a_name(paritygate: Callable, golden: Path, monkeypatch: pytest
     assert " by Grace <grace@example.org>\n" in paritygate(*ASKED, "--yes").out
 
 
-def on_terminal(environ: dict[str, str], answer: str, *arguments: str) -> tuple[int, str]:
-    """The command line on a terminal of its own, on which `answer` is typed where it asks."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "paritygate", *arguments]
-    child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environ,
-                             start_new_session=True, preexec_fn=_take_terminal)  # fmt: skip
-    os.close(theirs)
-    said, answered = b"", False
-    try:
-        while select.select([ours], [], [], 120)[0]:
-            try:
-                chunk = os.read(ours, 4096)
-            except OSError:  # Linux: the other side is closed
-                break
-            if not chunk:
-                break
-            said += chunk
-            if not answered and b"[y/N]" in said:
-                os.write(ours, answer.encode())
-                answered = True
-        return child.wait(60), said.decode()
-    finally:
-        child.kill()
-        child.wait()
-        os.close(ours)
-
-
-def _take_terminal() -> None:
-    """Makes the standard input the terminal of the new session, so that Ctrl-C typed there reaches it."""
-    import fcntl
-    import signal
-    import termios
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell passes on that it is ignored
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
 @pytest.mark.parametrize(
     ("answer", "code", "is_written"), [("y\n", 0, True), ("n\n", 0, False), ("\n", 0, False), ("\x03", 130, False)]
 )
-def test_on_a_terminal_it_asks(environ: dict[str, str], golden: Path, answer: str, code: int, is_written: bool) -> None:
-    found, said = on_terminal(environ, answer, *ASKED, *ADA)
+def test_on_a_terminal_it_asks(on_terminal: Callable, golden: Path, answer: str, code: int, is_written: bool) -> None:
+    found, said = on_terminal(answer, *ASKED, *ADA)
     assert found == code, said
     assert said.index("reason: known and harmless") < said.index("Accept 1 row? [y/N]")
     assert (golden / "baselines" / "cpu.jsonl").exists() is is_written

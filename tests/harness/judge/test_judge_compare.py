@@ -3,11 +3,13 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_rows import row
+from judge_rows import BF16, F64, row
 
+from paritygate.core.budget import Accepted
 from paritygate.core.comparison import Status
 from paritygate.core.drift import Verdict
-from paritygate.judge.compare import STEP, compare
+from paritygate.core.run import RunInfo
+from paritygate.judge.compare import STEP, compare, with_accepted, with_run
 
 PASS, OVER = Verdict.PASS, Verdict.OVER_BUDGET
 
@@ -91,3 +93,66 @@ def test_both_values_of_every_metric_are_given():
     assert change.text == ("broken  toy.short f64/single/cpu isolated a:out  pass → over_budget  rel_l2 0.001 → 0.006")
     (new,) = compare([], [after])
     assert new.text == "new  toy.short f64/single/cpu isolated a:out  absent → over_budget  rel_l2 none → 0.006"
+
+
+def with_digest(share: float, digest: str, **fields):
+    return row("a:out", PASS if share <= 1 or fields.get("accepted") else OVER, share=share, digest=digest, **fields)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (with_digest(0.5, "5a"), with_digest(0.5, "5a"), Status.IDENTICAL),
+        (with_digest(0.5, "5a"), with_digest(0.5, "0d"), Status.EQUAL),
+        (with_digest(0.5, ""), with_digest(0.5, ""), Status.EQUAL),  # nobody noted any bits
+        (with_digest(0.4, "5a"), with_digest(0.9, "5a"), Status.IDENTICAL),  # another budget, the same value
+        (with_digest(0.5, "5a"), with_digest(1.5, "5a"), Status.BROKEN),
+        (with_digest(0.5, "5a"), with_digest(1.5, "0d", accepted="r"), Status.WORSE),
+        (with_digest(1.5, "5a", accepted="r"), with_digest(0.5, "0d"), Status.FIXED),
+        (with_digest(1.5, "5a", accepted="r"), with_digest(1.5, "0d", accepted="r"), Status.EQUAL),
+        (with_digest(1.5, "5a", accepted="r"), with_digest(1.5, "0d"), Status.BROKEN),
+        (with_digest(1.5, "5a"), with_digest(1.5, "0d", accepted="r"), Status.FIXED),
+    ],
+)
+def test_bits_and_what_only_a_baseline_lets_pass(before, after, expected):
+    assert status(before, after) is expected
+
+
+def info(**changes) -> RunInfo:
+    values = {"cases": ("toy.short",), "cells": (F64,), "modes": ("isolated",)} | changes
+    return RunInfo("run-8", "toy", started="", command=(), goldens={}, versions={}, **values)
+
+
+def accepted(address: str, share: float, digest: str = "", **fields) -> Accepted:
+    site, _, port = address.partition(":")
+    place = {"case": "toy.short", "cell": F64, "mode": "isolated"} | fields
+    verdict = "pass" if share <= 1 else "over_budget"
+    return Accepted(
+        **place, site=site, port=port, call=0, metrics={"rel_l2": share * 2.0}, verdict=verdict, reason="r",
+        run="run-7", date="2026-01-02", shares={"rel_l2": share}, digest=digest,
+    )  # fmt: skip
+
+
+def test_with_what_was_accepted_only_lines_of_the_run_count():
+    lines = [
+        accepted("same:out", 1.5, "5a"), accepted("worse:out", 0.5), accepted("broken:out", 1.5),
+        accepted("gone:out", 1.5), accepted("fixed:out", 1.5), accepted("same:out", 1.5, cell=BF16),
+        accepted("same:out", 1.5, mode="chained"), accepted("same:out", 1.5, case="toy.long"),
+    ]  # fmt: skip
+    rows = [
+        row("same:out", PASS, share=1.5, accepted="r", digest="5a"),
+        row("worse:out", PASS, share=0.9),
+        row("broken:out", Verdict.REGRESSED, share=3.0),
+        row("fixed:out", PASS, share=0.7),
+        row("never.accepted:out", OVER, share=9.0),
+    ]
+    found = with_accepted(lines, info(), rows)
+    assert found.against == "the accepted baseline"
+    assert found.counts == {"broken": 1, "worse": 1, "gone": 1, "fixed": 1, "bit-identical": 1}
+    assert found.words == "1 broken, 1 worse, 1 gone, 1 fixed, 1 bit-identical"
+    assert [c.row.drift.site for c in found.changed] == ["broken", "worse", "gone", "fixed"]
+    assert found.changed[0].text == (
+        "broken  toy.short f64/single/cpu isolated broken:out  pass → regressed  rel_l2 3 → 6"
+    )
+    assert with_accepted([], info(), rows).words == "no rows"
+    assert with_run(info(), rows, rows).against == "run run-8"
