@@ -60,8 +60,13 @@ def colours(page: Any, panel: Any, *points: tuple[float, float]) -> list[tuple[i
     panel.locator("canvas.map").wait_for()
     page.wait_for_function("document.querySelector('.site[open] canvas.map').width > 300")
     found = panel.locator("canvas.map").evaluate(
-        "(canvas, points) => points.map(([x, y]) => [...canvas.getContext('2d')"
-        ".getImageData(Math.round(x * canvas.width), Math.round(y * canvas.height), 1, 1).data])",
+        """(canvas, points) => {
+          const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+          const pen = copy.getContext("2d", { willReadFrequently: true });
+          pen.drawImage(canvas, 0, 0);
+          const pixel = ([x, y]) => pen.getImageData(Math.round(x * copy.width), Math.round(y * copy.height), 1, 1);
+          return points.map((point) => [...pixel(point).data]);
+        }""",
         [list(point) for point in points],
     )
     return [tuple(pixel[:3]) for pixel in found]
@@ -155,11 +160,11 @@ def test_commands_are_copied_or_selected(page: Any, path: Path) -> None:
     wanted = "paritygate run tiny-scout.long --suite tiny --cells f64/single/cpu --mode isolated"
     assert panel.locator(".commands code").all_inner_texts()[0] == wanted
     assert panel.locator(".commands li").count() == 3
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not from a file'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not from a file')); }")
     panel.get_by_label("copy the command that replays it").click()
     page.wait_for_function("getSelection().toString().length > 0")
     assert page.evaluate("getSelection().toString()") == wanted
-    page.evaluate("navigator.clipboard.writeText = (text) => { document.title = text; return Promise.resolve(); }")
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { document.title = text; }; }")
     panel.get_by_label("copy the command that replays it").click()
     page.wait_for_function("document.title.startsWith('paritygate run')")
     assert page.title() == wanted

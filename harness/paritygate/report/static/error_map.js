@@ -73,7 +73,7 @@ function palette() {
     const low = Math.min(Math.floor(at), rgb.length - 2);
     return `rgb(${rgb[low].map((c, i) => Math.round(c + (rgb[low + 1][i] - c) * (at - low))).join(" ")})`;
   };
-  return { ramp, ink: read("--ink"), soft: read("--soft"), rule: read("--rule"), equal: read("--equal"), broken: read("--broken"), edge: read("--edge"), font: getComputedStyle(document.body).fontFamily };
+  return { ramp, ink: read("--ink"), soft: read("--soft"), sheet: read("--sheet"), equal: read("--equal"), broken: read("--broken"), edge: read("--edge"), font: getComputedStyle(document.body).fontFamily };
 }
 
 /** Where blocks lie on the canvas: a gap between the indices of outer axes. */
@@ -110,9 +110,12 @@ function paint(canvas, map, room, cursor) {
   for (const [i, kind] of map.edges.entries()) paintEdges(pen, kind, i, place, colours);
   if (cursor !== null) {
     const [x, y] = [place.x(cursor % map.width), place.y(Math.floor(cursor / map.width))];
-    pen.strokeStyle = colours.ink;
-    pen.lineWidth = 2;
-    pen.strokeRect(x - 1, y - 1, place.wide + 2, place.tall + 2);
+    // Two rings, of which one shows on any colour.
+    for (const [colour, width] of [[colours.sheet, 4.5], [colours.ink, 2]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.strokeRect(x - 1, y - 1, place.wide + 2, place.tall + 2);
+    }
   }
   return place;
 }
