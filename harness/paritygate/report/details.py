@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from paritygate.core.drift import Row
+from paritygate.report.parts import State
 from paritygate.report.rounding import long, short
 from paritygate.report.words import bound, metric_words, row_words
-
-State = Literal["pass", "propagated", "fail"]
 
 Index = Callable[[str], int]  # of a text in the page's table of names: `row.strings[i]` gives it back
 
