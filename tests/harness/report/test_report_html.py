@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import re
-import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -174,13 +173,11 @@ def test_every_kind_of_part_has_a_macro() -> None:
     assert kinds <= set(re.findall(r"macro (\w+)\(value\)", macros))
 
 
-def test_a_real_run_makes_a_small_page_quickly(synthetic: ModuleType) -> None:
+def test_a_real_run_makes_a_small_page(synthetic: ModuleType) -> None:
     rows = tuple(synthetic.rows("semantic", layers=6, cases=[f"tiny-scout.{i}" for i in range(7)]))
     assert len(rows) > 6_000
-    start = time.perf_counter()
     page = render_html(ReportData(synthetic.info(), rows))
     assert len(page.encode()) < 1_500_000
-    assert time.perf_counter() - start < 5
 
 
 def test_equal_runs_make_equal_pages(failing: ReportData, page: str) -> None:
