@@ -99,6 +99,12 @@ def test_a_wrong_head_is_lit_and_named(page: Any, path: Path) -> None:
 def test_what_is_off_from_a_chunk_on_is_lit_from_its_edge_on(page: Any, path: Path) -> None:
     panel = open_site(page, path, CHUNK)
     assert "chunks of 8 ↓" in panel.locator(".map-legend").first.inner_text()
+    # Down the canvas, in the middle of blocks of two tokens: a margin above, a gap before the second row, a line below.
+    height = panel.locator("canvas.map").evaluate("canvas => canvas.getBoundingClientRect().height")
+    tall = (height - 34 - 4 - 16) / 38
+    at = [(34 + (block + 0.5) * tall + 4 * (block >= 19)) / height for block in (0, 3, 4, 18, 19, 22, 23)]
+    dark = [darkness(colour) for colour in colours(page, panel, *((0.4, y) for y in at))]
+    assert [d > 0.5 for d in dark] == [False, False, True, True, False, False, True]
     assert read_out(panel, "Home", *["ArrowUp"] * 40).startswith("row 0, tokens 0–1 · channel")  # it ends at the edge
     said = [read_out(panel, "ArrowDown") for _ in range(4)]
     assert [text.split(" · ")[0] for text in said] == [f"row 0, tokens {i}–{i + 1}" for i in (2, 4, 6, 8)]
@@ -203,3 +209,15 @@ def test_nothing_sticks_out_on_a_phone(page: Any, path: Path, site: str) -> None
     page.set_viewport_size({"width": 390, "height": 844})
     open_site(page, path, site)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("site", [HEADS, FACTOR, BROKEN, "layers.0.moe.router"])
+def test_a_row_in_full_has_no_violation_that_axe_finds(page: Any, path: Path, site: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
+    open_site(page, path, site)
+    page.wait_for_timeout(100)
+    found = Axe().run(page, {"include": [[f'[id="site-{site}"]']]}).response["violations"]
+    assert [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]] == []

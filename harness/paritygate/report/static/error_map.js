@@ -207,25 +207,31 @@ function ticksOf(map, side, axis, least) {
   return every;
 }
 
+/** Each edge on a halo of the paper, so that it shows on any block; the first kind solid, others dashed. */
 function paintEdges(pen, kind, i, place, colours) {
-  pen.strokeStyle = colours.edge;
-  pen.fillStyle = colours.edge;
-  pen.lineWidth = 1;
-  pen.globalAlpha = i === 0 ? 0.75 : 0.5;
-  pen.setLineDash(i === 0 ? [] : [3, 3]);
+  const [parts, of, size, end] = kind.side === "down"
+    ? [place.down, place.y, place.tall, place.width]
+    : [place.across, place.x, place.wide, place.foot];
   for (const { place: at } of kind.at) {
     const whole = Math.floor(at);
+    const between = whole === at && parts.some((part) => part.start === at);
+    const middle = of(whole) + (at - whole) * size - (between ? GAP / 2 : 0);
     pen.beginPath();
     if (kind.side === "down") {
-      const y = place.y(whole) + (at - whole) * place.tall - (whole === at && place.down.some((part) => part.start === at) ? GAP / 2 : 0);
-      pen.moveTo(LEFT - 3, y);
-      pen.lineTo(place.width, y);
+      pen.moveTo(LEFT - 3, middle);
+      pen.lineTo(end, middle);
     } else {
-      const x = place.x(whole) + (at - whole) * place.wide - (whole === at && place.across.some((part) => part.start === at) ? GAP / 2 : 0);
-      pen.moveTo(x, TOP - 3);
-      pen.lineTo(x, place.foot);
+      pen.moveTo(middle, TOP - 3);
+      pen.lineTo(middle, end);
     }
-    pen.stroke();
+    const width = between ? 2 : 1;
+    for (const [colour, wide, alpha] of [[colours.sheet, width + 1.5, 0.55], [colours.edge, width, 1]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = wide;
+      pen.globalAlpha = alpha;
+      pen.setLineDash(i === 0 ? [] : [4, 3]);
+      pen.stroke();
+    }
   }
   pen.setLineDash([]);
   pen.globalAlpha = 1;
