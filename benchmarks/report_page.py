@@ -107,9 +107,9 @@ def ready(page: Any) -> None:
 
 
 def measure(browser: Any, path: Path) -> tuple[list[float], list[float]]:
-    """Milliseconds from navigation to the first picture with its handlers attached, of a few fresh pages: gone, and worked.
+    """Milliseconds from navigation to the first picture with its handlers attached, of fresh pages: gone, and worked.
 
-    Worked is the processor time of the page's main thread, which a machine that does other things as well does not change.
+    Worked is the processor time of the page's main thread, which hardly depends on what else the machine does.
     """
     gone, worked = [], []
     for _ in range(REPEATS):
