@@ -9,6 +9,15 @@ import { scaleOf, squaresOf } from "./squares.js";
 const NARROW = window.matchMedia("(max-width: 640px)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
+/** What the letters in the squares stand for. */
+function letters(run) {
+  const words = new Map();
+  run.places.mark.forEach((mark, row) => {
+    if (run.names.mark[mark]) words.set(mark, `${run.names.mark[mark]} ${run.text("verdict", row)}`);
+  });
+  return words.size ? [[...words.values()].sort().join(" · ")] : [];
+}
+
 export function heatMap(place, run, go) {
   if (!place) return () => {};
   let map = null;
@@ -41,7 +50,8 @@ export function heatMap(place, run, go) {
   const text = element("details", "heat-text", element("summary", "", "The same as a table"));
   text.addEventListener("toggle", () => text.open && map && drawText());
   place.replaceChildren(element("div", "tools", metric, scales.group, groups.group, element("span", "grow"), legend), frame,
-    element("p", "muted caption", "The worst row of each place. Arrows move, Enter opens it."), said, text);
+    element("p", "muted caption", ["The worst row of each place. Arrows move, Enter opens it.", ...letters(run)].join(" ")),
+    said, text);
   scroller.tabIndex = 0;
   scroller.setAttribute("role", "application");
   scroller.setAttribute("aria-label", "Heat map of sites by cells and modes: arrows move, Enter opens the worst row");

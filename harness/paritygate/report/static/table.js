@@ -151,8 +151,8 @@ export function rowTable(place, run, go) {
   scroller.addEventListener("scroll", eachFrame(() => shown.ordered && draw("scrolled")), { passive: true });
   const draws = whenNear(scroller, () => {
     drawHead();
-    if (shown.at >= 0) moveTo(Math.max(cursor, 0));
-    else draw("changed");
+    draw("changed");
+    if (shown.at >= 0) moveTo(cursor);
   });
   NARROW.addEventListener("change", draws);
   window.addEventListener("resize", eachFrame(draws));
