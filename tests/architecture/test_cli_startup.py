@@ -13,8 +13,10 @@ from paritygate.core.run import Run, RunInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 
-HEAVY = {"torch", "transformers", "jax", "jaxlib", "flax", "pandas"}
+HEAVY = {"torch", "transformers", "jax", "jaxlib", "flax", "pandas", "rich"}
 ARRAYS = {"numpy", "ml_dtypes"}
+# Of paritygate, what `--help` and `list` have no use for.
+STAGES = {f"paritygate.{package}" for package in ("store", "reference", "replay", "audit", "judge", "report")}
 NOUNS = ("families", "cases", "sites", "cells")
 MARK = "\n--- sys.modules "
 
@@ -68,7 +70,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in_child(*arguments: str, program: str = CHILD, runs: Path = ROOT) -> tuple[int, str, set[str]]:
-    """Exit code, text on standard output and top-level modules imported by `paritygate *arguments`."""
+    """Exit code, text on standard output and imported top-level modules, packages of ours by their whole name."""
     environ = {**os.environ, "PARITYGATE_RUNS": str(runs), "PARITYGATE_GOLDEN": str(runs / "golden")}
     child = subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, env=environ
@@ -76,7 +78,8 @@ def run_in_child(*arguments: str, program: str = CHILD, runs: Path = ROOT) -> tu
     text, mark, last = child.stdout.rpartition(MARK)
     assert mark, child.stdout + child.stderr
     code, modules = json.loads(last)
-    return code, text, {name.partition(".")[0] for name in modules}
+    ours = {".".join(name.split(".")[:2]) for name in modules if name.startswith("paritygate.")}
+    return code, text, {name.partition(".")[0] for name in modules} | ours
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,7 @@ def test_looking_imports_neither_torch_nor_jax(arguments: list[str]) -> None:
     assert code == 0, text
     assert text.strip(), "the verb said nothing"
     assert not modules & (HEAVY | ARRAYS)
+    assert not modules & STAGES
 
 
 def test_metrics_are_listed_without_torch_or_jax() -> None:
@@ -117,8 +121,11 @@ def test_reading_a_run_takes_files_only(runs: Path, arguments: list[str], said: 
     assert not modules & (HEAVY | ARRAYS)
 
 
-@pytest.mark.parametrize(("arguments", "module"), [(["--help"], "pandas"), (["show", "r1"], "numpy")])
+@pytest.mark.parametrize(
+    ("arguments", "module"),
+    [(["--help"], "pandas"), (["show", "r1"], "numpy"), (["--help"], "rich"), (["--help"], "paritygate.judge")],
+)
 def test_the_check_can_fail(runs: Path, arguments: list[str], module: str) -> None:
     guilty = CHILD.replace("import json, sys", f"import json, sys, {module}")
     _, _, modules = run_in_child(*arguments, program=guilty, runs=runs)
-    assert module in modules & (HEAVY | ARRAYS)
+    assert module in modules & (HEAVY | ARRAYS | STAGES)

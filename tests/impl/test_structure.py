@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 
 import jax
 import jax.numpy as jnp
@@ -61,13 +60,13 @@ def test_a_program_compiled_for_one_layer_serves_all_of_its_kind():
 
 
 def test_published_sizes_come_out_without_allocating_them():
-    start = time.perf_counter()
     scout = Llama4TextConfig()
     maverick = Llama4TextConfig(num_local_experts=128, interleave_moe_layer_step=2, use_qk_norm=False)
-    assert parameters(abstract_layer(scout, 0)) == 2_202_101_760
-    assert parameters(abstract_layer(maverick, 0)) == 314_583_040
-    assert parameters(abstract_layer(maverick, 1)) == 16_295_536_640
-    assert time.perf_counter() - start < 10, "building abstractly must not allocate"
+    sizes = ((scout, 0, 2_202_101_760), (maverick, 0, 314_583_040), (maverick, 1, 16_295_536_640))
+    for config, layer_idx, size in sizes:
+        layer = abstract_layer(config, layer_idx)
+        assert parameters(layer) == size
+        assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(nnx.state(layer)))
 
 
 def test_a_scout_sized_layer_runs_abstractly():

@@ -114,6 +114,14 @@ def select_faults(globs: Iterable[str] = ()) -> list[tuple[FaultGroup, Fault]]:
     ]
 
 
+def fault_of(name: str) -> Fault:
+    """The fault of that name. Raises UsageError where the catalog has none."""
+    known = {fault.name: fault for group in fault_groups().values() for fault in group.faults}
+    if name not in known:
+        raise unknown_name("fault", name, list(known))
+    return known[name]
+
+
 def spread(faults: Iterable[tuple[FaultGroup, Fault]]) -> list[tuple[FaultGroup, Fault]]:
     """The first fault of each group, and the first of each kind, in their order."""
     faults = list(faults)

@@ -48,6 +48,7 @@ def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: 
 
     Raises UsageError where the candidate, and GoldenError where a golden, is not the one of the run.
     """
+    from paritygate.catalog.select import fault_of
     from paritygate.cli.explaining import refuse_others
     from paritygate.replay.blaming import blame_all
     from paritygate.store.golden import GoldenStore
@@ -67,6 +68,7 @@ def blame_run(settings: Settings, run: Run, rows: Sequence[Row], compile_cache: 
             extensions=settings.extensions,
             compile_cache=compile_cache,
             routing=run.info.routing,
+            patches=fault_of(run.info.fault).patches if run.info.fault else (),
         )
     if found.problems:
         raise InfrastructureError("drifts cannot be taken apart", where=run.folder.name, got="\n".join(found.problems))

@@ -122,9 +122,14 @@ def recorded_of(settings: Settings, found: Sequence[Compilation]) -> list[Progra
     return [each for each in read_programs(settings.golden / "programs", FULL) if (each.name, each.cell) in asked]
 
 
-def refuse_other_options(mode: str, routing: str, processes: int) -> None:
+def refuse_other_options(mode: str, routing: str, processes: int, fault: str) -> None:
     """Raises UsageError on options that say how a golden is replayed."""
-    options = (("--mode", mode, "all"), ("--routing", routing, "own"), ("--processes", str(processes), "1"))
+    options = (
+        ("--mode", mode, "all"),
+        ("--routing", routing, "own"),
+        ("--processes", str(processes), "1"),
+        ("--fault", fault, ""),
+    )
     for name, given, default in options:
         if given != default:
             raise UsageError(

@@ -155,6 +155,7 @@ def _values(
     """What the candidate of the run shows of one case: it is replayed once more, and its values are kept meanwhile."""
     import numpy as np
 
+    from paritygate.catalog.select import fault_of
     from paritygate.replay.launch import replay
     from paritygate.store.objects import ObjectStore
 
@@ -170,6 +171,7 @@ def _values(
             extensions=settings.extensions,
             compile_cache=compile_cache,
             keep="values",
+            fault=fault_of(run.info.fault) if run.info.fault else None,
         )
         if again.info.problems:
             raise InfrastructureError("values cannot be kept", where=case.id, got="; ".join(again.info.problems))

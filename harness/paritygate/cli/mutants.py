@@ -6,7 +6,7 @@ Writes `golden/mutations.jsonl` (one mutant a line, by group, fault and cell) an
 import json
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from paritygate.core.cell import SINGLE, Cell
 from paritygate.core.codec import canonical, from_json, said
 from paritygate.core.drift import Drift
 from paritygate.core.errors import InfrastructureError, UsageError
+from paritygate.core.family import Case
 from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.mutant import KillMatrix, Mutant
 from paritygate.core.run import write_atomic
@@ -36,6 +37,33 @@ def cells_for(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:
         return found
     alone = [replace(cell, mesh=SINGLE) for cell in found if not known[cell.dtype].peer]
     return list(dict.fromkeys([*alone, *(replace(cell, mesh=fault.mesh) for cell in found)]))
+
+
+def fault_for(name: str, text: str, suite: str, captured: Collection[str]) -> tuple[str, list[Case], Fault | None]:
+    """The suite and cases that are asked for, by default the case that shows the fault, and the fault; None of none.
+
+    Raises UsageError where the fault is not of the candidate of every case.
+    """
+    from paritygate.catalog.select import case_of, fault_of, select_faults
+    from paritygate.cli.stages import select
+
+    if not name:
+        return *select(text, suite, captured), None
+    fault = fault_of(name)
+    if text or suite:
+        of_suite, cases = select(text, suite, captured)
+    else:
+        of_suite, case = case_of(fault)
+        cases = [case]
+    ((group, _),) = select_faults([name])
+    if others := [case.id for case in cases if case.family != group.family]:
+        raise UsageError(
+            "fault of another candidate",
+            where=f"--fault {name}",
+            expected=f"cases of the family {group.family}",
+            got=", ".join(others),
+        )
+    return of_suite, cases, fault
 
 
 def narrowest(fault: Fault, cells: Sequence[Cell]) -> list[Cell]:

@@ -37,4 +37,13 @@ Processes = Annotated[
 Resume = Annotated[
     str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")
 ]
+FaultName = Annotated[
+    str,
+    typer.Option(
+        "--fault",
+        metavar="NAME",
+        help="Plant a fault of the catalog in the candidate first, to see what is said of it; in its own case, "
+        "without SUITE.",
+    ),
+]
 NoCache = Annotated[bool, typer.Option("--no-compile-cache", help="Compile everything again.")]

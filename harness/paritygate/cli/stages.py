@@ -83,14 +83,15 @@ def replay_run(
     compile_cache: Path | None,
     routing: str,
     shared: "Shared",
+    fault: str = "",
 ) -> Run:
-    """Replays what was asked for, with a progress bar where somebody watches."""
+    """Replays what was asked for, with a progress bar where somebody watches; a fault without cases in its own."""
     from paritygate.catalog.full import is_full, refuse_targets
 
     if is_full(text, suite):
         from paritygate.cli.compiling import compile_run, refuse_other_options
 
-        refuse_other_options(mode, routing, shared.processes)
+        refuse_other_options(mode, routing, shared.processes, fault)
         return compile_run(settings, text, cells, workers, timeout_s)
     modes, whose = select_modes(mode), select_routing(routing)
     if whose == "golden":
@@ -98,13 +99,16 @@ def replay_run(
         if not modes:
             raise UsageError("gradients go by the candidate's own choices", where="--routing golden --mode gradient")
     from paritygate.catalog.select import cells_of, select_cells
+    from paritygate.cli.mutants import cells_for, fault_for
     from paritygate.cli.output import progress
     from paritygate.replay.launch import replay
     from paritygate.store.golden import GoldenStore
 
     store = GoldenStore(settings.golden)
-    suite, cases = select(text, suite, store.suites())
+    suite, cases, planted = fault_for(fault, text, suite, store.suites())
     chosen: list[Cell] = select_cells(cells or cells_of(suite))
+    if planted and not cells:
+        chosen = cells_for(planted, chosen)
     refuse_targets(chosen)
     with progress(settings) as tell, _ended_well(settings.runs):
         return replay(
@@ -122,6 +126,7 @@ def replay_run(
             routing=whose,
             processes=shared.processes,
             cluster=shared.cluster,
+            fault=planted,
             progress=tell,
         )
 
@@ -190,7 +195,9 @@ def run_to_resume(context: Context, name: str) -> Run:
     from paritygate.cli.runs import find_run
 
     run = find_run(settings_of(context), name)
-    asked = {"cases": "SUITE"} | {name: f"--{name}" for name in ("suite", "cells", "mode", "routing", "processes")}
+    asked = {"cases": "SUITE"} | {
+        name: f"--{name}" for name in ("suite", "cells", "mode", "routing", "processes", "fault")
+    }
     sources = {text: context.get_parameter_source(name) for name, text in asked.items()}
     given = [text for text, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if context.params.get("processes") == "auto":  # of a cluster every process says so, each time

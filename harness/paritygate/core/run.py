@@ -98,6 +98,7 @@ class RunInfo:
     baseline: str = ""
     routing: Routing = "own"
     processes: int = 1  # that a mesh lies over
+    fault: str = ""  # of the catalog, planted in the candidate
     asked: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
     skipped: tuple[Skip, ...] = ()

@@ -15,6 +15,7 @@ from paritygate.catalog.select import families, layout_of, policies
 from paritygate.core.blame import Blame
 from paritygate.core.codec import from_json
 from paritygate.core.errors import UsageError
+from paritygate.core.fault import Patch
 from paritygate.core.run import Routing
 from paritygate.replay.job import Asked, Environment, Job, Planting
 from paritygate.replay.processes import Gathered, prepare_cache, run_all
@@ -46,8 +47,9 @@ def blame_all(
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
+    patches: tuple[Patch, ...] = (),
 ) -> Blamed:
-    """Blames lines for what is `asked`, and for what each of `plantings` asks while its fault is there.
+    """Blames lines for what is `asked`, with `patches`, and for what each of `plantings` asks while its fault is there.
 
     Raises UsageError where a cell has more than one device.
     """
@@ -56,7 +58,7 @@ def blame_all(
     (folder / "workers").mkdir(parents=True)
     limit = workers or os.cpu_count() or 1
     jobs = [
-        replace(job, routing=routing)
+        replace(job, routing=routing, patches=patches)
         for share in range(limit)
         for job in _plan(asked[share::limit], plantings[share::limit], store, extensions)
     ]

@@ -116,8 +116,8 @@ class Planting:
 class Job:
     """The work of one worker, everything spelled out, so that it reads no catalog.
 
-    It is all `cells` of all `cases`, of the candidate as it is, then whatever is in `plantings`, and what all `cases`
-    cost in each of the `variations`.
+    It is all `cells` of all `cases`, of the candidate as it is, or with `patches`, then whatever is in `plantings`, and
+    what all `cases` cost in each of the `variations`.
     `keep` is the folder in which every value that is compared is kept; empty for none. `repeated` names the cells of
     which a case was repeated in an earlier part of the run, and says whether its bits differed. `asked` is whose drifts
     are to be blamed, for which JAX's x64 must be on and `oracle` names the policy that computes in float64.
@@ -133,6 +133,7 @@ class Job:
     policies: Mapping[str, DtypePolicy]
     extensions: tuple[str, ...] = ()
     layouts: Mapping[str, MeshLayout] = field(default_factory=dict)
+    patches: tuple[Patch, ...] = ()
     plantings: tuple[Planting, ...] = ()
     variations: tuple[Variation, ...] = ()
     keep: str = ""
@@ -150,6 +151,7 @@ def parts_of(jobs: Iterable[Job]) -> dict[str, str]:
         parts |= {f"mesh layout {name}": layout for name, layout in job.layouts.items()}
         parts |= {f"family {name}": family for name, family in job.families.items()}
         parts |= {f"dtype policy {name}": policy for name, policy in job.policies.items()}
+        parts |= {"fault": job.patches} if job.patches else {}
     return {name: hashlib.sha256(canonical(part).encode()).hexdigest() for name, part in parts.items()}
 
 

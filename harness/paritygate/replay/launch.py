@@ -19,6 +19,7 @@ from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical
 from paritygate.core.errors import GoldenError, NothingComparedError, UsageError
 from paritygate.core.family import Case, Family
+from paritygate.core.fault import Fault, Patch
 from paritygate.core.golden import GRADIENTS, Golden
 from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
@@ -49,12 +50,14 @@ def replay(
     keep: Literal["drifts", "values"] = "drifts",
     processes: int = 1,
     cluster: Cluster | None = None,
+    fault: Fault | None = None,
 ) -> Run:
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
     `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by;
-    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine. Raises UsageError where
-    there is no choice to force, or where a mesh cannot lie over so many, and GoldenError before any worker starts
+    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine; `fault` is planted in the
+    candidate first. Raises UsageError where there is no choice to force, or where a mesh cannot lie over so many, and
+    GoldenError before any worker starts
     where a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's
     `problems`; its rows will be missing. To keep `values` too puts the candidate's own into the run folder:
     `values.jsonl`, and tensors in `values/`.
@@ -76,7 +79,8 @@ def replay(
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes)
+    patches = fault.patches if fault else ()
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes, patches)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
@@ -91,6 +95,7 @@ def replay(
         versions=versions(),
         routing=routing,
         processes=processes,
+        fault=fault.name if fault else "",
         asked=parts_of(jobs),
         floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
@@ -276,6 +281,7 @@ def plan(
     skipped: Sequence[Skip] = (),
     workers: int = 1,
     processes: int = 1,
+    patches: tuple[Patch, ...] = (),
 ) -> list[Job]:
     """One job per environment, its cells in the order asked for; of cells on meshes as many as there are `workers`.
 
@@ -305,6 +311,7 @@ def plan(
             tuple(str(Path(directory).resolve()) for directory in extensions),
             layouts={cell.mesh: layout_of(cell.mesh) for cell in some},
             routing=routing,
+            patches=patches,
         )
         for environment, (of_case, of_cell) in groups.items()
         for some in _shares(tuple(of_cell), max(1, workers // environment.processes) if environment.devices > 1 else 1)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paritygate.catalog.select import families, select_cells
+from paritygate.catalog.select import families, fault_of, select_cells
 from paritygate.core.cell import Cell, Mode
 from paritygate.core.codec import canonical
 from paritygate.core.errors import UsageError, unknown_name
@@ -57,7 +57,8 @@ def resume(
         check_goldens(info.suite, cases, cells, modes, store, known)
         total = expected_values(info.suite, cases, cells, modes, store, info.skipped)
         limit = workers or os.cpu_count() or 1
-        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes)
+        patches = fault_of(info.fault).patches if info.fault else ()
+        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes, patches)
         parts = parts_of(plan(info.suite, cases, cells, modes, *how))
         _refuse(info, info.versions, versions())
         _refuse(info, {"processes": str(info.processes)}, {"processes": str(cluster.processes)} if cluster else {})

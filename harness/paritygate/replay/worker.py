@@ -59,6 +59,7 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
     from paritygate.replay.alone import run_alone
     from paritygate.replay.inspection import inspect
     from paritygate.replay.looking import Looker
+    from paritygate.replay.plant import planted
     from paritygate.store.golden import GoldenStore
 
     started = time.monotonic()
@@ -94,16 +95,17 @@ def work(job: "Job", emit: "Emit", member: "Sequence[str]" = ()) -> None:
 
     on_one_device: dict[tuple[str, str], Alone] = {}
     emit("record", record())
-    for cell in job.cells:
-        run_alone(job, store, cell, on_one_device)
-        _replay(
-            job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit),
-            on_one_device,
-        )  # fmt: skip
-        emit("record", record())
-        jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
+    with planted(job.patches):
+        for cell in job.cells:
+            run_alone(job, store, cell, on_one_device)
+            _replay(
+                job, store, job.suite, job.cases, cell, emit, look, lambda repeat: emit("repeat", repeat), Looker(emit),
+                on_one_device,
+            )  # fmt: skip
+            emit("record", record())
+            jax.clear_caches()  # no cell runs another's programs, and a suite's are GB of memory
+        sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
     _plant_all(job, store, emit)
-    sources |= _blame_all(job, store, job.asked, lambda found: emit("blame", found))
     if job.variations:
         from paritygate.replay.costs import costs
 

@@ -1,8 +1,7 @@
-"""The frame of the command line: exit codes, error text, --json everywhere, light start, verbs from one file."""
+"""The frame of the command line: exit codes, error text, --json everywhere, verbs from one file."""
 
 import inspect
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -215,25 +214,3 @@ def test_default_cells_are_the_catalogues() -> None:
     from paritygate.catalog import select
 
     assert DEFAULT_CELLS == select.DEFAULT_CELLS
-
-
-CHILD = (
-    "import sys; from paritygate.cli.main import main; code = main();"
-    "heavy = {'torch', 'transformers', 'jax', 'flax', 'numpy', 'pandas', 'rich'} & set(sys.modules);"
-    "sys.exit(f'imported {sorted(heavy)}' if heavy else code)"
-)
-
-
-@pytest.mark.parametrize("verb", ["--help", "list families", "show r1", "report r1", "run --help"])
-def test_looking_starts_light(environ: dict[str, str], synthetic, tmp_path: Path, verb: str) -> None:
-    if "r1" in verb:
-        synthetic.write_run(tmp_path / "runs" / "r1", layers=0)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, *verb.split()], capture_output=True, text=True, env=os.environ | environ
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert child.returncode == 0, child.stderr
-    assert child.stdout
-    # Processor time, not wall time: nothing is waited for, and tests beside this one must not decide.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5

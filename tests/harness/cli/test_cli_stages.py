@@ -26,18 +26,18 @@ def budgets(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stages(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budgets: None) -> dict[str, Any]:
-    """Stand-ins for replay and judge; what replay was called with. `fault` and `problems` choose the outcome."""
+    """Stand-ins for replay and judge; what replay was called with. `shows` and `problems` choose the outcome."""
     import paritygate.cli.stages
     import paritygate.replay.launch
 
-    called: dict[str, Any] = {"fault": "none", "problems": ()}
+    called: dict[str, Any] = {"shows": "none", "problems": ()}
 
     def replay(suite, cases, cells, modes, store, runs, command, **options):
         called.update(suite=suite, cases=cases, cells=cells, modes=modes, runs=runs, command=command, **options)
-        return synthetic.write_run(tmp_path / "runs" / "made", called["fault"], "no", problems=called["problems"])
+        return synthetic.write_run(tmp_path / "runs" / "made", called["shows"], "no", problems=called["problems"])
 
     def judge(settings: Settings, run):
-        rows = synthetic.rows(called["fault"], layers=2)
+        rows = synthetic.rows(called["shows"], layers=2)
         return run.save_rows(rows), rows
 
     monkeypatch.setattr(paritygate.replay.launch, "replay", replay)
@@ -71,7 +71,7 @@ def test_run_takes_options(paritygate: Callable, stages: dict[str, Any]) -> None
 
 
 def test_run_fails_with_the_gates_code(paritygate: Callable, stages: dict[str, Any]) -> None:
-    stages["fault"] = "semantic"
+    stages["shows"] = "semantic"
     said = paritygate("run")
     assert said.code == 1
     assert "layers.1.attn:inner.q_rope" in said.out

@@ -29,12 +29,13 @@ def approve(
     from datetime import UTC, datetime
 
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, refuse_planted
     from paritygate.cli.stages import shown
     from paritygate.store.baseline import approve as accept
 
     settings = settings_of(context)
     found = find_run(settings, run)
+    refuse_planted(found)
     folder = settings.golden / "baselines"
     today = datetime.now(UTC).date().isoformat()
     rows = list(found.judged())

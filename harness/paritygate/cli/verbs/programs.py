@@ -19,7 +19,7 @@ def programs(
     context: Context, run: RunName = "latest", accept: Accept = False, select: Of = "*", as_json: Json = False
 ) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, refuse_planted
     from paritygate.cli.stages import changed_programs, shown
     from paritygate.judge.programs import without_lines
     from paritygate.store.programs import write_programs
@@ -30,6 +30,7 @@ def programs(
     said = changed_programs(settings, found)
     files: list[Path] = []
     if accept:
+        refuse_planted(found)
         if not there:
             raise UsageError(
                 "run has no programs to record",

@@ -2,6 +2,7 @@
 
 from paritygate.cli.options import (
     CellsOfSuite,
+    FaultName,
     ModeName,
     NoCache,
     Processes,
@@ -23,6 +24,7 @@ def replay(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    fault: FaultName = "",
     processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
@@ -44,7 +46,7 @@ def replay(
                 say(f"{made.folder.name} is whole: there is nothing to resume.")
             made = resume_run(settings, made, workers, timeout, cache, shared)
         else:
-            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
+            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
     info = made.info
     if as_json:
         say_json({"run": info.id, "folder": str(made.folder), "problems": info.problems, "wall_s": info.wall_s})

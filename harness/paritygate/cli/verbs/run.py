@@ -6,6 +6,7 @@ import typer
 
 from paritygate.cli.options import (
     CellsOfSuite,
+    FaultName,
     ModeName,
     NoCache,
     Processes,
@@ -29,6 +30,7 @@ def run(
     cells: CellsOfSuite = "",
     mode: ModeName = "all",
     routing: RoutingName = "own",
+    fault: FaultName = "",
     processes: Processes = "1",
     resume: Resume = "",
     workers: Workers = None,
@@ -66,7 +68,7 @@ def run(
                 return gate(context, str(made.folder), as_json)
             made = resume_run(settings, made, workers, timeout, cache, shared)
         else:
-            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared)
+            made = replay_run(settings, cases, suite, cells, mode, workers, timeout, cache, routing, shared, fault)
     made, rows = judge_run(settings, made)
     not_explained = "" if no_explain else explained_or_why(settings, made, rows, cache)
     path = report_run(settings, made, rows)

@@ -29,6 +29,7 @@ def build(data: ReportData) -> list[Part]:
         ("command", Item(" ".join(info.command), Tone.CODE)),
         ("cells", Item(", ".join(info.cells), Tone.CODE)),
         ("modes", Item(", ".join(info.modes))),
+        *([("planted fault", Item(info.fault, Tone.CODE))] if info.fault else []),
     ]
     parts: list[Part] = [KeyValues(tuple(pairs))]
     if info.floors:
