@@ -131,7 +131,7 @@ def middle(took: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("reports/page"), help="folder of the pages and pictures")
+    parser.add_argument("--out", type=Path, default=Path("build/report-page"), help="folder of the pages and pictures")
     parser.add_argument("--run", type=Path, help="a run's folder to draw beside the synthetic ones")
     parser.add_argument("--views", nargs="*", default=list(VIEWS), choices=list(VIEWS))
     parser.add_argument("--scales", nargs="*", default=list(SCALES), choices=list(SCALES))

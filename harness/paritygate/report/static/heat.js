@@ -76,9 +76,8 @@ export function heatMap(place, run, go) {
     spacer.style.height = `${size.top + size.height * map.lines.length + 6}px`;
   }
 
-  function draw() {
-    const [space, tall] = [scroller.clientWidth, scroller.clientHeight];
-    const [dx, dy, log] = [scroller.scrollLeft, scroller.scrollTop, state.scale === "log"];
+  function draw(dx = scroller.scrollLeft, dy = scroller.scrollTop, space = scroller.clientWidth, tall = scroller.clientHeight) {
+    const log = state.scale === "log";
     paint(fit(canvas, space, tall), run, { map, size, colours, values, scale, log, cursor, dx, dy, space, tall });
   }
 
@@ -217,6 +216,11 @@ export function heatMap(place, run, go) {
     drawLegend();
     if (text.open) drawText();
   });
+  // On paper there is nothing to scroll: all of it, as wide as the paper is.
+  window.addEventListener("beforeprint", () => {
+    if (map) draw(0, 0, size.right, size.top + size.height * map.lines.length + 6);
+  });
+  window.addEventListener("afterprint", () => map && draw());
   return (view) => {
     const { state: next, rows } = view;
     metric.value = next.metric;

@@ -76,7 +76,7 @@ export function rowTable(place, run, go) {
       made.append(element("span", TONES[text] ?? "bad", text));
     } else if (column.name === "value") {
       made.append(element("code", "", element("bdi", "", text)));
-      const where = [run.text("case", row), run.labels[run.text("cell", row)], run.text("mode", row)].join(" · ");
+      const where = [run.labels[run.text("cell", row)], run.text("mode", row), run.text("case", row)].join(" · ");
       if (NARROW.matches) made.append(element("small", "muted", where));
     } else if (column.name === "share") {
       const share = run.numbers.share[row];
