@@ -52,6 +52,24 @@ class Terminal:
         """Without the sequences that move the cursor and colour."""
         return _SEQUENCE.sub("", self.written.decode()).replace("\r\n", "\n")
 
+    @property
+    def screen(self) -> str:
+        """What is seen at the end, and above it, of one that never scrolls away."""
+        lines, row, column = [""], 0, 0
+        for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", self.written.decode()):
+            if part == "\n":
+                row += 1
+                lines += [""] * (row == len(lines))
+            elif part == "\r":
+                column = 0
+            elif part.startswith("\x1b"):
+                row -= int(part[2:-1] or 1) if part.endswith("A") else 0
+                lines[row] = "" if part == "\x1b[2K" else lines[row]
+            else:
+                lines[row] = f"{lines[row]:<{column}}"[:column] + part + lines[row][column + len(part) :]
+                column += len(part)
+        return "\n".join(lines)
+
     def _read(self) -> bool:
         if not select.select([self._handle], [], [], UNTIL_S)[0]:
             return False
