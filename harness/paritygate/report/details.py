@@ -10,7 +10,7 @@ from typing import Any, Literal
 from paritygate.core.drift import Row
 from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING
 from paritygate.core.where import axis_words
-from paritygate.report.evidence import fate, flip_words, is_drawn, ulps
+from paritygate.report.evidence import facts, fate, flip_words, is_drawn, ulps
 from paritygate.report.map_text import map_words, scale_from
 from paritygate.report.parts import State
 from paritygate.report.rounding import long, short
@@ -122,6 +122,10 @@ def _flips(row: Row, index: Index) -> Any:
     ]
 
 
+def _facts(row: Row, index: Index) -> list[Any]:
+    return [each for name, text in facts(row) for each in (index(name), text)] if is_drawn(row) else []
+
+
 DETAILS = (
     Detail("words", "drift in words", lambda row, index: row_words(row)),
     Detail("origin", "origins", lambda row, index: row.origin),
@@ -131,6 +135,7 @@ DETAILS = (
     Detail("judgements", "judgements", _judgements),
     Detail("worst", "worst elements", _worst),
     Detail("evidence", "evidence", lambda row, index: row.evidence),
+    Detail("facts", "further facts", _facts),
     Detail("map", "error maps", _map),
     Detail("spread", "histograms", _spread),
     Detail("flips", "flips", _flips),
@@ -144,6 +149,7 @@ DROPS = (
     Drop("worst", "pass"),
     Drop("metrics", "all"),
     Drop("map", "propagated"),
+    Drop("facts", "propagated"),
     Drop("judgements", "pass"),
     Drop("spread", "propagated"),
     Drop("worst", "propagated"),

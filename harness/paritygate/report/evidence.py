@@ -47,3 +47,16 @@ def flip_words(row: Row) -> str:
 def is_drawn(row: Row) -> bool:
     """Whether a page, and `show`, draw the map of a row: noise within its budget looks like any other."""
     return failing(row) or bool(row.accepted) or row.excuse is not None
+
+
+def facts(row: Row) -> list[tuple[str, str]]:
+    """What else was measured, by name: over which tokens, how large the golden is, where in the value, own noise."""
+    drift, agreeing = row.drift, row.drift.agreeing
+    tokens = f"{count(agreeing.tokens)} of {count(agreeing.of)} tokens" if agreeing else ""
+    found = (
+        ("compared over", f"{tokens}: the others are behind a flip" if tokens else ""),
+        ("largest golden", number(drift.scale) if drift.scale else ""),
+        ("where", ", ".join(f"{where.words} ({where.share:.0%} of its square)" for where in drift.where)),
+        ("own noise", ", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items()))),
+    )
+    return [(name, text) for name, text in found if text]

@@ -3,7 +3,7 @@
 from paritygate.core.decision import Decided, Excuse
 from paritygate.core.drift import Row
 from paritygate.core.histogram import Histogram
-from paritygate.report.evidence import fate, flip_words, is_drawn, steps_words
+from paritygate.report.evidence import facts, fate, flip_words, is_drawn, steps_words
 from paritygate.report.map_text import map_lines, map_words
 from paritygate.report.parts import Column, Item, KeyValues, Part, Preformatted, Table, Text, Tone
 from paritygate.report.words import MEANINGS, bound, count, exact, metric_words, number, times, verdict_item
@@ -21,10 +21,7 @@ def row_parts(row: Row) -> list[Part]:
         ("accepted", Item(row.accepted)),
         ("value", Item(f"{drift.kind} {drift.dtype} ({drift.layout}) {list(drift.shape)}", Tone.CODE)),
         ("flips", Item(flip_words(row), Tone.WARN)),
-        ("compared over", Item(_agreeing(row))),
-        ("largest golden", Item(number(drift.scale) if drift.scale else "")),
-        ("where", Item(", ".join(f"{w.words} ({w.share:.0%} of its square)" for w in drift.where))),
-        ("own noise", Item(", ".join(f"{name} {number(value)}" for name, value in sorted(drift.noise.items())))),
+        *((name, Item(text)) for name, text in facts(row)),
         ("in roundoffs", Item(_roundoffs(drift.histogram) if drift.histogram else "")),
         ("ratio", Item(drift.ratios.words if drift.ratios else "")),
         ("not finite", Item(count(drift.nonfinite) if drift.nonfinite else "", Tone.BAD)),
@@ -65,11 +62,6 @@ def flips_table(decided: Decided, excuse: Excuse) -> Table:
     titles = ("flips", "golden chose", "got", "margin", "by its own scores", "depth", "")
     columns = tuple(Column(title, "right" if title in ("margin", "depth") else "left") for title in titles)
     return Table(columns, tuple(lines), f"Margins are of {decided.scores}, relative to the two scores.")
-
-
-def _agreeing(row: Row) -> str:
-    agreeing = row.drift.agreeing
-    return f"{count(agreeing.tokens)} of {count(agreeing.of)} tokens: the others are behind a flip" if agreeing else ""
 
 
 def metrics_table(row: Row) -> Table:

@@ -38,10 +38,11 @@ def chunk() -> Row:
 
 
 def factor() -> Row:
-    """√H is missing."""
+    """√H is missing in half of the heads."""
     golden = _sample(BATCH, TOKENS, HEADS, WIDTH)
-    got = _noisy(golden) * WIDTH**0.5
-    return _row("layers.2.attn", "inner.query", golden, got, "B T N H", "f64 differs by 2.5e0 everywhere")
+    got = _noisy(golden)
+    got[:, :, ::2] *= WIDTH**0.5
+    return _row("layers.2.attn", "inner.query", golden, got, "B T N H", "f64 differs by 1.7e0 at heads 0, 2 and 4")
 
 
 def nan() -> Row:

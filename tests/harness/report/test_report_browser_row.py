@@ -87,6 +87,8 @@ def test_a_wrong_head_is_lit_and_named(page: Any, path: Path) -> None:
     panel = open_site(page, path, HEADS)
     assert "f64 differs by 2e-1 at head 4." in panel.inner_text()
     assert "reads head 3 for head 4" in panel.inner_text()
+    assert "at head 4 (100% of its square)" in panel.locator(".pairs").inner_text()
+    assert "largest golden" in panel.locator(".pairs").inner_text()
     # Across the canvas, in the middle of each of six heads behind the margin on the left.
     width = panel.locator("canvas.map").evaluate("canvas => canvas.getBoundingClientRect().width")
     at = [(74 + (width - 74) * (head + 0.4) / 6) / width for head in range(6)]
@@ -127,7 +129,7 @@ def test_a_factor_that_is_missing_is_one_bar_with_its_number(page: Any, path: Pa
     panel = open_site(page, path, FACTOR)
     assert panel.locator(".bar.peak").count() == 1
     assert panel.locator(".peak-name").inner_html() == "3.46×"
-    assert "100% of the elements are 3.464 times the golden." in panel.inner_text()
+    assert "50% of the elements are 3.464 times the golden." in panel.inner_text()
     panel = open_site(page, path, CHUNK)
     assert panel.locator(".bar.peak").count() == 0
     assert "No one factor stands out." in panel.inner_text()

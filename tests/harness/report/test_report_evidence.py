@@ -7,13 +7,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from paritygate.core.decision import Agreeing
 from paritygate.core.drift import Element, Row, Verdict
 from paritygate.core.error_map import Edge
 from paritygate.metrics.base import float_format
 from paritygate.metrics.max_ulp import compute
 from paritygate.report.commands import commands
 from paritygate.report.data import ReportData
-from paritygate.report.evidence import FORMATS, fate, flip_words, is_drawn, ulps
+from paritygate.report.evidence import FORMATS, facts, fate, flip_words, is_drawn, ulps
 from paritygate.report.map_text import SHADES, TALLEST, WIDEST, map_lines, map_words
 from paritygate.report.parts import Preformatted, Table, Text
 from paritygate.report.row_parts import flips_table, row_parts
@@ -138,6 +139,16 @@ def test_what_was_found_out_is_said_of_its_row(synthetic: ModuleType, planted: M
     assert list(found) == [planted.heads().drift.key]
     (text,) = found[planted.heads().drift.key]
     assert isinstance(text, Text) and "reads head 3 for head 4" in text.text
+
+
+def test_what_else_was_measured_is_said_by_name(planted: ModuleType) -> None:
+    row = planted.heads()
+    agreeing = replace(row.drift, agreeing=Agreeing(60, 76), noise={"rel_l2": 1e-3})
+    found = dict(facts(replace(row, drift=agreeing)))
+    assert list(found) == ["compared over", "largest golden", "where", "own noise"]
+    assert found["compared over"] == "60 of 76 tokens: the others are behind a flip"
+    assert (found["where"], found["own noise"]) == ("at head 4 (100% of its square)", "rel_l2 0.001")
+    assert list(dict(facts(row))) == ["largest golden", "where"]
 
 
 def test_worst_elements_have_their_steps(planted: ModuleType) -> None:

@@ -11,6 +11,7 @@ const NUMBERS_PER_JUDGEMENT = 7;
 const NUMBERS_PER_ELEMENT = 5;
 const ENDLESS = 1e300; // what the judge writes where a number has no end
 
+/** Lists of `size` each; none of what a row has not. */
 function chunks(list, size) {
   return Array.from({ length: list.length / size }, (_, i) => list.slice(i * size, (i + 1) * size));
 }
@@ -46,6 +47,7 @@ function facts(row) {
     const shown = name === "origin" || name === "value" ? element("code", "", row[name]) : row[name];
     pairs.append(element("dt", "", label), element("dd", "", shown));
   }
+  for (const [name, text] of chunks(row.facts, 2)) pairs.append(element("dt", "", row.strings[name]), element("dd", "", text));
   return pairs;
 }
 
