@@ -143,7 +143,8 @@ def _whole(session: ParitySession, parts: list[Run], told: Told) -> dict[str, ob
         if "" not in reasons:
             skips[pair] = " and ".join(sorted(reasons))
         else:
-            problems.append(f"{pair[0]} was not replayed in {pair[1]}: the session ended before it")
+            why = "its tests say why" if any(map(told.items.get, map(str, cases))) else "the session ended before it"
+            problems.append(f"{pair[0]} was not replayed in {pair[1]}: {why}")
     cases = [case for case in dict.fromkeys(pair[0] for pair in of_pair) if case not in refused]
     cells = [cell for cell in order if any(pair[1] == cell for pair in of_pair)]
     skipped = [skip for part in parts for skip in part.info.skipped]
