@@ -1,7 +1,9 @@
 """Settings of the test process and of every child it starts: no network, no more threads than cores."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 pytest_plugins = ["pytester"]  # for tests/harness/testing; a conftest further down may not ask for it
@@ -19,3 +21,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # No test is timed: on a busy machine an example may take a hundred times as long.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+# Folders whose files take longest: a worker that begins the last of them must not be alone at the end.
+SLOW = ("parity", "toy", "faults", "docs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow folders first, else in the order of collection."""
+    root = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(root).parts[0] if item.path.is_relative_to(root) else ""
+        return SLOW.index(folder) if folder in SLOW else len(SLOW)
+
+    items.sort(key=place)

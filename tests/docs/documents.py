@@ -3,18 +3,20 @@
 A fence `console` is a session: lines behind `$ ` are commands (`> ` goes on), the others what they print. A fence
 `python` is a program, and a fence `output` behind it what it prints. `{literalinclude}` with a caption is a file that
 the reader writes under that name. Whatever else is fenced, and what cannot be run, has a comment above it that says
-why: `<!-- not run: REASON -->`. A page that begins where another one ends says so: `<!-- after: tutorial.md -->`.
+why: `<!-- not run: REASON -->`, or `not run yet` where what it shows is still to come. A page that begins where another
+one ends says so: `<!-- after: tutorial.md -->`.
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 _FENCE = re.compile(r"^(?P<ticks>`{3,}|:{3,})(?P<info>.*)$")
-_NOT_RUN = re.compile(r"^<!-- not run: (?P<reason>\S.*) -->$")
+_NOT_RUN = re.compile(r"^<!-- not run(?P<yet> yet)?: (?P<reason>\S.*) -->$")
 _AFTER = re.compile(r"^<!-- after: (?P<page>\S+\.md) -->$", re.M)
 # Directives that show nothing a reader could run.
 _QUIET = ("{toctree}", "{note}", "{figure}", "{image}", "{warning}")
@@ -26,7 +28,7 @@ class UnmarkedError(Exception):
 
 @dataclass(frozen=True)
 class Block:
-    """One fence. `line` is that of its first line of content, `reason` why it is not run."""
+    """One fence. `line` is that of its first line of content, `reason` why it is not run, now or ever (`when`)."""
 
     language: str
     text: str
@@ -34,6 +36,7 @@ class Block:
     reason: str = ""
     output: str = ""
     file: str = ""  # that a literalinclude shows, from the page
+    when: Literal["", "never", "later"] = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ def _block(lines: list[str], at: int, end: int, info: str, name: str) -> Block |
         return Block(language, caption[1].strip(), at + 1, file=argument)
     if marked is None and language not in ("console", "python", "output"):
         raise UnmarkedError(f"{name}:{at}: block of {language or 'no language'} is not run, and does not say why")
-    return Block(language, text, at + 1, marked["reason"] if marked else "")
+    if marked is None:
+        return Block(language, text, at + 1)
+    return Block(language, text, at + 1, marked["reason"], when="later" if marked["yet"] else "never")
 
 
 def steps(block: Block) -> list[Step]:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -13,7 +14,9 @@ from docs.documents import DOCS, ROOT, Block, Page, fits, steps
 
 # What pages take from a clone; each is there, or no page that is run names it.
 STAND_IN = ("golden/budgets.toml", "tests/toy", "examples/own_model")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "test_*", "conftest.py")
+_LITTER = shutil.ignore_patterns("__pycache__")
+# What CI, pytest and our own settings would change in what is printed.
+_NOT_A_READERS = re.compile(r"(?:PARITYGATE|GITHUB|PYTEST)_.*|CI")
 _PER_COMMAND_S = 280
 
 
@@ -32,7 +35,7 @@ class Session:
         state.mkdir(parents=True)
         for part in STAND_IN:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, clone / part, ignore=_LEFT_OUT)
+                shutil.copytree(ROOT / part, clone / part, ignore=_LITTER)
             elif (ROOT / part).is_file():
                 (clone / part).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / part, clone / part)
@@ -50,7 +53,7 @@ class Session:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PARITYGATE_")}
+        kept = {name: value for name, value in os.environ.items() if not _NOT_A_READERS.fullmatch(name)}
         return kept | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(self.cache),

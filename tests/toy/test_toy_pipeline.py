@@ -296,8 +296,12 @@ def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Wo
         parts = {part["axis"]: part for part in found["row"]["drift"]["where"]}
         assert (parts["T"]["pattern"], parts["T"]["places"]) == ("from", [5])
         assert found["propagated"] == 0, "the head is the last value"
+        drawn = found["row"]["drift"]["error_map"]
+        assert [axis["letter"] for axis in drawn["down"] + drawn["across"]] == ["B", "T", "V"]
     shown = " ".join(place.done("show", run, "*/f64/*/head:out").out.split())
     assert "evidence" in shown and "at odd vocabulary entries (100% of its square)" in shown
+    assert "vocabulary entries 0 to 255 row 0, token 0 ░" in shown  # the map begins with noise
+    assert "paritygate run toy-2.plain --suite toy --cells f64/single/cpu --mode " in shown
     reported = " ".join(place.done("report", run, "--text", "divergence").out.split())
     assert "head:out in toy-2.plain: f64 differs by" in reported
 

@@ -42,10 +42,4 @@ def setup(app: Any) -> dict[str, bool]:
         source[0] = filled(source[0])
 
     app.connect("source-read", fill)
-    app.connect("env-get-outdated", lambda _app, env, *_: [name for name in env.found_docs if made_of_code(env, name)])
     return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def made_of_code(env: Any, page: str) -> bool:
-    """Whether a page has generated parts, and so is out of date whenever the code may be."""
-    return LINE.search(env.doc2path(page).read_text(encoding="utf-8")) is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from paritygate.cli.options import OutputFormat
 from paritygate.cli.output import say, say_headed, say_json
 from paritygate.cli.progress import progress
-from paritygate.cli.stages import gate_run, judge_run, report_data, report_run, shown
+from paritygate.cli.stages import gate_run, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.errors import ExitCode, ReplayInterrupted
 from paritygate.core.run import Run
@@ -146,11 +146,10 @@ def _text(
 
 def judge_interrupted(settings: Settings, stop: ReplayInterrupted, against: str, form: OutputFormat) -> None:
     """Judges and reports what an interrupted replay has, as far as it goes; the rest is missing."""
-    run = Run.open(stop.folder)
-    if not next(run.drifts(), None):
-        return
+    from paritygate.cli.stages import judge_run, report_data, report_run
+
     with progress(settings, "judging"):
-        run, _ = judge_run(settings, run)
+        run, _ = judge_run(settings, Run.open(stop.folder))
         data = report_data(settings, run, against)
         report = report_run(run, data)
     say_gate(settings, run, data, report, form, interrupted=stop)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from paritygate.core.progress import STARTING, Doing, Piece, Progress
 
@@ -18,6 +19,7 @@ class _Part:
 
     job: int
     cell: str
+    place: Literal["first", "further"]  # of its preset in its cell: the first compiles what the others run
     size: int
     done: int = 0
     took_s: float | None = None
@@ -54,9 +56,12 @@ class Meter(Progress):
         self, jobs: Sequence[Sequence[Piece]], workers: int = 1, noun: str = "values", done: int = 0, of: str = ""
     ) -> None:
         with self._lock:
-            self._parts = {
-                (cell, case): _Part(job, cell, size) for job, of_job in enumerate(jobs) for cell, case, size in of_job
-            }
+            self._parts, seen = {}, set[tuple[str, str]]()
+            for job, of_job in enumerate(jobs):
+                for cell, case, size in of_job:
+                    programs = (cell, case.partition(".")[0])
+                    self._parts[cell, case] = _Part(job, cell, "further" if programs in seen else "first", size)
+                    seen.add(programs)
             self._at, self._piece, self._lost = {}, {}, set()
             self._workers, self._noun, self._of, self._kept = workers, noun, of, done
 
@@ -105,7 +110,7 @@ class Meter(Progress):
             )
 
     def _left_s(self, now: float) -> float | None:
-        """What the pieces that did not end will take, by those that did: of their cell, else of their job, else of all.
+        """What the pieces that did not end will take, by those that did.
 
         None before enough ended, as long as less than half of what is left was measured in its own job, and once
         everything takes longer than it should.
@@ -113,22 +118,27 @@ class Meter(Progress):
         ended = [part for part in self._parts.values() if part.took_s is not None]
         parts = self._parts.items()
         open_ = {name: part for name, part in parts if part.took_s is None and part.job not in self._lost}
-        jobs = {part.job for part in ended}
-        known = sum(part.size for part in open_.values() if part.job in jobs)
+        measured = {(part.job, part.place) for part in ended}
+        known = sum(part.size for part in open_.values() if (part.job, part.place) in measured)
         if len(ended) < ENOUGH or 2 * known < sum(part.size for part in open_.values()):
             return None
         since = {piece: start for start, piece in self._piece.values()}
         left_of: dict[int, float] = {}
         for name, part in open_.items():
-            of_cell = [each for each in ended if each.cell == part.cell]
-            of_job = [each for each in ended if each.job == part.job]
-            takes_s = part.size * _rate(of_cell or of_job or ended)
+            takes_s = part.size * _rate(_nearest(part, ended))
             spent_s = now - since[name] if name in since else 0.0
             left_of[part.job] = left_of.get(part.job, 0.0) + max(0.0, takes_s - spent_s)
         free_at = [0.0] * self._workers
         for job in sorted(left_of):  # in the order in which they are started, each by the worker that is free first
             heapq.heapreplace(free_at, free_at[0] + left_of[job])
         return max(free_at) or None
+
+
+def _nearest(part: _Part, ended: Sequence[_Part]) -> Sequence[_Part]:
+    """Those in the same place of a cell: of its own, else of its job, else of any; where none is, all."""
+    alike = [each for each in ended if each.place == part.place]
+    of_cell = [each for each in alike if each.cell == part.cell]
+    return of_cell or [each for each in alike if each.job == part.job] or alike or ended
 
 
 def _rate(parts: Sequence[_Part]) -> float:

@@ -13,10 +13,13 @@ X_TICKS = 8
 
 @dataclass(frozen=True)
 class Dot:
+    """`first` is the first of its line that is over its limit."""
+
     x: float
     y: float
     ok: bool
     title: str
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Drawing:
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     lines: tuple[Line, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether any value is over its limit."""
+        return any(not dot.ok for line in self.lines for dot in line.dots)
 
 
 def draw(chart: LineChart) -> Drawing:
@@ -79,13 +87,14 @@ def _line(series: Series, x: Callable[[int], float], y: Callable[[float], float]
 
     banded = [p for p in series.points if p.floor > 0 and p.bound > 0]
     bounded = [p for p in series.points if p.bound > 0]
+    over = next((p for p in series.points if not p.ok), None)
     upper, lower = [(x(p.x), y(p.bound)) for p in banded], [(x(p.x), y(p.floor)) for p in banded]
     return Line(
         series.name,
         path([(x(p.x), y(p.value)) for p in series.points]),
         path(upper + lower[::-1]),
         path([(x(p.x), y(p.bound)) for p in bounded]),
-        tuple(Dot(x(p.x), y(p.value), p.ok, _title(series.name, p)) for p in series.points),
+        tuple(Dot(x(p.x), y(p.value), p.ok, _title(series.name, p), p is over) for p in series.points),
     )
 
 

@@ -12,10 +12,9 @@ from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING
 from paritygate.core.where import axis_words
 from paritygate.report.evidence import fate, flip_words, is_drawn, ulps
 from paritygate.report.map_text import map_words, scale_from
+from paritygate.report.parts import State
 from paritygate.report.rounding import long, short
 from paritygate.report.words import bound, metric_words, row_words
-
-State = Literal["pass", "propagated", "fail"]
 
 Index = Callable[[str], int]  # of a text in the page's table of names: `row.strings[i]` gives it back
 
@@ -83,14 +82,15 @@ def _map(row: Row, index: Index) -> Any:
     axes = (*drawn.down, *drawn.across)
     letters = [axis.letter for axis in axes]
     least = min((level for level in drawn.levels if EQUAL < level < NONFINITE), default=EQUAL)
-    alone = {NOTHING: " ", EQUAL: "#", NONFINITE: "!"}
+    shown = {level: ord("(") + level - least for level in range(least, NONFINITE)}
+    shown |= {NOTHING: ord(" "), EQUAL: ord("#"), NONFINITE: ord("!")}
     return [
         [[*map(index, axis_words(axis.letter)), axis.size, axis.step, axis.first] for axis in drawn.down],
         [[*map(index, axis_words(axis.letter)), axis.size, axis.step, axis.first] for axis in drawn.across],
         [[letters.index(edge.axis), index(edge.name), edge.every] for edge in row.edges if edge.axis in letters],
         scale_from(drift),
         least,
-        "".join(alone.get(level) or chr(ord("(") + level - least) for level in drawn.levels),
+        drawn.levels.decode("latin-1").translate(shown),
         map_words(drawn, drift.kind),
     ]
 

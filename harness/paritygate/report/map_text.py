@@ -1,9 +1,10 @@
 """A value's error map in words and in characters: what a terminal shows, and what stands beside the page's picture."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from math import log2, prod
+from math import ceil, log2, prod
 
 from paritygate.core.drift import Drift
 from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING, Edge, ErrorMap, MapAxis, ratio
@@ -53,10 +54,11 @@ def map_words(error_map: ErrorMap, kind: str) -> str:
             f"off by about {size:.2g} times the golden's rms" if kind == Kind.FLOAT else f"otherwise in {size**2:.0%}"
         )
         said.append(f"The worst block, {where}, is {much}.")
-        squares = sorted((ratio(level) ** 2 for level in finite), reverse=True)
-        whole, held, few = sum(squares), 0.0, 0
-        while held < NEARLY_ALL * whole:
-            held, few = held + squares[few], few + 1
+        counts = sorted(((ratio(level) ** 2, n) for level, n in Counter(finite).items()), reverse=True)
+        left, few = NEARLY_ALL * sum(square * n for square, n in counts), 0
+        for square, n in counts:
+            blocks = min(ceil(left / square), n) if left > 0.0 else 0
+            left, few = left - blocks * square, few + blocks
         said.append(f"{count(few)} of {count(compared)} blocks hold {NEARLY_ALL:.0%} of the squared difference.")
     return " ".join(said)
 

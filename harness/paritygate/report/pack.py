@@ -15,16 +15,19 @@ from typing import Any
 
 from paritygate.core.drift import Row
 from paritygate.report.data import row_nearness
-from paritygate.report.details import DETAILS, DROPS, Drop, State, drop_words
-from paritygate.report.parts import Part, SitePages, Table, Text
+from paritygate.report.details import DETAILS, DROPS, Drop, drop_words
+from paritygate.report.parts import Part, SitePages, State, Table, Text
 from paritygate.report.rounding import short
-from paritygate.report.squares import square
+from paritygate.report.squares import mark_of, state_of
 from paritygate.report.words import MEANINGS, bound, metric_words, noise, verdict_item
 
 CHUNK = 2_000  # rows whose details are read together
 
 # A page's size in bytes by its rows: 5 MB up to 18,000 rows, 30 MB from 180,000 on, in a straight line between.
 SMALL, LARGE = (18_000, 5_000_000), (180_000, 30_000_000)
+
+
+Blocks = dict[tuple[str, str, State | str], str]  # by kind, chunk or metric, and state
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ def cap_bytes(rows: int) -> int:
 def pack(pages: SitePages, room: int) -> Packed:
     """The rows of all pages, in their order, in at most `room` characters as far as details can be left out."""
     rows = [row for page in pages.pages for row in page.rows]
-    states = [square([row]).state for row in rows]
+    states = list(map(state_of, rows))
     strings: dict[str, int] = {}
-    blocks: dict[tuple[str, str, State | str], str] = {}
+    blocks: Blocks = {}
     for start in range(0, len(rows), CHUNK):
         chunk = list(zip(rows[start : start + CHUNK], states[start : start + CHUNK], strict=True))
         for detail in DETAILS:
@@ -70,19 +73,25 @@ def pack(pages: SitePages, room: int) -> Packed:
     index |= {"commands": [[each.does, each.text] for each in pages.commands]}
     index |= {"meanings": {name: MEANINGS[name] for name in sorted({row.diagnosis for row in rows if row.diagnosis})}}
     said = {i: pages.said[row.drift.key] for i, row in enumerate(rows) if row.drift.key in pages.said}
-    room -= len(_block(index)) + 1_000  # which the names of what is dropped need
-    dropped: list[Drop] = []
-    for drop in DROPS:
-        if sum(map(len, blocks.values())) <= room:
-            break
-        gone = [key for key in blocks if _is_of(key, drop)]
-        dropped += [drop] if gone else []
-        for key in gone:
-            del blocks[key]
+    always = {"said": _block({i: list(map(_part, parts)) for i, parts in said.items()})} if said else {}
+    taken = len(_block(index)) + sum(map(len, always.values())) + 1_000  # the words for what is dropped
+    kept, dropped = fit(blocks, room - taken)
     named = {"index": _block(index | {"dropped": [[drop.detail, drop.state, drop_words(drop)] for drop in dropped]})}
-    named |= {"-".join(part for part in key if part not in ("judged", "all")): text for key, text in blocks.items()}
-    named |= {"said": _block({i: list(map(_part, parts)) for i, parts in said.items()})} if said else {}
+    named |= {"-".join(part for part in key if part not in ("judged", "all")): text for key, text in kept.items()}
+    named |= always
     return Packed(named, tuple(map(drop_words, dropped)))
+
+
+def fit(blocks: Blocks, room: int) -> tuple[Blocks, list[Drop]]:
+    """The blocks that are kept in `room` characters, and what is dropped for it, in the order of `DROPS`."""
+    kept, dropped = dict(blocks), []
+    for drop in DROPS:
+        if sum(map(len, kept.values())) <= room:
+            break
+        fewer = {key: text for key, text in kept.items() if not _is_of(key, drop)}
+        dropped += [drop] if len(fewer) < len(kept) else []
+        kept = fewer
+    return kept, dropped
 
 
 def _is_of(key: tuple[str, str, str], drop: Drop) -> bool:
@@ -102,7 +111,7 @@ def _table(pages: SitePages, rows: list[Row], states: list[Any]) -> dict[str, An
         "verdict": ((), [verdict_item(row).text for row in rows]),
         "diagnosis": (("",), [row.diagnosis.value for row in rows]),
         "state": ((), states),
-        "mark": ((), [square([row]).mark for row in rows]),
+        "mark": ((), list(map(mark_of, rows))),
         "judged": (("",), [metric_words(row, j) if j else "" for row, j in zip(rows, worst, strict=True)]),
     }
     names, places = {}, {}

@@ -94,13 +94,16 @@ class Table:
         return [i for i, _ in enumerate(self.columns) if not self.rows or any(row[i].text for row in self.rows)]
 
 
+State = Literal["pass", "propagated", "fail"]  # of a row: propagated is failing because of another, fail is to blame
+
+
 @dataclass(frozen=True)
 class Square:
     """One place of a heat map: `level` 0 (far below the limit) to 6 (at it), `mark` a letter for what is not a pass."""
 
     text: str
     level: int
-    state: Literal["empty", "pass", "propagated", "fail"]
+    state: State | Literal["empty"]
     mark: str = ""
     title: str = ""
 

@@ -2,7 +2,7 @@
 
 from paritygate.core.drift import Row, Verdict
 from paritygate.report.data import failing, root, row_nearness, worst
-from paritygate.report.parts import Square
+from paritygate.report.parts import Square, State
 from paritygate.report.words import ACCEPTED, MARKS, count, row_words, times, verdict_words
 
 STEPS = (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)
@@ -24,6 +24,20 @@ def square(rows: list[Row]) -> Square:
     state = "fail" if any(map(root, rows)) else "propagated"
     title = f"{count(failures)} of {count(len(rows))} are not a pass; {_title(row)}"
     return Square(text, level, state, MARKS[row.verdict], title)
+
+
+def state_of(row: Row) -> State:
+    """A single row's state in the heat map."""
+    if not failing(row):
+        return "pass"
+    return "fail" if root(row) else "propagated"
+
+
+def mark_of(row: Row) -> str:
+    """The letter of a single row that is no plain pass."""
+    if failing(row) or row.verdict is Verdict.SKIPPED:
+        return MARKS[row.verdict]
+    return ACCEPTED if row.accepted else ""
 
 
 def share_words(near: float) -> str:

@@ -73,7 +73,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def parity(parity_case: "ParityCase", request: pytest.FixtureRequest) -> "Parity":
     """The case, replayed: an error where its golden or the infrastructure fails, a skip where no device is there."""
     node: pytest.Item = request.node
-    node.user_properties.append(("parity_id", str(parity_case)))
     session = session_of(request.config)
     with _said():
         session.require_golden(parity_case)
@@ -142,8 +141,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _asked(items: Sequence[pytest.Item]) -> list["ParityCase"]:
-    params: list[Any] = [getattr(item, "callspec", None) for item in items]
-    return [each.params["parity_case"] for each in params if each and "parity_case" in each.params]
+    """The parity cases among what was selected; each item is told its own, which its reports carry."""
+    found: list[ParityCase] = []
+    for item in items:
+        if case := getattr(getattr(item, "callspec", None), "params", {}).get("parity_case"):
+            found.append(case)
+            item.user_properties.append(("parity_id", str(case)))
+    return found
 
 
 class _Worker:
@@ -166,6 +170,7 @@ class _Controller:
 
         self.config, self.told = config, Told()
         self.asked: dict[str, None] = {}
+        self.platforms: set[str] = set()  # that there are devices enough of
         self.ending: Ending | None = None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -181,11 +186,12 @@ class _Controller:
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         from paritygate.testing.told import platforms_of
 
-        for platform in platforms_of(ids):
+        for platform in set(platforms_of(ids)) - self.platforms:
             try:
                 session_of(self.config).require_devices(platform, int(node.workerinput["workercount"]))
             except HarnessError as reason:
                 raise pytest.UsageError(str(reason)) from None
+            self.platforms.add(platform)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
@@ -197,7 +203,7 @@ class _Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """After pytest-xdist has ended its workers, and before the terminal's summary."""
-        if not self.told.items:
+        if not self.told.something:
             return
         from paritygate.testing.ending import end
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paritygate.cli.stages import judge_run, shown
+from paritygate.cli.stages import judge_run, read_budgets, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import SINGLE, Cell, Mode
 from paritygate.core.coverage import Gap
@@ -117,7 +117,8 @@ class ParitySession:
         return GoldenStore(self.settings.golden)
 
     def require_golden(self, case: ParityCase) -> None:
-        """Raises GoldenError where it is missing, stale or corrupt."""
+        """Raises GoldenError where it is missing, stale or corrupt, and UsageError on budgets that cannot be read."""
+        read_budgets(self.settings)  # a mistake there is found before minutes are spent
         if reason := self.refused(case.case):
             raise reason
 

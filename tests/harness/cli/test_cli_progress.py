@@ -34,6 +34,19 @@ def through(meter: Meter, clock: Clock, worker: int, cell: str, case: str, takes
     meter.done(worker, cell, case, values)
 
 
+def test_the_first_of_a_cell_compiles_and_says_nothing_of_those_that_follow(clock: Clock) -> None:
+    meter = Meter(clock)
+    cases = [*(f"scout.{number}" for number in range(4)), "maverick.0", "maverick.1"]
+    meter.planned([[Piece(cell, case, 10) for cell in (F64, F32) for case in cases]])
+    through(meter, clock, 0, F64, cases[0], 150.0)
+    for case in cases[1:4]:
+        through(meter, clock, 0, F64, case, 10.0)
+    # Another preset has programs of its own, and so has each cell: 3 to be compiled, 5 that follow.
+    assert meter.read().left_s == 3 * 150.0 + 5 * 10.0
+    through(meter, clock, 0, F64, cases[4], 90.0)
+    assert meter.read().left_s == 2 * 120.0 + 5 * 10.0
+
+
 def test_nothing_is_known_before_three_pieces_ended_and_then_a_cell_goes_on_as_it_did(clock: Clock) -> None:
     meter = Meter(clock)
     meter.planned([[Piece(F64, case, 10) for case in FOUR]])

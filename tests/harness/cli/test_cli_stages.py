@@ -13,6 +13,7 @@ import pytest
 from paritygate.catalog.select import select_cases
 from paritygate.cli.verb import Settings
 from paritygate.core.cell import Mode
+from paritygate.core.errors import ReplayInterrupted, Terminated
 from paritygate.replay.platforms import Presence
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,13 +31,18 @@ def stages(synthetic: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     import paritygate.cli.stages
     import paritygate.replay.launch
 
-    called: dict[str, Any] = {"shows": "none", "problems": ()}
+    called: dict[str, Any] = {"shows": "none", "problems": (), "stopped": None, "hurry": False}
 
     def replay(suite, cases, cells, modes, store, runs, command, **options):
         called.update(suite=suite, cases=cases, cells=cells, modes=modes, runs=runs, command=command, **options)
-        return synthetic.write_run(tmp_path / "runs" / "made", called["shows"], "no", problems=called["problems"])
+        run = synthetic.write_run(tmp_path / "runs" / "made", called["shows"], "no", problems=called["problems"])
+        if called["stopped"]:
+            raise ReplayInterrupted(run.folder, called["stopped"])
+        return run
 
     def judge(settings: Settings, run):
+        if called["hurry"]:
+            raise KeyboardInterrupt
         rows = synthetic.rows(called["shows"], layers=2)
         return run.save_rows(rows), rows
 
@@ -85,6 +91,36 @@ def test_run_with_a_dead_worker_is_infrastructure(paritygate: Callable, stages: 
     assert said.out.startswith("INCOMPLETE  ")
     assert "worker 2 was killed by signal 9" in said.out
     assert said.out.splitlines()[-1] == "next    paritygate doctor, then paritygate run --resume made"
+
+
+def test_ctrl_c_keeps_and_judges_what_is_there(paritygate: Callable, stages: dict[str, Any], tmp_path: Path) -> None:
+    stages.update(stopped=KeyboardInterrupt(), problems=("the run was interrupted",))
+    said = paritygate("run")
+    assert (said.code, said.err) == (130, "interrupted\n  try       paritygate run --resume made\n")
+    assert said.out.startswith("INCOMPLETE  ") and "the run was interrupted" in said.out
+    assert said.out.splitlines()[-1] == "next    paritygate run --resume made"
+    assert (tmp_path / "runs" / "made" / "rows.jsonl").is_file()
+    assert (tmp_path / "runs" / "made" / "report.html").is_file()
+    shutil.rmtree(tmp_path / "runs")
+    assert paritygate("run", "--quiet").out.splitlines() == [said.out.splitlines()[0]]
+    shutil.rmtree(tmp_path / "runs")
+    assert json.loads(paritygate("run", "--json").out)["exit_code"] == 130
+
+
+@pytest.mark.parametrize(
+    ("stopped", "hurry", "code", "word"),
+    [(KeyboardInterrupt(), True, 130, "interrupted"), (Terminated(), False, 143, "terminated")],
+    ids=("pressed again", "SIGTERM"),
+)
+def test_who_is_in_a_hurry_gets_no_judgement(
+    paritygate: Callable, stages: dict[str, Any], tmp_path: Path, stopped: BaseException, hurry: bool, code: int,
+    word: str,
+) -> None:  # fmt: skip
+    stages.update(stopped=stopped, hurry=hurry)
+    said = paritygate("run")
+    assert (said.code, said.out) == (code, "")
+    assert said.err == f"{word}\n  try       paritygate run --resume made\n"
+    assert not (tmp_path / "runs" / "made" / "rows.jsonl").exists()
 
 
 def test_run_of_nothing_but_skipped_cells_says_why(paritygate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

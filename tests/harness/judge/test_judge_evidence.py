@@ -1,5 +1,6 @@
 """The one sentence about a row that differs."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from paritygate.core.drift import Diagnosis, Judgement, Row, Verdict
 from paritygate.core.error_map import Edge, ErrorMap, MapAxis
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden
+from paritygate.core.ratios import Ratios
 from paritygate.core.where import Where
 from paritygate.judge.evidence import with_evidence
 
@@ -127,3 +129,10 @@ def test_edges_are_of_the_parts_that_devices_have():
     row = mapped(("B", 8), ("T", 16), ("N", 8), ("H", 10), cell=cell)
     (part,) = (e for e in judged(row, "mesh-text.batch", layouts={cell: MESHES["tp2"]}).edges if "part" in e.name)
     assert part == Edge("N", "tp part", 4)
+
+
+def test_a_factor_that_stands_out_is_in_the_sentence():
+    width = FAMILY.preset("tiny-scout").config["head_dim"]
+    off = Ratios(round(4 * math.log2(width**0.5)), (100,), (0,), 0, width**0.5, 1.0)
+    assert said(over(ratios=off)).startswith("f64 differs by 3e-2 everywhere; 100% of the elements are ")
+    assert said(over(ratios=off)).endswith(f", √{width}: head_dim is {width}")

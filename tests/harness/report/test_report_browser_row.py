@@ -60,8 +60,13 @@ def colours(page: Any, panel: Any, *points: tuple[float, float]) -> list[tuple[i
     panel.locator("canvas.map").wait_for()
     page.wait_for_function("document.querySelector('.site[open] canvas.map').width > 300")
     found = panel.locator("canvas.map").evaluate(
-        "(canvas, points) => points.map(([x, y]) => [...canvas.getContext('2d')"
-        ".getImageData(Math.round(x * canvas.width), Math.round(y * canvas.height), 1, 1).data])",
+        """(canvas, points) => {
+          const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+          const pen = copy.getContext("2d", { willReadFrequently: true });
+          pen.drawImage(canvas, 0, 0);
+          const pixel = ([x, y]) => pen.getImageData(Math.round(x * copy.width), Math.round(y * copy.height), 1, 1);
+          return points.map((point) => [...pixel(point).data]);
+        }""",
         [list(point) for point in points],
     )
     return [tuple(pixel[:3]) for pixel in found]
@@ -94,9 +99,13 @@ def test_a_wrong_head_is_lit_and_named(page: Any, path: Path) -> None:
 def test_what_is_off_from_a_chunk_on_is_lit_from_its_edge_on(page: Any, path: Path) -> None:
     panel = open_site(page, path, CHUNK)
     assert "chunks of 8 ↓" in panel.locator(".map-legend").first.inner_text()
-    read_out(panel, "Home")
-    while not read_out(panel).startswith("row 0, tokens 0"):
-        read_out(panel, "ArrowUp")
+    # Down the canvas, in the middle of blocks of two tokens: a margin above, a gap before the second row, a line below.
+    height = panel.locator("canvas.map").evaluate("canvas => canvas.getBoundingClientRect().height")
+    tall = (height - 34 - 4 - 16) / 38
+    at = [(34 + (block + 0.5) * tall + 4 * (block >= 19)) / height for block in (0, 3, 4, 18, 19, 22, 23)]
+    dark = [darkness(colour) for colour in colours(page, panel, *((0.4, y) for y in at))]
+    assert [d > 0.5 for d in dark] == [False, False, True, True, False, False, True]
+    assert read_out(panel, "Home", *["ArrowUp"] * 40).startswith("row 0, tokens 0–1 · channel")  # it ends at the edge
     said = [read_out(panel, "ArrowDown") for _ in range(4)]
     assert [text.split(" · ")[0] for text in said] == [f"row 0, tokens {i}–{i + 1}" for i in (2, 4, 6, 8)]
     off = [float(text.split("off by about ")[1].split("×")[0]) for text in said]
@@ -155,11 +164,11 @@ def test_commands_are_copied_or_selected(page: Any, path: Path) -> None:
     wanted = "paritygate run tiny-scout.long --suite tiny --cells f64/single/cpu --mode isolated"
     assert panel.locator(".commands code").all_inner_texts()[0] == wanted
     assert panel.locator(".commands li").count() == 3
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('not from a file'))")
+    page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not from a file')); }")
     panel.get_by_label("copy the command that replays it").click()
     page.wait_for_function("getSelection().toString().length > 0")
     assert page.evaluate("getSelection().toString()") == wanted
-    page.evaluate("navigator.clipboard.writeText = (text) => { document.title = text; return Promise.resolve(); }")
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { document.title = text; }; }")
     panel.get_by_label("copy the command that replays it").click()
     page.wait_for_function("document.title.startsWith('paritygate run')")
     assert page.title() == wanted
@@ -200,3 +209,15 @@ def test_nothing_sticks_out_on_a_phone(page: Any, path: Path, site: str) -> None
     page.set_viewport_size({"width": 390, "height": 844})
     open_site(page, path, site)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("site", [HEADS, FACTOR, BROKEN, "layers.0.moe.router"])
+def test_a_row_in_full_has_no_violation_that_axe_finds(page: Any, path: Path, site: str, scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page.emulate_media(color_scheme=scheme)
+    open_site(page, path, site)
+    page.wait_for_timeout(100)
+    found = Axe().run(page, {"include": [[f'[id="site-{site}"]']]}).response["violations"]
+    assert [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]] == []

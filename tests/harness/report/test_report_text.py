@@ -65,7 +65,7 @@ def test_flips_are_shown_with_margin_bound_and_depth(failing: ReportData, synthe
     said = " ".join(" ".join(render_parts(row_parts(row), 160)).split())
     assert "1 excused, 0 refused, 1 that follow, of 74 tokens; allowed margin 0.02" in said
     assert "token 5 of row 0 1 3 0.002 0.01 excused" in said
-    assert "token 9 of row 0 2 → 0, margin 0.25, depth 2" in said
+    assert "token 9 of row 0 2 0 0.25 0.25 2 follows" in said
 
 
 def test_forced_choices_and_left_out_tokens_are_said(passing: ReportData) -> None:

@@ -20,6 +20,9 @@ from xdist.scheduler import LoadScheduling
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_make_scheduler(config, log):
     return LoadScheduling(config, log)
+
+def pytest_collection_modifyitems(items):
+    items.insert(0, items.pop())  # its first shares are of two tests, as a cell has: now they are of two cells
 """
 
 
@@ -34,21 +37,16 @@ def test_two_workers_replay_each_cell_once(pytester: pytest.Pytester, project: P
     assert sorted(line.split()[0] for line in replays()) == sorted(CELLS)
     result.stdout.fnmatch_lines(["scheduling tests via ParityScheduling"])
     for cell in CELLS:  # without `asked for by`: by nobody else
-        result.stdout.re_match_lines([rf"compiled  {cell}  once, in gw[01]: 7 programs \(2 from"])
+        result.stdout.re_match_lines([rf"compiled  {cell}  in gw[01]: 7 programs \(2 from"])
     run = run_of(pytester)
     assert run.info.cells == tuple(CELLS)
     assert {str(row.verdict) for row in run.judged()} == {"pass"}
     assert run.info.compilations == 28 and len(run.info.workers) == 4
-    assert 2.0 <= run.info.wall_s < 4.0, "the stand-in says one second a cell, of workers side by side"
+    assert run.info.wall_s in (2.0, 3.0), "the stand-in says a second a cell, and the workers run side by side"
+    modules = json.loads((pytester.path / "modules.json").read_text())
+    assert "paritygate.testing.ending" in modules and not {"jax", "jaxlib", "flax", "torch"} & set(modules)
     junit = (pytester.path / "junit.xml").read_text()
     assert junit.count('name="parity_run"') == 8 and f'value="reports/runs/{run.folder.name}"' in junit
-
-
-def test_the_controller_starts_no_backend(pytester: pytest.Pytester, project: Project) -> None:
-    project("-n", "2").assert_outcomes(passed=10)
-    modules = json.loads((pytester.path / "modules.json").read_text())
-    assert "paritygate.testing.ending" in modules, "it has written a run"
-    assert not {"jax", "jaxlib", "flax", "torch"} & set(modules)
 
 
 def test_under_plain_load_a_cell_is_still_replayed_once_and_its_workers_wait(
@@ -58,7 +56,7 @@ def test_under_plain_load_a_cell_is_still_replayed_once_and_its_workers_wait(
     result = project("-n", "2", "-p", "plain_load", ALL, STAND_IN_S="0.5")
     result.assert_outcomes(passed=14)
     assert Counter(line.split()[0] for line in replays()) == dict.fromkeys(CELLS, 1)
-    result.stdout.fnmatch_lines(["compiled  *  once, in gw?, asked for by gw0, gw1: *"])
+    result.stdout.fnmatch_lines(["compiled  f64/single/cpu  in gw?, asked for by gw0, gw1: *"])
 
 
 def test_what_differs_is_told_by_any_worker_and_said_once(pytester: pytest.Pytester, project: Project) -> None:
@@ -78,13 +76,6 @@ def test_a_worker_of_pytest_that_dies_is_replaced_and_its_cell_replayed(
     assert outcomes["failed"] == 1 and outcomes["passed"] == 3, "xdist fails the item that its worker died in"
     run = run_of(pytester)
     assert run.info.problems == () and len(list(run.judged())) == 32
-
-
-def test_a_golden_that_is_missing_is_an_error_in_each_worker(pytester: pytest.Pytester, project: Project) -> None:
-    (pytester.path / "golden" / "toy" / "toy-2.plain.json").unlink()
-    result = project("-n", "2")
-    result.assert_outcomes(passed=6, errors=4)
-    result.stdout.fnmatch_lines(["no golden: toy/toy-2.plain", "no run was written, for there is no whole golden"])
 
 
 def test_more_workers_than_devices_are_refused(project: Project) -> None:

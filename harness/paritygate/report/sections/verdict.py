@@ -57,10 +57,10 @@ def build(data: ReportData) -> list[Part]:
             )
         ),
     ]
-    if info.fault:
-        parts.append(Text(f"Planted in the candidate, to see what is said of it: {info.fault}.", Tone.WARN))
     if data.rows:
         parts.append(_strip(data))
+    if info.fault:
+        parts.append(Text(f"Planted in the candidate, to see what is said of it: {info.fault}.", Tone.WARN))
     parts += [Text(f"Infrastructure: {problem}", Tone.WARN) for problem in info.problems]
     parts += _repeats(data)
     if data.rows:

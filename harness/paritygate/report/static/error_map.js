@@ -73,7 +73,7 @@ function palette() {
     const low = Math.min(Math.floor(at), rgb.length - 2);
     return `rgb(${rgb[low].map((c, i) => Math.round(c + (rgb[low + 1][i] - c) * (at - low))).join(" ")})`;
   };
-  return { ramp, ink: read("--ink"), soft: read("--soft"), rule: read("--rule"), equal: read("--equal"), broken: read("--broken"), edge: read("--edge"), font: getComputedStyle(document.body).fontFamily };
+  return { ramp, ink: read("--ink"), soft: read("--soft"), sheet: read("--sheet"), equal: read("--equal"), broken: read("--broken"), edge: read("--edge"), font: getComputedStyle(document.body).fontFamily };
 }
 
 /** Where blocks lie on the canvas: a gap between the indices of outer axes. */
@@ -110,9 +110,12 @@ function paint(canvas, map, room, cursor) {
   for (const [i, kind] of map.edges.entries()) paintEdges(pen, kind, i, place, colours);
   if (cursor !== null) {
     const [x, y] = [place.x(cursor % map.width), place.y(Math.floor(cursor / map.width))];
-    pen.strokeStyle = colours.ink;
-    pen.lineWidth = 2;
-    pen.strokeRect(x - 1, y - 1, place.wide + 2, place.tall + 2);
+    // Two rings, of which one shows on any colour.
+    for (const [colour, width] of [[colours.sheet, 4.5], [colours.ink, 2]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = width;
+      pen.strokeRect(x - 1, y - 1, place.wide + 2, place.tall + 2);
+    }
   }
   return place;
 }
@@ -204,25 +207,31 @@ function ticksOf(map, side, axis, least) {
   return every;
 }
 
+/** Each edge on a halo of the paper, so that it shows on any block; the first kind solid, others dashed. */
 function paintEdges(pen, kind, i, place, colours) {
-  pen.strokeStyle = colours.edge;
-  pen.fillStyle = colours.edge;
-  pen.lineWidth = 1;
-  pen.globalAlpha = i === 0 ? 0.75 : 0.5;
-  pen.setLineDash(i === 0 ? [] : [3, 3]);
+  const [parts, of, size, end] = kind.side === "down"
+    ? [place.down, place.y, place.tall, place.width]
+    : [place.across, place.x, place.wide, place.foot];
   for (const { place: at } of kind.at) {
     const whole = Math.floor(at);
+    const between = whole === at && parts.some((part) => part.start === at);
+    const middle = of(whole) + (at - whole) * size - (between ? GAP / 2 : 0);
     pen.beginPath();
     if (kind.side === "down") {
-      const y = place.y(whole) + (at - whole) * place.tall - (whole === at && place.down.some((part) => part.start === at) ? GAP / 2 : 0);
-      pen.moveTo(LEFT - 3, y);
-      pen.lineTo(place.width, y);
+      pen.moveTo(LEFT - 3, middle);
+      pen.lineTo(end, middle);
     } else {
-      const x = place.x(whole) + (at - whole) * place.wide - (whole === at && place.across.some((part) => part.start === at) ? GAP / 2 : 0);
-      pen.moveTo(x, TOP - 3);
-      pen.lineTo(x, place.foot);
+      pen.moveTo(middle, TOP - 3);
+      pen.lineTo(middle, end);
     }
-    pen.stroke();
+    const width = between ? 2 : 1;
+    for (const [colour, wide, alpha] of [[colours.sheet, width + 1.5, 0.55], [colours.edge, width, 1]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = wide;
+      pen.globalAlpha = alpha;
+      pen.setLineDash(i === 0 ? [] : [4, 3]);
+      pen.stroke();
+    }
   }
   pen.setLineDash([]);
   pen.globalAlpha = 1;

@@ -9,6 +9,15 @@ import { scaleOf, squaresOf } from "./squares.js";
 const NARROW = window.matchMedia("(max-width: 640px)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
+/** What the letters in the squares stand for. */
+function letters(run) {
+  const words = new Map();
+  run.places.mark.forEach((mark, row) => {
+    if (run.names.mark[mark]) words.set(mark, `${run.names.mark[mark]} ${run.text("verdict", row)}`);
+  });
+  return words.size ? [[...words.values()].sort().join(" · ")] : [];
+}
+
 export function heatMap(place, run, go) {
   if (!place) return () => {};
   let map = null;
@@ -41,7 +50,8 @@ export function heatMap(place, run, go) {
   const text = element("details", "heat-text", element("summary", "", "The same as a table"));
   text.addEventListener("toggle", () => text.open && map && drawText());
   place.replaceChildren(element("div", "tools", metric, scales.group, groups.group, element("span", "grow"), legend), frame,
-    element("p", "muted caption", "The worst row of each place. Arrows move, Enter opens it."), said, text);
+    element("p", "muted caption", ["The worst row of each place. Arrows move, Enter opens it.", ...letters(run)].join(" ")),
+    said, text);
   scroller.tabIndex = 0;
   scroller.setAttribute("role", "application");
   scroller.setAttribute("aria-label", "Heat map of sites by cells and modes: arrows move, Enter opens the worst row");
@@ -66,9 +76,8 @@ export function heatMap(place, run, go) {
     spacer.style.height = `${size.top + size.height * map.lines.length + 6}px`;
   }
 
-  function draw() {
-    const [space, tall] = [scroller.clientWidth, scroller.clientHeight];
-    const [dx, dy, log] = [scroller.scrollLeft, scroller.scrollTop, state.scale === "log"];
+  function draw(dx = scroller.scrollLeft, dy = scroller.scrollTop, space = scroller.clientWidth, tall = scroller.clientHeight) {
+    const log = state.scale === "log";
     paint(fit(canvas, space, tall), run, { map, size, colours, values, scale, log, cursor, dx, dy, space, tall });
   }
 
@@ -207,6 +216,11 @@ export function heatMap(place, run, go) {
     drawLegend();
     if (text.open) drawText();
   });
+  // On paper there is nothing to scroll: all of it, as wide as the paper is.
+  window.addEventListener("beforeprint", () => {
+    if (map) draw(0, 0, size.right, size.top + size.height * map.lines.length + 6);
+  });
+  window.addEventListener("afterprint", () => map && draw());
   return (view) => {
     const { state: next, rows } = view;
     metric.value = next.metric;

@@ -48,7 +48,7 @@ export function layOut(run, map, space, narrow, pen) {
   const xs = map.columns.map((_, c) => left + c * width + (gone += breaks[c] ? CELL_GAP : 0));
   const labels = map.columns.map(([cell]) => run.labels[run.names.cell[cell]]);
   const rotated = width < WIDE;
-  const top = rotated ? Math.ceil(Math.min(widest(labels), 150)) + 40 : 48;
+  const top = rotated ? Math.ceil(Math.min(widest(labels), narrow ? 96 : 150)) + 40 : 48;
   const right = (xs.at(-1) ?? left) + width + 6;
   return { left, top, width, height: rotated ? 18 : 24, space, xs, rotated, right };
 }

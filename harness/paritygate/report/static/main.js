@@ -77,4 +77,7 @@ function start(run) {
   }));
 }
 
-load().then(start);
+load().then(start, (problem) => {
+  const words = `This browser cannot read the rows of this page (${problem.message}); rows.jsonl beside it has them.`;
+  document.getElementById("rows")?.append(words);
+});

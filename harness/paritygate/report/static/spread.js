@@ -31,14 +31,16 @@ export function roundoffs([zero, first, ...counts], dtype) {
   const tall = Math.min(zero / most, 1) * room;
   if (zero) drawn.push(bar(LEFT, 10 + room - tall, 30, tall, "bar equal", `${count(zero)} equal`));
   if (zero > most) drawn.push(svg("path", { class: "cut", d: `M${LEFT - 2},22l33,-6m0,5l-33,6` }));
-  drawn.push(label(LEFT + 15, HEIGHT - 8, "middle", zero ? `${Math.round((100 * zero) / total)} % =` : ""));
+  drawn.push(label(LEFT + 15, HEIGHT - 8, "middle", zero ? `${zero / total < 0.005 ? "<1" : Math.round((100 * zero) / total)} % =` : ""));
   counts.forEach((n, i) => {
     if (!n) return;
     const said = `${count(n)} of ${count(total)} differ by ${power(first + i)} to ${power(first + i + 1)} roundoffs`;
     drawn.push(bar(x(first + i), y(n), step, 10 + room - y(n), first + i >= 2 ? "bar far" : "bar", said));
   });
   const every = Math.ceil((to - from) / 7);
-  for (let e = Math.ceil(from / every) * every; e < to; e += every) drawn.push(label(x(e), HEIGHT - 8, "middle", power(e)));
+  for (let e = Math.ceil(from / every) * every; e < to; e += every) {
+    if (x(e) > LEFT + 52) drawn.push(label(x(e), HEIGHT - 8, "middle", power(e)));
+  }
   drawn.push(svg("line", { class: "mark", x1: x(0), x2: x(0), y1: 6, y2: 10 + room }));
   const within = (part) => {
     let sum = zero;

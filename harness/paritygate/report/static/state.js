@@ -21,7 +21,7 @@ export function parse(fragment) {
     const [name, value] = part.split(/=(.*)/s).map(decoded);
     if (value === undefined) state.at ||= name;
     else if (FACETS.includes(name)) state[name].push(value);
-    else if (name in CHOICES) state[name] = value;
+    else if (Object.hasOwn(CHOICES, name)) state[name] = value;
   }
   return state;
 }

@@ -76,7 +76,7 @@ export function rowTable(place, run, go) {
       made.append(element("span", TONES[text] ?? "bad", text));
     } else if (column.name === "value") {
       made.append(element("code", "", element("bdi", "", text)));
-      const where = [run.text("case", row), run.labels[run.text("cell", row)], run.text("mode", row)].join(" · ");
+      const where = [run.labels[run.text("cell", row)], run.text("mode", row), run.text("case", row)].join(" · ");
       if (NARROW.matches) made.append(element("small", "muted", where));
     } else if (column.name === "share") {
       const share = run.numbers.share[row];
@@ -151,8 +151,8 @@ export function rowTable(place, run, go) {
   scroller.addEventListener("scroll", eachFrame(() => shown.ordered && draw("scrolled")), { passive: true });
   const draws = whenNear(scroller, () => {
     drawHead();
-    if (shown.at >= 0) moveTo(Math.max(cursor, 0));
-    else draw("changed");
+    draw("changed");
+    if (shown.at >= 0) moveTo(cursor);
   });
   NARROW.addEventListener("change", draws);
   window.addEventListener("resize", eachFrame(draws));
