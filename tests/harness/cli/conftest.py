@@ -57,9 +57,9 @@ def paritygate(environ: dict[str, str], capfd: pytest.CaptureFixture[str]) -> Ca
 
 @pytest.fixture
 def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
-    """The command line on a terminal of its own, on which the answer is typed where it asks: exit code and text."""
+    """The command line on a terminal of its own: exit code and text. Where it asks, the answer is typed or sent."""
 
-    def call(answer: str, *arguments: str) -> tuple[int, str]:
+    def call(answer: str | signal.Signals, *arguments: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "paritygate", *arguments]
         child = subprocess.Popen(
@@ -78,8 +78,11 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
                     break
                 said += chunk
                 if not answered and b"[y/N]" in said:
-                    os.write(ours, answer.encode())
                     answered = True
+                    if isinstance(answer, signal.Signals):
+                        child.send_signal(answer)
+                    else:
+                        os.write(ours, answer.encode())
             return child.wait(60), said.decode()
         finally:
             child.kill()

@@ -1,6 +1,7 @@
 """A tour of every exit code: each provoked through the real command line, in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -57,14 +58,19 @@ def test_exit_code(environ: dict[str, str], code: ExitCode, line: str, word: str
     assert (done.returncode, word in done.stdout + done.stderr) == (int(code), True), done.stdout + done.stderr
 
 
-def test_ctrl_c_is_130(on_terminal: Callable) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code", "word"),
+    [("\x03", ExitCode.INTERRUPTED, "interrupted"), (signal.SIGTERM, ExitCode.TERMINATED, "terminated")],
+    ids=["130-Ctrl-C", "143-SIGTERM"],
+)
+def test_a_verb_that_is_stopped(on_terminal: Callable, answer: str, code: ExitCode, word: str) -> None:
     arguments = ("--select", "*/bf16/*/chained/layers.1.post_norm:out", "--reason", "r", "--by", "Ada")
-    code, said = on_terminal("\x03", "approve", "wrong", *arguments)
-    assert (code, said.rstrip().endswith("interrupted")) == (ExitCode.INTERRUPTED, True), said
+    found, said = on_terminal(answer, "approve", "wrong", *arguments)
+    assert (found, said.rstrip().endswith(word)) == (code, True), said
 
 
 def test_every_code_is_on_the_tour() -> None:
-    assert {*TOUR, ExitCode.INTERRUPTED} == set(ExitCode)
+    assert {*TOUR, ExitCode.INTERRUPTED, ExitCode.TERMINATED} == set(ExitCode)
 
 
 @pytest.mark.parametrize("form", ["text", "json", "junit", "github", "markdown"])
