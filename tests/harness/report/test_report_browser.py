@@ -313,6 +313,18 @@ def test_a_link_to_a_row_opens_it_over_the_table(desk: Visit) -> None:
     page.wait_for_selector(".drawer .row-panel")
 
 
+@pytest.mark.parametrize("section", ["verdict", "divergence", "decisions"])
+def test_a_value_that_is_named_opens_its_row(desk: Visit, section: str) -> None:
+    page = desk.go(f"#{section}")
+    link = page.locator(f"#{section} a[data-row]").first
+    wanted = link.text_content()
+    link.click()
+    page.wait_for_selector(".drawer .row-panel")
+    assert page.inner_text(".drawer .title") == wanted
+    page.keyboard.press("Escape")
+    assert link.evaluate("link => document.activeElement === link")
+
+
 def test_a_link_to_a_site_and_row_opens_its_page_there(desk: Visit) -> None:
     page = desk.go(f"#site-layers.1.attn&row={LINKED}")
     page.wait_for_selector(f"{SITE} .row-panel table")
