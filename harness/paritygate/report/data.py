@@ -20,6 +20,7 @@ from paritygate.core.lint import Lint
 from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
+from paritygate.report.parts import Item, Tone
 from paritygate.report.words import nearness
 
 if TYPE_CHECKING:
@@ -196,6 +197,12 @@ class ReportData:
             taken = set(found.values())
             found[site] = next(a for a in [base, *(f"{base}-{i}" for i in range(2, 9999))] if a not in taken)
         return found
+
+    def link(self, row: Row) -> Item:
+        """The address of a row, which leads to it: its key is what `static/data.js` calls it by."""
+        drift = row.drift
+        key = f"{drift.case} {drift.cell} {drift.mode} {drift.address}"
+        return Item(drift.address, Tone.CODE, self.anchors[drift.site], key)
 
     @cached_property
     def first_divergences(self) -> tuple[Row, ...]:

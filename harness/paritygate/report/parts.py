@@ -25,11 +25,15 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True)
 class Item:
-    """A text with a tone, and maybe the anchor of the place in this report that says more."""
+    """A text with a tone, and maybe the anchor of the place in this report that says more.
+
+    `row` is the key of a row (`ReportData.link`), which the page opens in the place of the anchor.
+    """
 
     text: str
     tone: Tone = Tone.PLAIN
     anchor: str = ""
+    row: str = ""
 
 
 @dataclass(frozen=True)

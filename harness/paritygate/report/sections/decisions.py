@@ -51,7 +51,7 @@ def _line(data: ReportData, row: Row) -> tuple[Item, ...]:
     by_itself = [flip.ratio for flip in decided.flips if not flip.depth]
     depth = max(flip.depth for flip in decided.flips)
     return (
-        Item(drift.address, Tone.CODE, data.anchors[drift.site]),
+        data.link(row),
         Item(drift.case),
         Item(f"{data.cell_labels[drift.cell]} {drift.mode}"),
         Item(count(decided.tokens)),

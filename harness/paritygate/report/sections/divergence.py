@@ -60,7 +60,7 @@ def _line(data: ReportData, rows: list[Row]) -> tuple[Item, ...]:
         Item(drift.case),
         Item(", ".join(data.cell_labels[r.drift.cell] for r in rows), Tone.CODE),
         Item(drift.mode),
-        Item(drift.address, Tone.CODE, data.anchors[drift.site]),
+        data.link(row),
         verdict_item(row),
         Item(row_words(row)),
         Item(row.diagnosis.value, Tone.BAD if root(row) else Tone.MUTED),

@@ -212,7 +212,7 @@ def _cells(data: ReportData) -> Table:
         if data.accepted:
             line.insert(3, Item(count(accepted), Tone.WARN if accepted else Tone.MUTED))
         for near in worst(within, 1):
-            line += [Item(_of_limit(near), Tone.BAD if failing(near) else Tone.PLAIN), _link(data, near)]
+            line += [Item(_of_limit(near), Tone.BAD if failing(near) else Tone.PLAIN), data.link(near)]
         rows.append(tuple(line if within else [*line, Item("–", Tone.MUTED), Item("")]))
     return Table((*columns, Column("of limit", "right"), Column("at")), tuple(rows))
 
@@ -222,10 +222,6 @@ def _of_limit(row: Row) -> str:
     if near == float("inf"):
         return verdict_words(row.verdict)
     return f"{near * 100:.0f} %" if near < 10 else times(near)
-
-
-def _link(data: ReportData, row: Row) -> Item:
-    return Item(row.drift.address, Tone.CODE, data.anchors[row.drift.site])
 
 
 def _worst(data: ReportData) -> Table:
@@ -245,7 +241,7 @@ def _worst(data: ReportData) -> Table:
         rows.append(
             (
                 verdict_item(row),
-                _link(data, row),
+                data.link(row),
                 Item(row_words(row)),
                 Item(row.diagnosis.value, Tone.BAD if root(row) else Tone.MUTED),
                 Item(row.drift.case),

@@ -82,9 +82,16 @@ function placeAmongItsState(run, at, start) {
   return place;
 }
 
-/** The rows of one site, in full. */
+/** The rows of one site: their columns, and their drift in words. */
 export async function rowsOf(run, site) {
   const rows = [];
-  for (let i = 0; i < run.sizes[site]; i++) rows.push(await rowOf(run, run.starts[site] + i));
+  for (let at = run.starts[site]; at < run.starts[site] + run.sizes[site]; at++) {
+    const row = { at, share: run.numbers.share[at] };
+    for (const column of Object.keys(run.names)) row[column] = run.text(column, at);
+    const chunk = Math.floor(at / run.chunk);
+    const words = await block(`words-${chunk}-${row.state}`);
+    row.words = words?.[placeAmongItsState(run, at, chunk * run.chunk)] || "";
+    rows.push(row);
+  }
   return rows;
 }

@@ -37,8 +37,8 @@ export function heatMap(place, run, go) {
     (value) => go({ group: value }));
   const ramp = element("canvas", "ramp");
   const [low, high] = [element("span", ""), element("span", "")];
-  const legend = element("span", "legend muted", low, ramp, high,
-    element("span", "key fail", "to blame"), element("span", "key propagated", "propagated"));
+  const [filled, outlined] = [element("span", "key fail", "to blame"), element("span", "key propagated", "")];
+  const legend = element("span", "legend muted", low, ramp, high, filled, outlined);
   const canvas = element("canvas", "");
   const spacer = element("div", "spacer", canvas);
   const scroller = element("div", "scroll heat-view", spacer);
@@ -174,6 +174,8 @@ export function heatMap(place, run, go) {
       pen.fillStyle = shade(colours, x / 95);
       pen.fillRect(x, 0, 1, 10);
     }
+    filled.hidden = values !== null; // a fill says how large a metric is: all that is no pass is outlined
+    outlined.textContent = values ? "not a pass" : "propagated";
     low.textContent = number(scale.low);
     high.textContent = number(scale.high);
   }

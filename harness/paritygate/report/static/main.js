@@ -61,6 +61,11 @@ function start(run) {
     const link = event.target.closest?.('a[href^="#"]');
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
+    const { row } = link.dataset;
+    if (row && run.find(row) >= 0) {
+      go({ at: "", row });
+      return;
+    }
     const at = decodeURIComponent(link.getAttribute("href").slice(1));
     go({ at, row: "" });
     reveal(at);
