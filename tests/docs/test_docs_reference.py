@@ -60,7 +60,7 @@ def test_the_command_line_is_all_there() -> None:
         assert command.help in part
         for parameter in command.params:
             if parameter.name != "help":
-                option = f"`{parameter.opts[0]}" if parameter.opts[0].startswith("-") else "| `"
+                option = parameter.opts[0] if parameter.opts[0].startswith("-") else "| `"
                 assert option in part and prose(" ".join(parameter.help.split())).replace("|", "\\|") in part, name
 
 
