@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -114,7 +115,7 @@ def test_commands_that_are_not_run_are_commands_that_there_are() -> None:
     assert seen > 20
 
 
-def refusal(app: typer.core.TyperGroup, command: str) -> str:
+def refusal(app: Any, command: str) -> str:
     """Why the command line would not take a command; empty where it would. Values are not looked at."""
     _, verb, *arguments = shlex.split(command.partition(" | ")[0].partition(" > ")[0], comments=True)
     if verb not in app.commands:

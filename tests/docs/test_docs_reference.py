@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -53,13 +53,14 @@ def test_every_generator_is_on_a_page_and_every_page_has_what_it_asks_for() -> N
 
 
 def test_the_command_line_is_all_there() -> None:
-    page, app = made("reference/cli.md"), typer.main.get_command(build_app())
+    app: Any = typer.main.get_command(build_app())
+    page = made("reference/cli.md")
     for name, command in app.commands.items():
         part = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         assert command.help in part
         for parameter in command.params:
             if parameter.name != "help":
-                option = f"`{parameter.opts[0]}" if parameter.opts[0].startswith("-") else "| `"
+                option = parameter.opts[0] if parameter.opts[0].startswith("-") else "| `"
                 assert option in part and prose(" ".join(parameter.help.split())).replace("|", "\\|") in part, name
 
 
@@ -93,7 +94,7 @@ def test_every_noun_has_an_entry_with_every_field() -> None:
 
 
 @pytest.fixture
-def planted_verb(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def planted_verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, str], None]:
     def plant(function: Any, help: str) -> None:
         found = {**discover("paritygate.cli.verbs", "VERB", Verb), "planted": Verb("planted", function, help)}
         monkeypatch.setattr(paritygate.cli.main, "discover", lambda *_: found)

@@ -1,5 +1,6 @@
 """The command line: each verb with all that it takes, from the typer app; exit codes; the environment."""
 
+import re
 from typing import Any
 
 import typer
@@ -61,16 +62,9 @@ def _ends_with(cls: Any, member: ExitCode) -> bool:
 def _exit_words() -> dict[ExitCode, str]:
     """`Exit codes: 0 pass, 1 drift, …, 3 golden missing, stale or corrupt, …` by code."""
     text = " ".join(_paragraph("Exit codes: ").split()).rstrip(".")
-    found: dict[ExitCode, str] = {}
-    code_of = {str(int(member)): member for member in ExitCode}
-    for part in text.split(", "):
-        number, _, words = part.partition(" ")
-        if number in code_of:
-            last = code_of[number]
-            found[last] = words
-        else:
-            found[last] += f", {part}"
-    return found
+    numbers = "|".join(str(int(member)) for member in ExitCode)
+    found = re.finditer(rf"\b({numbers}) (.*?)(?=, (?:{numbers}) |$)", text)
+    return {ExitCode(int(each[1])): each[2] for each in found}
 
 
 def environment() -> str:

@@ -45,7 +45,6 @@ class Stored:
     holds: Literal["one value", "one value a line", "one table", "tables"]
     written_by: str
     key: str = ""  # under which a value stands, where a file mixes several
-    said: str = ""
 
 
 FILES: dict[Place, tuple[Stored, ...]] = {

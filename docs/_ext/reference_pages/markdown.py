@@ -13,7 +13,6 @@ import typing
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 
@@ -112,9 +111,3 @@ def comments(cls: type) -> dict[str, str]:
             if isinstance(target, ast.Name) and node.end_lineno in beside:
                 found[target.id] = beside[node.end_lineno]
     return found
-
-
-def file_of(cls: Any) -> str:
-    """The file of a class or function, from its package on."""
-    path = Path(inspect.getsourcefile(cls) or "")
-    return "/".join(path.parts[path.parts.index("paritygate") + 1 :]) if "paritygate" in path.parts else path.name
