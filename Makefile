@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo bench test lint format types contracts docs check nightly mutants seeds limits meshes clean
+.PHONY: help demo bench test lint format types contracts docs check nightly mutants seeds limits meshes sample clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -73,6 +73,9 @@ meshes: $(DEV) ## every mesh layout of up to eight devices in float64, float32 a
 
 limits: $(DEV) ## the limits that the reference's harmless variants give today, beside those in golden/budgets.toml
 	$(BIN)/paritygate budget fit
+
+sample: $(DEV) ## the run with a planted fault that reports/sample shows, its report and the picture in the README
+	$(BIN)/python reports/sample.py
 
 clean: ## remove build outputs, caches and local runs; keeps .venv
 	rm -rf build dist reports/runs .pytest_cache .ruff_cache .import_linter_cache .hypothesis
