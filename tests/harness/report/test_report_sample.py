@@ -1,4 +1,4 @@
-"""The committed sample: a whole run, which says what is wrong with its port, and the page that today's code draws of it."""
+"""The committed sample: a whole run, which says what is wrong with its port, and the page that today's code draws."""
 
 import subprocess
 import sys
