@@ -170,7 +170,7 @@ def test_every_file_of_a_run_and_of_its_goldens_is_described(place: Workplace) -
     """The toy, run on a mesh and with a fault: each file that comes of it is on a page, and is what the page says."""
     run = place.done("run", "toy", "--cells", "f64 x single,tp2", "--json").json
     place.done("programs", run["run"], "--accept")
-    place.done("approve", run["run"], "--select", "*/head:out", "--reason", "right")
+    place.done("approve", run["run"], "--select", "*/head:out", "--reason", "right", "--by", "Ada", "--yes")
     folder, golden = Path(run["folder"]), place.root / place.golden
     known = {stored.path: stored for stored in FILES["run"]}
     found = {file.name for file in folder.iterdir() if file.is_file()}
@@ -180,9 +180,10 @@ def test_every_file_of_a_run_and_of_its_goldens_is_described(place: Workplace) -
         for value in values_of(folder / name):
             from_json(known[name].record, value, name)
     suffixes = {file.relative_to(golden).parts[0] for file in golden.rglob("*") if file.is_file()}
-    assert suffixes - {".lock"} == {"toy", "objects", "baselines", "programs", "budgets.toml"}
+    assert suffixes - {".lock"} == {"toy", "objects", "baselines", "audit.jsonl", "programs", "budgets.toml"}
     by_path = {stored.path: stored.record for stored in FILES["golden"]}
-    for pattern, path in (("toy/*.json", "SUITE/CASE.json"), ("baselines/*.jsonl", "baselines/PLATFORM.jsonl")):
+    by_place = {"toy/*.json": "SUITE/CASE.json", "baselines/*.jsonl": "baselines/PLATFORM.jsonl"}
+    for pattern, path in {**by_place, "audit.jsonl": "audit.jsonl"}.items():
         for file in golden.glob(pattern):
             assert [from_json(by_path[path], value) for value in values_of(file)]
     by_key = {stored.key: stored.record for stored in FILES["programs"]}
