@@ -44,7 +44,7 @@ def test_exit_codes() -> None:
         NothingComparedError: ExitCode.NOTHING_COMPARED,
     }
     assert HarnessError.exit_code is ExitCode.INFRASTRUCTURE
-    assert list(map(int, ExitCode)) == [0, 1, 2, 3, 4, 5, 130]
+    assert list(map(int, ExitCode)) == [0, 1, 2, 3, 4, 5, 130, 143]
 
 
 def test_an_unknown_name_comes_with_what_there_is_and_what_is_near() -> None:
