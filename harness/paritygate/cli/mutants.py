@@ -123,8 +123,11 @@ def plant(
     return [mutant for _, fault in chosen for mutant in found[fault.name]]
 
 
-def read_mutants(path: Path) -> list[Mutant]:
-    """The recorded mutants; none where there is no file. Raises UsageError on a line that is not one."""
+def read_mutants(path: Path, without: Collection[str] = ()) -> list[Mutant]:
+    """The recorded mutants; none where there is no file. Raises UsageError on a line that is not one.
+
+    Fields in `without` are left at their defaults: most of the file are drifts, which a verdict is read without.
+    """
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -134,6 +137,8 @@ def read_mutants(path: Path) -> list[Mutant]:
             value = json.loads(line)
         except ValueError as reason:
             raise UsageError("line cannot be read", where=f"{path}:{number}", got=str(reason)) from reason
+        if isinstance(value, dict):
+            value = {name: value[name] for name in value if name not in without}
         mutants.append(from_json(Mutant, value, f"{path.name}:{number}"))
     return mutants
 

@@ -14,6 +14,7 @@ from paritygate.core.drift import Row
 from paritygate.core.errors import ExitCode, ReplayInterrupted, UsageError
 from paritygate.core.family import Case
 from paritygate.core.golden import LowPrecision
+from paritygate.core.mutant import KillMatrix
 from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Routing, Run
 
@@ -310,7 +311,17 @@ def report_data(settings: Settings, run: Run, against: str = "") -> "ReportData"
     from paritygate.report.data import ReportData
 
     data = ReportData.of(run, golden_provenance(settings, run))
-    return replace(data, comparison=compared(settings, run, data.rows, against))
+    comparison = compared(settings, run, data.rows, against)
+    return replace(data, comparison=comparison, kill_matrix=recorded_mutants(settings, run))
+
+
+def recorded_mutants(settings: Settings, run: Run) -> KillMatrix:
+    """What was last found of faults that the run's cases show: how much its verdict is worth."""
+    from paritygate.cli.mutants import read_mutants
+
+    shown = {f"{run.info.suite}/{case}" for case in run.info.cases}
+    found = read_mutants(settings.golden / "mutations.jsonl", without=["drifts"])
+    return KillMatrix(tuple(mutant for mutant in found if mutant.case in shown))
 
 
 def compared(settings: Settings, run: Run, rows: Sequence[Row], against: str) -> Comparison:

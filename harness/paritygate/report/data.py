@@ -17,6 +17,7 @@ from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.gates import Gates, gates
 from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Lint
+from paritygate.core.mutant import KillMatrix
 from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 from paritygate.core.site import Kind
@@ -66,7 +67,8 @@ class ReportData:
     """A judged run as plain data.
 
     `golden_provenance` is text about the goldens' origin, shown as it is; `counterfactuals` what explains divergences,
-    and `blames` the lines that they come from. `comparison` is with an earlier run, or with what was accepted.
+    and `blames` the lines that they come from. `comparison` is with an earlier run, or with what was accepted;
+    `kill_matrix` what was last found of faults planted in the candidate, on cases of the run.
     """
 
     info: RunInfo
@@ -80,6 +82,7 @@ class ReportData:
     program_changes: ProgramChanges = field(default_factory=ProgramChanges)
     compilations: "tuple[Compilation, ...]" = ()
     comparison: Comparison | None = None
+    kill_matrix: KillMatrix = field(default_factory=lambda: KillMatrix(()))
 
     @classmethod
     def of(cls, run: Run, golden_provenance: str = "", comparison: Comparison | None = None) -> "ReportData":

@@ -1,10 +1,11 @@
-"""The kill matrix of planted faults, as text for a terminal and as Markdown for the documents."""
+"""The kill matrix of planted faults: parts of a report, text for a terminal, Markdown for the documents."""
 
 from collections.abc import Iterable, Sequence
 
 from paritygate.core.cell import SINGLE
 from paritygate.core.fault import FaultGroup
 from paritygate.core.mutant import KillMatrix, Mutant
+from paritygate.report.parts import Column, Details, Item, Part, Table, Text, Tone
 
 LEGEND = {
     "right": "caught, and put down to the right site with the right diagnosis",
@@ -71,6 +72,33 @@ def render_markdown(matrix: KillMatrix, groups: Sequence[FaultGroup]) -> str:
     if same := _equivalents(matrix, groups):
         lines += ["", "## Equivalent, so harmless", "", *(f"- {name}: {reason}" for name, reason in same)]
     return "\n".join(lines) + "\n"
+
+
+def matrix_parts(matrix: KillMatrix) -> list[Part]:
+    """The rates, what is not as it must be, then the matrix, folded, a table a group."""
+    parts: list[Part] = [Text(f"{'; '.join(_rates(matrix))}.", Tone.PLAIN if matrix.ok else Tone.BAD)]
+    for title, found in _problems(matrix):
+        parts.append(Table((Column(title),), tuple((Item(text, Tone.BAD),) for text in found)))
+    columns = _columns(matrix)
+    for group, faults in _by_group(matrix).items():
+        lines = tuple(
+            (
+                Item(fault, Tone.CODE),
+                Item(next(iter(squares.values())).kind),
+                *(_item(squares[column]) if column in squares else Item("") for column in columns),
+            )
+            for fault, squares in faults.items()
+        )
+        titles = (Column("fault"), Column("kind"), *map(Column, _short(columns)))
+        parts.append(Details(Item(f"{group}: {len(faults)} faults and harmless variants"), (Table(titles, lines),)))
+    seen = {square(mutant) for mutant in matrix.mutants}
+    said = " · ".join(f"{name}: {meaning}" for name, meaning in LEGEND.items() if name in seen)
+    return [*parts, Text(said, Tone.MUTED)]
+
+
+def _item(mutant: Mutant) -> Item:
+    tones = {"right": Tone.GOOD, "pass": Tone.GOOD, "-": Tone.MUTED}
+    return Item(square(mutant), tones.get(square(mutant), Tone.BAD))
 
 
 def _columns(matrix: KillMatrix) -> list[str]:

@@ -50,7 +50,7 @@ def failing(synthetic: ModuleType) -> ReportData:
     compiled, changed = synthetic.programs()
     return ReportData(
         synthetic.info(), made, said, synthetic.coverage(), lint=synthetic.lint(), programs=compiled,
-        program_changes=changed, comparison=synthetic.comparison(),
+        program_changes=changed, comparison=synthetic.comparison(), kill_matrix=synthetic.kill_matrix(),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from paritygate.core.coverage import Coverage, CoveredGlue, Gap, PartKind, Unexe
 from paritygate.core.decision import Decided, Excuse, Flip
 from paritygate.core.drift import Diagnosis, Drift, Element, Judgement, Row, Verdict
 from paritygate.core.lint import Lint, Noted
+from paritygate.core.mutant import KillMatrix, Mutant
 from paritygate.core.program import Change, Collective, Program, ProgramChanges
 from paritygate.core.run import Run, RunInfo
 from paritygate.judge.compare import compare
@@ -246,6 +247,13 @@ def write_run(folder: Path, fault: str = "none", judged: str = "judged", layers:
     if judged == "judged":
         run = run.save_rows(made)
     return run
+
+
+def kill_matrix() -> KillMatrix:
+    """A fault that is caught, and one that is not."""
+    cell, case = "f64/single/cpu", "tiny/tiny-scout.long"
+    caught = Mutant("norm-eps", "norms", "semantic", case, cell, True, True, "a:out", Diagnosis.SEMANTIC, True, True)
+    return KillMatrix((caught, Mutant("norm-gain", "norms", "semantic", case, cell, True, False)))
 
 
 def programs() -> tuple[tuple[Program, ...], ProgramChanges]:

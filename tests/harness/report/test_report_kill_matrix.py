@@ -1,9 +1,14 @@
-"""The kill matrix as text and as Markdown."""
+"""The kill matrix in a report, as text and as Markdown."""
+
+from dataclasses import replace
 
 from paritygate.core.drift import Diagnosis
 from paritygate.core.fault import Fault, FaultGroup
 from paritygate.core.mutant import KillMatrix, Mutant
-from paritygate.report.kill_matrix import render_markdown, render_text
+from paritygate.report.data import ReportData
+from paritygate.report.kill_matrix import matrix_parts, render_markdown, render_text
+from paritygate.report.sections import kills
+from paritygate.report.text import render_parts
 
 F64, BF16 = "f64/single/cpu", "bf16/single/cpu"
 CASE = "toy/toy-2.plain"
@@ -91,3 +96,22 @@ def test_a_fault_that_takes_a_mesh_has_it_beside_its_name_and_no_square_for_one_
 def test_cells_of_several_platforms_are_written_out() -> None:
     matrix = KillMatrix((mutant("eps", F64, True), mutant("eps", "f64/single/tpu", True)))
     assert "| fault | kind | f64/cpu | f64/tpu |\n" in render_markdown(matrix, GROUPS)
+
+
+def test_a_report_has_the_rates_what_is_wrong_and_each_group_folded() -> None:
+    text = "\n".join(line.rstrip() for line in render_parts(matrix_parts(MATRIX), 100))
+    assert " ".join(text.partition("\n\n")[0].split()).startswith(
+        "2 of 3 faults caught by the first cell that can see them; "
+    )
+    for line in (
+        "Missed\nmean (f64/single/cpu)",
+        "norm: 3 faults and harmless variants\n  fault  kind      f64     bf16\n  eps    semantic  right   -",
+        "same: 1 faults and harmless variants\n  fault      kind      f64   bf16\n  reordered  harmless  pass  ALARM",
+    ):
+        assert line in text
+
+
+def test_a_run_whose_cases_show_no_fault_has_no_such_section(passing: ReportData) -> None:
+    assert kills.build(passing) == []
+    parts = kills.build(replace(passing, kill_matrix=MATRIX))
+    assert [type(part).__name__ for part in parts[-3:]] == ["Details", "Details", "Text"]

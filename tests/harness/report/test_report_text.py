@@ -83,8 +83,8 @@ def test_unknown_section_names_the_known_ones(passing: ReportData) -> None:
         render_text(passing, ["verdit"])
     assert str(caught.value).splitlines() == [
         "unknown section: verdit",
-        "  expected  one of baseline, compilations, coverage, decisions, depth, divergence, heatmap, precision, "
-        "programs, provenance, sites, table, verdict",
+        "  expected  one of baseline, compilations, coverage, decisions, depth, divergence, heatmap, kills, "
+        "precision, programs, provenance, sites, table, verdict",
         "  try       did you mean verdict?",
     ]
 
