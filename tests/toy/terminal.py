@@ -17,7 +17,7 @@ CTRL_C = b"\x03"
 UNTIL_S = 240.0
 # Takes the terminal over before it becomes the command, as a shell does for its child: of tests that run in the
 # background Ctrl-C is ignored.
-_OWN = """
+OWN_TERMINAL = """
 import fcntl, os, signal, sys, termios
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -87,7 +87,7 @@ def on_terminal(
 ) -> Iterator[Terminal]:
     handle, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    own = [sys.executable, "-c", _OWN, *command]
+    own = [sys.executable, "-c", OWN_TERMINAL, *command]
     size = {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
     child = subprocess.Popen(
         own, stdin=theirs, stdout=theirs, stderr=theirs, cwd=folder, env={**environ, **size}, start_new_session=True

@@ -1,6 +1,5 @@
 """A folder of runs and goldens, and the command line called in this process."""
 
-import fcntl
 import importlib.util
 import os
 import pty
@@ -8,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,8 @@ from types import ModuleType
 import pytest
 
 from paritygate.cli.main import main
+
+from toy.terminal import OWN_TERMINAL
 
 
 @pytest.fixture(scope="session")
@@ -61,11 +61,11 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
 
     def call(answer: str | signal.Signals, *arguments: str) -> tuple[int, str]:
         ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "paritygate", *arguments]
+        # Not by `preexec_fn`: that forks, of which JAX warns in a process that has imported it.
+        command = [sys.executable, "-c", OWN_TERMINAL, sys.executable, "-m", "paritygate", *arguments]
         child = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environ, start_new_session=True,
-            preexec_fn=_take_terminal,
-        )  # fmt: skip
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | environ, start_new_session=True
+        )
         os.close(theirs)
         said, answered = b"", False
         try:
@@ -90,9 +90,3 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[int, str]]:
             os.close(ours)
 
     return call
-
-
-def _take_terminal() -> None:
-    """Makes the standard input the terminal of the new session, so that Ctrl-C typed there reaches it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a background job of a shell passes on that it is ignored
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
