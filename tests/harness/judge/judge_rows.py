@@ -9,6 +9,7 @@ from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.core.family import Case
 from paritygate.core.golden import Golden, GoldenPort, TensorRef
 from paritygate.core.site import Kind
+from paritygate.judge.decide import judge
 
 CASE = "toy.short"
 F64, F32, BF16 = "f64/single/cpu", "f32/single/cpu", "bf16/single/cpu"
@@ -96,3 +97,21 @@ def matrix(
         for order, address in enumerate(addresses)
         if (cell, mode, address) not in absent
     ]
+
+
+FLOOR = 2.0**-6
+FLOORS = {m: {d: {"rel_l2": FLOOR, "max_abs": FLOOR} for d in ("bf16", "f32")} for m in ("isolated", "chained")}
+
+
+def decide(*drifts, ports=None, cells=(BF16,), modes=("isolated",), budgets=BUDGETS, lines=()):
+    ports = ports or (port(floors=FLOORS),)
+    return judge(drifts, {CASE: golden(*ports)}, cells, modes, budgets, {line.key: line for line in lines})
+
+
+def one(*args, **kwargs):
+    (row,) = decide(*args, **kwargs)
+    return row
+
+
+def low(rel_l2=0.0, max_abs=0.0, **fields):
+    return drift(cell=BF16, dtype="bfloat16", metrics={"rel_l2": rel_l2, "max_abs": max_abs}, **fields)

@@ -1,6 +1,5 @@
 """A row in full in a real browser: its map, histograms, flips and commands, by mouse, by keys, light and dark."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,18 +10,6 @@ import pytest
 from paritygate.report.render import render_html
 
 HEADS, CHUNK, FACTOR, BROKEN = "layers.0.attn", "layers.1.attn", "layers.2.attn", "layers.3.attn"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: ModuleType) -> Iterator[Any]:
-    if chromium.executable() is None and "CI" not in os.environ:
-        pytest.skip("no chromium on this machine")  # in CI a page that goes untested is a failure
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.executable(), args=chromium.FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
