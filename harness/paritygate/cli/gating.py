@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from paritygate.cli.options import OutputFormat
 from paritygate.cli.output import say, say_headed, say_json
 from paritygate.cli.progress import progress
+from paritygate.cli.runs import name_of
 from paritygate.cli.stages import gate_run, shown
 from paritygate.cli.verb import Settings
 from paritygate.core.errors import ExitCode, ReplayInterrupted
@@ -32,7 +33,7 @@ def say_gate(
 ) -> ExitCode:
     """`not_explained` is why a divergence of the run has no counterfactual; `interrupted` what ended the replay."""
     code = ExitCode.INTERRUPTED if interrupted else gate_run(run, data.rows)
-    following = _next(run, data, code, report)
+    following = _next(settings, run, data, code, report)
     match form:
         case OutputFormat.TEXT:
             say_headed(settings, "\n".join(_text(settings, run, data, report, following, not_explained)))
@@ -155,8 +156,8 @@ def judge_interrupted(settings: Settings, stop: ReplayInterrupted, against: str,
     say_gate(settings, run, data, report, form, interrupted=stop)
 
 
-def _next(run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:
-    name = run.folder.name
+def _next(settings: Settings, run: Run, data: "ReportData", code: ExitCode, report: Path | None) -> str:
+    name = name_of(settings, run)
     if code is ExitCode.PASS:
         return f"open {shown(report)}" if report else f"paritygate report {name}"
     if code is ExitCode.INTERRUPTED:

@@ -25,6 +25,16 @@ def find_run(settings: Settings, name: str) -> Run:
     raise unknown_name("run", name, [*run_names(settings.runs)[-5:], "latest"])
 
 
+def name_of(settings: Settings, run: Run) -> str:
+    """What finds the run again: its folder's name, or the path of one that lies elsewhere."""
+    if run.folder.resolve().parent == settings.runs.resolve():
+        return run.folder.name
+    try:
+        return str(run.folder.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(run.folder.resolve())
+
+
 def run_names(runs: Path) -> list[str]:
     """Folder names of all runs, oldest first."""
     found = []

@@ -28,6 +28,8 @@ def templates(info: RunInfo) -> tuple[Command, ...]:
         return ()
     run, suite = shlex.quote(info.id), shlex.quote(info.suite)
     replay = f"paritygate run {{case}} --suite {suite} --cells {{cell}} --mode {{mode}}"
+    if info.fault:
+        replay += f" --fault {shlex.quote(info.fault)}"
     if info.routing != "own":
         replay += f" --routing {info.routing}"
     if info.processes > 1:

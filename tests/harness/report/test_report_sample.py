@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from paritygate.core.run import Run
+from paritygate.report.commands import templates
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "reports" / "sample"
@@ -17,6 +18,14 @@ def test_the_sample_says_what_was_planted() -> None:
     assert "at heads 1 and 4, from token 1 on" in first.evidence
     assert [each.explanations[0].hypothesis for each in run.counterfactuals()] == ["key heads tiled"]
     assert [blame.parting and blame.parting.line for blame in run.blames()] == ["attention.py:57"]
+
+
+def test_what_it_tells_to_type_next_finds_it_again() -> None:
+    """It lies in no folder of runs, and its candidate has a fault."""
+    command = [sys.executable, "-m", "paritygate", "locate", "reports/sample"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "next    paritygate show reports/sample layers.0.attn:inner.probs"
+    assert templates(Run.open(SAMPLE).info)[0].text.endswith(" --fault kv-heads-tiled")
 
 
 def test_its_page_is_the_one_of_today(tmp_path: Path) -> None:

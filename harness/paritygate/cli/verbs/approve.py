@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.runs import row_id
+from paritygate.cli.runs import name_of, row_id
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.budget import Accepted, Proposal
 from paritygate.core.drift import Diagnosis, Row
@@ -64,7 +64,7 @@ def approve(
         say_json({"run": found.info.id, "proposals": proposals, "written": written})
     elif written:
         say(f"{plural(len(proposals), 'row')} accepted in {shown(folder)} by {who}")
-        say(f"next    paritygate judge {found.folder.name}")
+        say(f"next    paritygate judge {name_of(settings, found)}")
     else:
         say(
             "nothing was written",

@@ -108,7 +108,7 @@ def _fit(context: Context, names: list[str], variants: list[str], seeds: int, wr
 
 def _ls(context: Context, run: str, as_json: bool) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run, row_id
+    from paritygate.cli.runs import find_run, name_of, row_id
     from paritygate.cli.stages import read_budgets
     from paritygate.judge.usage import usage
 
@@ -128,7 +128,7 @@ def _ls(context: Context, run: str, as_json: bool) -> ExitCode:
         where = row_id(u.nearest) if u.nearest else "decided nothing"
         say(f"{u.rule:<48} {u.rows:>7,}  {u.share:>5.0%}  {where}")
     say(f"{plural(len(used), 'rule')}, of which nothing came near (half the limit) {len(idle)}:")
-    say(*(f"  {u.rule}" for u in idle), f"next    paritygate show {found.folder.name}")
+    say(*(f"  {u.rule}" for u in idle), f"next    paritygate show {name_of(settings, found)}")
     return ExitCode.PASS
 
 

@@ -14,7 +14,7 @@ Second = Annotated[str, typer.Argument(metavar="RUN", help="The later run.")]
 
 def compare(context: Context, before: RunName, after: Second = "latest", as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, name_of
     from paritygate.judge.compare import with_run
 
     settings = settings_of(context)
@@ -26,7 +26,7 @@ def compare(context: Context, before: RunName, after: Second = "latest", as_json
     else:
         say(*(change.text for change in found.changed))
         words = f"{plural(len(found.changed), 'changed row')}: {found.words}"
-        say(words, f"next    paritygate report {new.folder.name} --against {old.folder.name}")
+        say(words, f"next    paritygate report {name_of(settings, new)} --against {name_of(settings, old)}")
     return ExitCode.DRIFT if any(status in found.counts for status in BAD) else ExitCode.PASS
 
 

@@ -28,7 +28,7 @@ def explain(
     from paritygate.cli.blaming import blame_run, to_blame
     from paritygate.cli.explaining import explain_run, missing_for, to_explain
     from paritygate.cli.output import say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, name_of
 
     settings = settings_of(context)
     found = find_run(settings, run)
@@ -52,7 +52,7 @@ def explain(
     if as_json:
         say_json({"run": found.info.id, "counterfactuals": counterfactuals, "blames": blames})
         return ExitCode.PASS
-    _say(context, found.folder.name, counterfactuals, blames)
+    _say(context, name_of(settings, found), counterfactuals, blames)
     return ExitCode.PASS
 
 

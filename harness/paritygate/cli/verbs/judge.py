@@ -6,7 +6,7 @@ from paritygate.core.errors import ExitCode
 
 def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, name_of
     from paritygate.cli.stages import judge_run
     from paritygate.judge.gate import summary
 
@@ -25,8 +25,8 @@ def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> E
         if new:
             say(f"{'new':<12} {len(new):>7,} findings of the precision lint")
         say(
-            f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
-            f"next    paritygate gate {found.folder.name}",
+            f"judged {plural(counted.rows, 'row')} of {name_of(settings, found)}",
+            f"next    paritygate gate {name_of(settings, found)}",
         )
     return ExitCode.PASS
 

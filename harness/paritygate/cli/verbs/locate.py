@@ -7,11 +7,12 @@ from paritygate.core.errors import ExitCode
 def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> ExitCode:
     from paritygate.cli.explaining import said
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, name_of
     from paritygate.cli.stages import gate_run
     from paritygate.judge.locate import first_divergence
 
-    found = find_run(settings_of(context), run)
+    settings = settings_of(context)
+    found = find_run(settings, run)
     rows = list(found.judged())
     divergences, gaps, code = first_divergence(rows), found.coverage().gaps, gate_run(found, rows)
     new = found.lint().new
@@ -33,9 +34,9 @@ def locate(context: Context, run: RunName = "latest", as_json: Json = False) -> 
     say(*(f"not covered: {gap.text}" for gap in gaps), *(f"not expected: {finding.text}" for finding in new))
     if divergences:
         say(f"{plural(len(divergences), 'cell')} of cases differ")
-        say(f"next    paritygate show {found.folder.name} {divergences[0].row.drift.address}")
+        say(f"next    paritygate show {name_of(settings, found)} {divergences[0].row.drift.address}")
     else:
-        say(f"no row of {plural(len(rows), 'row')} differs", f"next    paritygate gate {found.folder.name}")
+        say(f"no row of {plural(len(rows), 'row')} differs", f"next    paritygate gate {name_of(settings, found)}")
     return code
 
 

@@ -25,7 +25,7 @@ def programs(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import note, plural, say, say_json
-    from paritygate.cli.runs import find_run, refuse_planted
+    from paritygate.cli.runs import find_run, name_of, refuse_planted
     from paritygate.cli.stages import changed_programs, shown
     from paritygate.judge.programs import without_lines
     from paritygate.store.programs import write_programs
@@ -52,11 +52,11 @@ def programs(
         say_json({"run": found.info.id, "programs": there, "changes": said.changes, "accepted": accept})
     elif accept:
         say(*(f"recorded  {shown(file)}" for file in files))
-        note(settings, f"next    paritygate judge {found.folder.name}")
+        note(settings, f"next    paritygate judge {name_of(settings, found)}")
     else:
         note(settings, *(each.text for each in said.changes))
         say(plural(len(said.failing), "change"))
-        again = f"paritygate programs {found.folder.name} --accept"
+        again = f"paritygate programs {name_of(settings, found)} --accept"
         note(settings, f"next    {again}, where they are right" if said.failing else "next    paritygate gate")
     return ExitCode.DRIFT if said.failing and not accept else ExitCode.PASS
 

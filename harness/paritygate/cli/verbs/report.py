@@ -22,7 +22,7 @@ def report(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import say, say_json
-    from paritygate.cli.runs import find_run
+    from paritygate.cli.runs import find_run, name_of
     from paritygate.cli.stages import report_data, report_run, shown
     from paritygate.report.assemble import assemble
     from paritygate.report.text import render_text
@@ -41,7 +41,7 @@ def report(
     if as_json:
         say_json({"run": found.info.id, "report": str(path)})
     else:
-        say(f"report  {shown(path)}", f"next    paritygate show {found.folder.name}")
+        say(f"report  {shown(path)}", f"next    paritygate show {name_of(settings, found)}")
     return ExitCode.PASS
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.runs import key_of, matches, no_such_row, row_id
+from paritygate.cli.runs import key_of, matches, name_of, no_such_row, row_id
 from paritygate.cli.verb import Context, Json, RunName, Settings, Verb, settings_of
 from paritygate.core.blame import Blame
 from paritygate.core.errors import ExitCode
@@ -37,7 +37,7 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
     if not row:
         data = ReportData(found.info, tuple(rows), coverage=found.coverage())
         say(render_text(data, ["verdict", "heatmap"], settings.width, settings.color).rstrip())
-        say("", f"next    paritygate show {found.folder.name} SITE:PORT")
+        say("", f"next    paritygate show {name_of(settings, found)} SITE:PORT")
         return ExitCode.PASS
     if len(chosen) <= ROWS_IN_FULL:
         explained = {each.address: each.text for each in found.counterfactuals()}
@@ -53,7 +53,7 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
             )
     else:
         say(*(f"{verdict_words(r.verdict):<12} {row_id(r)}  {row_words(r)}" for r in chosen))
-    say(plural(len(chosen), "row"), f"next    paritygate report {found.folder.name}")
+    say(plural(len(chosen), "row"), f"next    paritygate report {name_of(settings, found)}")
     return ExitCode.PASS
 
 
