@@ -23,6 +23,8 @@ VIOLATIONS = {
     "reference": ("harness/paritygate/reference/planted.py", "import paritygate.replay"),
     "replay": ("harness/paritygate/replay/planted.py", "import paritygate.reference"),
     "audit": ("harness/paritygate/audit/planted.py", "from paritygate import replay"),
+    "service": ("harness/paritygate/service/planted.py", "from paritygate import replay"),
+    "client": ("harness/paritygate/client/planted.py", "from paritygate import judge"),
     "testing": ("harness/paritygate/cli/planted.py", "from paritygate import testing"),
     # Inside a function, which the check at run time cannot see.
     "only-reference-has-torch": ("harness/paritygate/judge/planted.py", "def f():\n    import torch.nn"),

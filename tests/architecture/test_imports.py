@@ -32,7 +32,9 @@ FORBIDDEN = {
     "paritygate.replay": (*TORCH, "paritygate.reference"),
     "paritygate.judge": (*TORCH, *JAX),
     "paritygate.report": (*TORCH, *JAX, "paritygate.judge"),
-    "paritygate.cli": (*TORCH, *JAX),
+    "paritygate.service": (*TORCH, *JAX),
+    "paritygate.client": (*TORCH, *JAX, "fastapi", "sqlalchemy", "pandas"),
+    "paritygate.cli": (*TORCH, *JAX, "fastapi", "sqlalchemy"),
     "paritygate.testing": (*TORCH, *JAX),
     "jax_llama4": (*TORCH, "paritygate"),
 }

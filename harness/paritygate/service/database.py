@@ -1,0 +1,87 @@
+"""An engine for SQLite or PostgreSQL, and its tables brought up to date by Alembic."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from paritygate.core.errors import UsageError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def connect(url: str, pool: int = 16) -> Engine:
+    """An engine on SQLite or on PostgreSQL by psycopg. Raises UsageError on a URL of anything else."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as reason:
+        raise _bad_url(str(reason)) from None
+    if parsed.drivername == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_size=pool, max_overflow=pool, connect_args={"timeout": 30})
+        event.listen(engine, "connect", _as_we_need_it)
+        event.listen(engine, "begin", _begin)
+        return engine
+    if parsed.drivername == "postgresql+psycopg":
+        try:
+            return create_engine(parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+        except (ImportError, NoSuchModuleError):
+            raise UsageError(
+                "PostgreSQL needs a driver", where="PARITYGATE_DB", try_="pip install 'paritygate[serve,postgres]'"
+            ) from None
+    raise _bad_url(parsed.render_as_string(hide_password=True))
+
+
+def _bad_url(got: str) -> UsageError:
+    return UsageError(
+        "no database of this kind",
+        where="PARITYGATE_DB",
+        expected="sqlite:////PATH or postgresql+psycopg://USER@HOST/NAME",
+        got=got,
+    )
+
+
+def _as_we_need_it(connection: Any, record: Any) -> None:
+    """Readers beside one writer, keys that hold; and no transaction of the driver's own making."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Any) -> None:
+    """One that will write says so at once, or two that read first would each wait for the other to end."""
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def writing(engine: Engine) -> Engine:
+    """The engine for transactions that write: `with writing(engine).begin() as connection`."""
+    return engine.execution_options(writes=True)
+
+
+def _alembic(engine: Engine) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["engine"] = engine
+    return config
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Brings the tables to a revision; a database that is empty gets all of them."""
+    command.upgrade(_alembic(engine), revision)
+
+
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """The revision that the database is at, and the one that this code needs."""
+    script = ScriptDirectory.from_config(_alembic(engine))
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), script.get_current_head()

@@ -1,0 +1,1 @@
+"""HTML without JavaScript: one router a file, `ROUTER`."""

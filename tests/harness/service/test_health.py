@@ -1,0 +1,21 @@
+"""Whether a service is up, on both databases."""
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+
+from paritygate.service.database import writing
+
+
+def test_a_new_database_is_ready(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+
+
+def test_a_database_of_another_revision_is_not_ready(app: FastAPI, client: TestClient) -> None:
+    with writing(app.state.service.engine).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'other'"))
+    assert client.get("/healthz").status_code == 200
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["database"]) == (503, "other")
