@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 from paritygate.core.errors import UsageError
 
 T = TypeVar("T")
+_PLAIN = frozenset((str, int, float, bool, type(None)))  # themselves in JSON: nearly all of what a run writes
 
 
 def to_json(value: Any) -> Any:
     """Turns a noun, or a container of nouns, into plain JSON values."""
+    if type(value) in _PLAIN:
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_json(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -25,6 +28,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [to_json(v) for v in value]
     return value
+
+
+@cache
+def _names(cls: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(cls))
 
 
 def said(value: Any) -> Any:

@@ -6,6 +6,7 @@ What is expected comes from the goldens, never from what was measured, so that a
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from paritygate.catalog.select import layout_of
 from paritygate.core.budget import Accepted, Budget, Budgets
@@ -131,6 +132,7 @@ class _Decider:
             (case, port.site, port.port, port.call): port for case, golden in goldens.items() for port in golden.ports
         }
         self.ordered, self.rules = budgets.ordered, dict[tuple[str | int, ...], Budget | None]()
+        self.applying: dict[tuple[str, str], list[Budget]] = {}
 
     def rule(self, metric: str, drift: Drift, policy: DtypePolicy) -> Budget | None:
         """The first rule that fits. One that needs a floor does not fit the oracle's own dtype, which has none."""
@@ -138,14 +140,28 @@ class _Decider:
         rest = (drift.mode, drift.site, drift.port, drift.case, kind, values, Cell.parse(drift.cell).platform)
         key = (metric, policy.name, *rest)
         if key not in self.rules:
-            fitting = (
+            self.rules[key] = next(
+                (
+                    rule
+                    for rule in self.rules_for(metric, policy)
+                    if any(rule.fits(metric, dtype, *rest) for dtype in (policy.name, policy.plain))
+                ),
+                None,
+            )
+        return self.rules[key]
+
+    def rules_for(self, metric: str, policy: DtypePolicy) -> list[Budget]:
+        """What can fit any value at all: of hundreds of rules a handful, found once and not once a value."""
+        key = (metric, policy.name)
+        if key not in self.applying:
+            self.applying[key] = [
                 rule
                 for rule in self.ordered
-                if any(rule.fits(metric, dtype, *rest) for dtype in (policy.name, policy.plain))
+                if rule.metric == metric
+                and (fnmatchcase(policy.name, rule.dtype) or fnmatchcase(policy.plain, rule.dtype))
                 and (rule.limit is not None or policy.peer)
-            )
-            self.rules[key] = next(fitting, None)
-        return self.rules[key]
+            ]
+        return self.applying[key]
 
     def row(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Row:
         if drift.problem:
