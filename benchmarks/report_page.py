@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="a run's folder to draw beside the synthetic ones")
     parser.add_argument("--views", nargs="*", default=list(VIEWS), choices=list(VIEWS))
     parser.add_argument("--scales", nargs="*", default=list(SCALES), choices=list(SCALES))
-    parser.add_argument("--against", type=Path, action="append", default=[], help="a page to open in turns with each scale")
+    parser.add_argument("--against", type=Path, action="append", default=[], help="a page to open in turns with each")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     runs = {"fault": faulty(), "pass": passing()}
