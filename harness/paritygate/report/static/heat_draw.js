@@ -5,7 +5,7 @@ import { levelOf, number, shareWords } from "./format.js";
 const FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const GAP = 2; // pixels between squares
 const CELL_GAP = 5; // and more between the modes of one cell and those of the next
-export const WIDE = 44; // pixels from which on a square has its number in it
+const WIDE = 44; // pixels from which on a square has its number in it
 
 export function readColours() {
   const style = getComputedStyle(document.documentElement);

@@ -1,6 +1,6 @@
 // The squares of the heat map: of the chosen rows, the worst at each site, cell and mode; and how their colours scale.
 
-export const kindOfSite = (site) => site.replace(/\d+/g, "*");
+const kindOfSite = (site) => site.replace(/\d+/g, "*");
 
 /** The sites that have chosen rows, under headings where they are grouped. */
 export function linesOf(run, sites, group) {
