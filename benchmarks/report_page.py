@@ -1,6 +1,7 @@
 """Draws the report's page in a browser: a picture of every view, light and dark; its size; the time until it answers.
 
 Reads synthetic runs, and one in a folder with --run; writes pages and PNGs into --out. Needs the extra `dev`, Chromium.
+With --against FILE a page of an earlier tree is opened in turns with each, so that both see the same machine.
 """
 
 import argparse
@@ -16,9 +17,14 @@ from paritygate.report.data import ReportData
 from paritygate.report.render import render_html
 
 HERE = Path(__file__).parent
-SCALES = {"18k": (12, 8), "180k": (60, 15)}  # cells, cases: each case has 128 values a cell and mode
+SCALES = {  # cells, cases, layers: a case of n layers has 10 + 19 n values in each cell and each of two modes
+    "18k": (9, 5, 10),  # 18,000 and 180,000 rows, as the page's cap counts them
+    "180k": (30, 15, 10),
+    "20k": (12, 8, 5),  # more charts, and fewer sites
+}
 SIZES = {"desktop": (1360, 900), "phone": (360, 780)}
-REPEATS = 5
+REPEATS = 11
+SETTLED_MS = 700  # a new window draws its own controls for so long, beside the page in it
 
 
 def load(path: Path) -> Any:
@@ -33,10 +39,10 @@ TESTS = HERE.parent / "tests" / "harness" / "report"
 SYNTHETIC, CHROMIUM = load(TESTS / "synthetic.py"), load(TESTS / "chromium.py")
 
 
-def synthetic(cells: int, cases: int, fault: str = "semantic") -> ReportData:
-    """A run of so many cells and cases with a fault in it."""
+def synthetic(cells: int, cases: int, layers: int) -> ReportData:
+    """A run of so many cells, cases and layers with a fault in it."""
     names, meshes = tuple(f"tiny-scout.{i}" for i in range(cases)), tuple(SYNTHETIC.meshes(cells))
-    made = tuple(SYNTHETIC.rows(fault, layers=5, cases=names, cells=meshes))
+    made = tuple(SYNTHETIC.rows("semantic", layers=layers, cases=names, cells=meshes))
     return ReportData(SYNTHETIC.info(cases=names, cells=meshes), made)
 
 
@@ -106,23 +112,30 @@ def ready(page: Any) -> None:
     page.wait_for_selector("html[data-state=interactive]")
 
 
-def measure(browser: Any, path: Path) -> tuple[list[float], list[float]]:
-    """Milliseconds from navigation to the first picture with its handlers attached, of fresh pages: gone, and worked.
+ANSWERS = "performance.getEntriesByName('interactive')[0]?.startTime ?? 0"
 
-    Worked is the processor time of the page's main thread, which hardly depends on what else the machine does.
+
+def measure(browser: Any, paths: list[Path]) -> list[tuple[list[float], list[float]]]:
+    """Milliseconds from navigation to the first picture with its handlers attached, of fresh windows: gone, and worked.
+
+    Worked is the processor time of the page's main thread, which hardly depends on what else the machine does. The page
+    is asked by the browser's own protocol: a selector that playwright waits for runs a script of its own in the page.
     """
-    gone, worked = [], []
+    found: list[tuple[list[float], list[float]]] = [([], []) for _ in paths]
     for _ in range(REPEATS):
-        page = browser.new_page(viewport={"width": 1360, "height": 900})
-        protocol = page.context.new_cdp_session(page)
-        protocol.send("Performance.enable", {"timeDomain": "threadTicks"})
-        page.goto(f"file://{path}")
-        ready(page)
-        metrics = {each["name"]: each["value"] for each in protocol.send("Performance.getMetrics")["metrics"]}
-        gone.append(page.evaluate("performance.getEntriesByName('interactive')[0].startTime"))
-        worked.append(1e3 * metrics["ThreadTime"])
-        page.close()
-    return sorted(gone), sorted(worked)
+        for path, (gone, worked) in zip(paths, found, strict=True):
+            page = browser.new_page(viewport={"width": 1360, "height": 900})
+            page.wait_for_timeout(SETTLED_MS)
+            protocol = page.context.new_cdp_session(page)
+            protocol.send("Performance.enable", {"timeDomain": "threadTicks"})
+            page.goto(f"file://{path}")
+            while not (after := protocol.send("Runtime.evaluate", {"expression": ANSWERS})["result"]["value"]):
+                time.sleep(0.05)
+            metrics = {each["name"]: each["value"] for each in protocol.send("Performance.getMetrics")["metrics"]}
+            gone.append(after)
+            worked.append(1e3 * metrics["ThreadTime"])
+            page.close()
+    return [(sorted(gone), sorted(worked)) for gone, worked in found]
 
 
 def middle(took: list[float]) -> str:
@@ -135,6 +148,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="a run's folder to draw beside the synthetic ones")
     parser.add_argument("--views", nargs="*", default=list(VIEWS), choices=list(VIEWS))
     parser.add_argument("--scales", nargs="*", default=list(SCALES), choices=list(SCALES))
+    parser.add_argument("--against", type=Path, action="append", default=[], help="a page to open in turns with each")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     runs = {"fault": faulty(), "pass": passing()}
@@ -149,9 +163,11 @@ def main() -> None:
             data, path = synthetic(*SCALES[name]), (chosen.out / f"{name}.html").resolve()
             began = time.perf_counter()
             path.write_text(render_html(data))
-            made_s, (gone, worked) = time.perf_counter() - began, measure(browser, path)
-            size = f"{len(data.rows):,} rows, {path.stat().st_size / 1e6:.2f} MB, made in {made_s:.1f} s"
-            print(f"{name}: {size}; interactive after {middle(gone)}, {middle(worked)} of work", flush=True)
+            made_s = time.perf_counter() - began
+            print(f"{name}: {len(data.rows):,} rows, {path.stat().st_size / 1e6:.2f} MB, made in {made_s:.1f} s")
+            paths = [path, *(each.resolve() for each in chosen.against)]
+            for each, (gone, worked) in zip(paths, measure(browser, paths), strict=True):
+                print(f"  {each.name}: interactive after {middle(gone)}, {middle(worked)} of work", flush=True)
             shoot(browser, path, chosen.out, name, ["heat", "rows"] if chosen.views else [])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from paritygate.cli.output import say
 from paritygate.cli.signals import terminated_as_interrupted
 from paritygate.cli.streams import readers_may_leave
 from paritygate.cli.verb import Access, Settings, Verb
@@ -52,16 +53,16 @@ def _run(arguments: list[str], environ: Mapping[str, str]) -> int:
     except HarnessError as reason:
         if debug:
             raise
-        print(reason, file=sys.stderr)
+        say(str(reason), to=sys.stderr)
         return reason.exit_code
     except Exception as reason:
         if debug:
             raise
         if isinstance(reason, OSError) and reason.filename is not None:
-            print(_refused_file(reason), file=sys.stderr)
+            say(str(_refused_file(reason)), to=sys.stderr)
             return ExitCode.INFRASTRUCTURE
         unexpected = f"unexpected {type(reason).__name__}: {reason}\n  try       the same command with --debug"
-        print(unexpected, file=sys.stderr)
+        say(unexpected, to=sys.stderr)
         return ExitCode.INFRASTRUCTURE
     return ExitCode.PASS
 

@@ -1,15 +1,20 @@
 """Printing: lines, JSON, and lines that `--quiet` leaves out."""
 
 import json
-from typing import Any
+import re
+from typing import Any, TextIO
 
 from paritygate.cli.verb import Settings
 from paritygate.core.codec import to_json
 
+# All that gives a terminal orders, but what turns a line and what chooses a colour.
+_ORDERS = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]|\x1b(?!\[[\d;]*m)")
 
-def say(*lines: str) -> None:
+
+def say(*lines: str, to: TextIO | None = None) -> None:
+    """Prints lines, to standard output if `to` is left out; names in them come from runs, which may be anybody's."""
     for line in lines:
-        print(line, flush=True)
+        print(_ORDERS.sub("?", line), flush=True, file=to)
 
 
 def note(settings: Settings, *lines: str) -> None:

@@ -1,6 +1,7 @@
 """Finding runs: by folder name, by path, or `latest`; and naming the rows of one."""
 
 import json
+import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -26,13 +27,13 @@ def find_run(settings: Settings, name: str) -> Run:
 
 
 def name_of(settings: Settings, run: Run) -> str:
-    """What finds the run again: its folder's name, or the path of one that lies elsewhere."""
+    """What finds the run again, as a word of the shell: its folder's name, or the path of one that lies elsewhere."""
     if run.folder.resolve().parent == settings.runs.resolve():
-        return run.folder.name
+        return shlex.quote(run.folder.name)
     try:
-        return str(run.folder.resolve().relative_to(Path.cwd()))
+        return shlex.quote(str(run.folder.resolve().relative_to(Path.cwd())))
     except ValueError:
-        return str(run.folder.resolve())
+        return shlex.quote(str(run.folder.resolve()))
 
 
 def run_names(runs: Path) -> list[str]:
@@ -62,11 +63,6 @@ def refuse_planted(run: Run) -> None:
 def row_id(row: Row) -> str:
     """What a glob is matched against: `tiny-scout.long/bf16/single/cpu/chained/layers.3.attn:out`."""
     return f"{row.drift.case}/{row.drift.cell}/{row.drift.mode}/{row.drift.address}"
-
-
-def key_of(row: Row) -> tuple[str, str, str, str]:
-    """The key of the blame that is about a row."""
-    return (row.drift.case, row.drift.cell, row.drift.mode, row.drift.address)
 
 
 def matches(row: Row, glob: str) -> bool:

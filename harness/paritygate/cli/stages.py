@@ -248,6 +248,7 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     from paritygate.judge.coverage import prove
     from paritygate.judge.decide import judge
     from paritygate.judge.lint import noted
+    from paritygate.metrics.base import metrics
     from paritygate.store.baseline import read_baseline
     from paritygate.store.golden import GoldenStore
 
@@ -264,7 +265,8 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     findings = ((family_of[finding.case], finding) for finding in run.findings())
     lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
     hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
-    return run.save_rows(rows, *hashes, coverage, lint, changed_programs(settings, run)), rows
+    rising = [name for name, metric in metrics().items() if metric.better == "higher"]
+    return run.save_rows(rows, *hashes, coverage, lint, changed_programs(settings, run), rising), rows
 
 
 def is_compiled(run: Run) -> bool:

@@ -4,7 +4,9 @@ import base64
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, prod
+from math import prod
+
+from paritygate.core.errors import UsageError
 
 MOST_BLOCKS, LONGEST = 1024, 96  # of a map, and of one side of it
 
@@ -24,7 +26,7 @@ class MapAxis:
 
     @property
     def blocks(self) -> int:
-        return ceil(self.size / self.step)
+        return -(-self.size // self.step)
 
     def indices(self, block: int) -> tuple[int, int]:
         """The first and the last index in a block."""
@@ -60,7 +62,19 @@ class ErrorMap:
 
     @cached_property
     def levels(self) -> bytes:
-        return zlib.decompress(base64.b64decode(self.packed))
+        """Raises UsageError where they are not those of the axes: a file of results may be anybody's."""
+        try:
+            found = zlib.decompressobj().decompress(base64.b64decode(self.packed), MOST_BLOCKS)
+        except (ValueError, zlib.error) as reason:
+            raise UsageError("an error map cannot be read", got=str(reason)) from reason
+        blocks = prod(self.shape) if all(min(a.step, a.size) > 0 for a in (*self.down, *self.across)) else 0
+        if len(found) != blocks:
+            raise UsageError(
+                "an error map is not as large as its axes",
+                expected=f"a level for each of {blocks:,} blocks",
+                got=f"{len(found):,}, of which {MOST_BLOCKS:,} are read",
+            )
+        return found
 
     @property
     def lines(self) -> list[bytes]:

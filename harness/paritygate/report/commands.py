@@ -15,7 +15,8 @@ EXPLAINS = "explains it"
 class Command:
     """`does` says in a few words what it is for; `text` is for a shell.
 
-    Of a run's templates, `{case}`, `{cell}`, `{mode}` and `{row}` stand for the row's own, each a word of the shell.
+    In a run's templates `{case}`, `{cell}`, `{mode}` and `{row}` stand for the row's own, each a word of the shell, and
+    `{{` and `}}` for braces: `static/commands.js` puts them in as `str.format` does.
     """
 
     does: str
@@ -26,10 +27,10 @@ def templates(info: RunInfo) -> tuple[Command, ...]:
     """What a reader of any row of a run can do next; none where nothing was run."""
     if any(Cell.parse(cell).is_compiled for cell in info.cells):
         return ()
-    run, suite = shlex.quote(info.id), shlex.quote(info.suite)
+    run, suite, fault = map(_literal, (info.id, info.suite, info.fault))
     replay = f"paritygate run {{case}} --suite {suite} --cells {{cell}} --mode {{mode}}"
     if info.fault:
-        replay += f" --fault {shlex.quote(info.fault)}"
+        replay += f" --fault {fault}"
     if info.routing != "own":
         replay += f" --routing {info.routing}"
     if info.processes > 1:
@@ -39,6 +40,11 @@ def templates(info: RunInfo) -> tuple[Command, ...]:
         Command("shows it", f"paritygate show {run} {{row}}"),
         Command(EXPLAINS, f"paritygate explain {run} {{row}}"),
     )
+
+
+def _literal(word: str) -> str:
+    """A word of the shell, as it stands in a template."""
+    return shlex.quote(word).replace("{", "{{").replace("}", "}}")
 
 
 def commands(info: RunInfo, row: Row) -> list[Command]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from paritygate.core.blame import Blame
@@ -195,10 +196,11 @@ class ReportData:
     def anchors(self) -> dict[str, str]:
         """The anchor of each site's page."""
         found: dict[str, str] = {}
+        taken: set[str] = set()
         for site in self.sites:
             base = "site-" + re.sub(r"[^\w.-]+", "-", site)
-            taken = set(found.values())
-            found[site] = next(a for a in [base, *(f"{base}-{i}" for i in range(2, 9999))] if a not in taken)
+            found[site] = next(a for a in chain([base], (f"{base}-{i}" for i in count(2))) if a not in taken)
+            taken.add(found[site])
         return found
 
     def link(self, row: Row) -> Item:

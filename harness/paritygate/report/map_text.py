@@ -10,6 +10,7 @@ from paritygate.core.drift import Drift
 from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING, Edge, ErrorMap, MapAxis, ratio
 from paritygate.core.site import Kind
 from paritygate.core.where import axis_words
+from paritygate.report.evidence import FORMATS
 from paritygate.report.words import count
 
 TALLEST, WIDEST = 20, 64  # of a map of characters
@@ -17,16 +18,17 @@ NEARLY_ALL = 0.9  # of the squared difference, whose blocks are counted
 SHADES = "░▒▓█"
 _APART = 2  # blocks between two edges that are drawn, at least
 
-# One rounding of a dtype as an exponent: where its scale begins. Another dtype, and a choice, is drawn on a short one.
-_ROUNDING = {"float64": -53, "float32": -24, "float16": -11, "bfloat16": -8}
-_SHORT = -10
+_SHORT = -10  # where the scale of a choice, and of a dtype that has no row in FORMATS, begins
 
 Place = tuple[tuple[MapAxis, tuple[int, int]], ...]
 
 
 def scale_from(drift: Drift) -> int:
-    """The exponent at which the scale of a map begins; it ends where the difference is as large as the golden."""
-    return _ROUNDING.get(drift.dtype, _SHORT) if drift.kind == Kind.FLOAT else _SHORT
+    """The exponent at which a map's scale begins, one rounding; it ends where the difference is the golden's size."""
+    if drift.kind != Kind.FLOAT or drift.dtype not in FORMATS:
+        return _SHORT
+    mantissa, _ = FORMATS[drift.dtype]
+    return -(mantissa + 1)
 
 
 def place_words(place: Place) -> str:

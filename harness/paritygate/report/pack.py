@@ -69,6 +69,7 @@ def pack(pages: SitePages, room: int) -> Packed:
             [short(row.drift.metrics[name]) if name in row.drift.metrics else None for row in rows]
         )
     index = _table(pages, rows, states) | {"metrics": metrics, "strings": list(strings), "chunk": CHUNK}
+    index |= {"rising": [name for name in metrics if name in pages.rising]}
     index |= {"details": [detail.name for detail in DETAILS]}
     index |= {"commands": [[each.does, each.text] for each in pages.commands]}
     index |= {"meanings": {name: MEANINGS[name] for name in sorted({row.diagnosis for row in rows if row.diagnosis})}}

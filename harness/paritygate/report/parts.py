@@ -202,7 +202,8 @@ class SitePage:
 class SitePages:
     """`places` are (cell, mode), and `labels` the short names of the cells, in the order of the run, as `cases` are.
 
-    `commands` are templates of what to type next about a row; `said` is what was found out about single ones, by key.
+    `commands` are templates of what to type next about a row; `said` is what was found out about single ones, by key;
+    `rising` are the metrics of which more is better.
     """
 
     pages: tuple[SitePage, ...]
@@ -211,6 +212,7 @@ class SitePages:
     labels: Mapping[str, str]
     commands: tuple[Command, ...] = ()
     said: "Mapping[tuple[str, str, str, str, str, int], tuple[Part, ...]]" = field(default_factory=dict)
+    rising: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Reads `parts/` of the run's folder and what the items reported; writes the run, and removes the parts.
 """
 
+import shlex
 import shutil
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ class Ending:
 def _next(gate: ExitCode, run: Run, report: Path) -> str:
     if gate is ExitCode.PASS:
         return f"open {shown(report)}"
-    return f"paritygate locate {shown(run.folder)}" if gate is ExitCode.DRIFT else "paritygate doctor"
+    return f"paritygate locate {shlex.quote(shown(run.folder))}" if gate is ExitCode.DRIFT else "paritygate doctor"
 
 
 def banner(run: Run, color: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """What a parity item says: where it first differs and why, in the harness's words, and the properties of its report."""
 
+import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def failure(found: "Checked") -> str:
     lines += [f"infrastructure: {problem}" for problem in found.problems]
     counts = ", ".join(f"{verdict_words(Verdict(name))} {count}" for name, count in _verdicts(rows).items())
     lines += ["", f"{found.case}: {counts}", f"run     {folder} (written when the session ends)"]
-    lines += [f"next    paritygate show {folder} {address}" if address else f"next    paritygate locate {folder}"]
+    verb, *row = ("show", address) if address else ("locate",)
+    lines += [f"next    {shlex.join(['paritygate', verb, folder, *row])}"]
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ import pytest
 import paritygate.cli.verbs
 from paritygate.cli.main import read_settings
 from paritygate.cli.options import DEFAULT_CELLS
+from paritygate.cli.output import say
 from paritygate.cli.verb import Verb
 from paritygate.core.registry import discover
 
@@ -195,6 +196,12 @@ def test_wrong_use_is_code_2(paritygate: Callable, arguments: list[str], text: s
 def test_extension_directory_that_is_not_there(paritygate: Callable) -> None:
     said = paritygate("list", "cells", PARITYGATE_PATH="/nowhere")
     assert (said.code, said.err) == (2, "extension directory does not exist: /nowhere\n")
+
+
+def test_what_is_said_gives_a_terminal_no_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    say("\x1b[31mred\x1b[0m\ttab\nline", "a\x1b[2Jb\x1b]0;owned\x07c\rd\x9be\x00")
+    say("\x9b", to=sys.stderr)
+    assert capsys.readouterr() == ("\x1b[31mred\x1b[0m\ttab\nline\na?[2Jb?]0;owned?c?d?e?\n", "?\n")
 
 
 def test_defaults_come_from_the_nearest_folder_with_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from paritygate.core.errors import ExitCode
+from paritygate.core.hypothesis import Counterfactual, Explanation
 from paritygate.core.run import Run
 from paritygate.judge.gate import exit_code
 from paritygate.judge.locate import first_divergence
@@ -104,6 +105,24 @@ def test_show_a_run_and_a_row(paritygate: Callable, runs: Path) -> None:
     assert said.out.splitlines()[-2:] == ["1 row", "next    paritygate report bad"]
     many = paritygate("show", "bad", "layers.1.attn:inner.q_rope").out.splitlines()
     assert len([line for line in many if line.startswith("over budget")]) == 24
+
+
+def test_a_row_is_explained_by_what_was_found_of_its_own_case(paritygate: Callable, runs: Path) -> None:
+    value = "layers.1.attn:inner.q_rope"
+    found = [
+        Counterfactual(case, "f64/single/cpu", "isolated", value, 9, 0, 1, (Explanation(f"of {case}", "turns", 9),))
+        for case in ("tiny-scout.long", "tiny-scout.padded")
+    ]
+    Run.open(runs / "bad").save_counterfactuals(found)
+    said = paritygate("show", "bad", f"tiny-scout.long/f32/single/cpu/isolated/{value}").out
+    assert "of tiny-scout.long (the candidate turns)" in said
+    assert "of tiny-scout.padded" not in said
+
+
+def test_the_next_command_is_one_that_a_shell_takes(paritygate: Callable, runs: Path) -> None:
+    (runs / "good").rename(runs / "a run; of mine")
+    assert paritygate("gate", "a run; of mine").out.splitlines()[-1] == "next    paritygate report 'a run; of mine'"
+    assert paritygate("report", "a run; of mine").out.splitlines()[-1] == "next    paritygate show 'a run; of mine'"
 
 
 def test_show_a_row_as_json_is_what_rows_jsonl_says(paritygate: Callable, runs: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from paritygate.core import error_map as noun
 from paritygate.core.codec import canonical, from_json
 from paritygate.core.error_map import EQUAL, NONFINITE, NOTHING, ONE, ErrorMap
+from paritygate.core.errors import UsageError
 from paritygate.core.site import Kind
 from paritygate.metrics.error_map import error_map
 
@@ -134,6 +135,22 @@ def test_the_sides_are_those_that_tell(layout, shape, down, across):
     assert {axis.step & (axis.step - 1) for axis in (*found.down, *found.across)} == {0}  # powers of two
     assert NOTHING not in found.levels
     assert from_json(ErrorMap, json.loads(canonical(found))) == found
+
+
+@pytest.mark.parametrize(
+    ("size", "step", "packed", "said"),
+    [
+        (4, 1, "no base64", "an error map cannot be read"),
+        (4, 1, ErrorMap.of((), (), b"abc").packed, "a level for each of 4 blocks"),
+        (2**40, 1, ErrorMap.of((), (), bytes(10**7)).packed, "1,024, of which 1,024 are read"),
+        (4, 0, ErrorMap.of((), (), b"abcd").packed, "a level for each of 0 blocks"),
+        (10**400, -1, ErrorMap.of((), (), b"abcd").packed, "a level for each of 0 blocks"),
+    ],
+)
+def test_a_map_that_somebody_wrote_costs_no_more_than_one_of_ours(size, step, packed, said):
+    with pytest.raises(UsageError, match="error map") as refused:
+        ErrorMap((), (noun.MapAxis("T", size, step),), packed).levels  # noqa: B018
+    assert said in str(refused.value)
 
 
 def test_where_nothing_differs_there_is_none():

@@ -84,6 +84,10 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser(chromium: ModuleType) -> Iterator[Any]:
+    """One for a file of tests, and not pytest-playwright's, which stays open for the session.
+
+    As long as playwright is open a loop of asyncio runs in the thread, and no later test there could start one.
+    """
     if chromium.executable() is None and "CI" not in os.environ:
         pytest.skip("no chromium on this machine")  # in CI a page that goes untested is a failure
     from playwright.sync_api import sync_playwright

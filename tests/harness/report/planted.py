@@ -83,7 +83,7 @@ def data(synthetic: ModuleType) -> ReportData:
     rows = (passing(), heads(), chunk(), factor(), nan(), flips())
     said = (Explanation("head taken twice", "reads head 3 for head 4", 71),)
     explained = (Counterfactual(CASE, CELL, MODE, "layers.0.attn:inner.query", 71, 15, 20, said),)
-    info = synthetic.info(cases=(CASE,), cells=(CELL,), modes=(MODE,))
+    info = synthetic.info(cases=(CASE,), cells=(CELL,), modes=(MODE,), routing="golden", fault="{row}")
     return ReportData(info, rows, counterfactuals=explained)
 
 

@@ -232,6 +232,7 @@ def info(**changes: object) -> RunInfo:
         "wall_s": 43.5,
         "compilations": 96,
         "peak_memory_bytes": 1288490188,
+        "rising": ("agreement", "cosine"),
     }
     return RunInfo(**(values | changes))  # type: ignore[arg-type]
 

@@ -2,15 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paritygate.core.drift import Verdict
 from paritygate.report.data import ReportData
-from paritygate.report.render import HERE
+from paritygate.report.render import HERE, render_html
 
 LINKED = "tiny-scout.long+bf16/single/cpu+chained+layers.1.attn:inner.q_rope"
+CASE, CELL = ("tiny-scout.long",), ("f64/single/cpu",)
 SITE = "#site-layers\\.1\\.attn"
 
 
@@ -203,6 +206,41 @@ def test_the_heat_map_shows_any_metric_on_either_scale_in_either_order(desk: Any
     assert 0.1 < high < 1
     page.click("#heat .segments button >> text=execution order")
     assert desk.texts(".heat-text th[scope=row]")[3:5] == ["layers.0", "layers.0.input_norm"]
+
+
+def test_the_heat_map_shows_the_worst_value_of_a_metric_whichever_row_has_it(
+    opens: Any, synthetic: Any, tmp_path: Path
+) -> None:
+    """The site `norm` has two values. `out` is over its budget; `in.x` passes, and is further off in both metrics."""
+    metrics = {"in.x": {"rel_l2": 0.5, "cosine": 0.25}, "out": {"rel_l2": 0.125, "cosine": 0.75}}
+    rows = [row for row in synthetic.rows("none", cases=CASE, cells=CELL) if row.drift.site == "norm"]
+    rows = [replace(row, drift=replace(row.drift, metrics=metrics[row.drift.port])) for row in rows]
+    rows = [replace(row, verdict=Verdict.OVER_BUDGET) if row.drift.port == "out" else row for row in rows]
+    path = tmp_path / "report.html"
+    path.write_text(render_html(ReportData(synthetic.info(cases=CASE, cells=CELL), tuple(rows))))
+    visit = opens(path)
+    page = visit.go("#heatmap")
+    page.click(".heat-text summary")
+    for metric, shown in (("rel_l2", "0.5"), ("cosine", "0.25")):
+        page.select_option("#heat select", metric)
+        page.wait_for_selector(f".heat-text td >> text='O {shown}'")
+        assert visit.texts(".heat-text td.fail") == [f"O {shown}"] * 2
+    assert visit.texts(".legend > span:not(.key)") == ["0.25", "0.25"]
+    page.focus(".heat-view")
+    page.keyboard.press("ArrowDown")
+    said = page.text_content("#heat [aria-live]")
+    assert "over budget: out, tiny-scout.long" in said
+    assert "cosine 0.25: in.x, tiny-scout.long; 1 of 2 rows are not a pass" in said
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".drawer .row-panel")
+    assert page.inner_text(".drawer .title") == "norm:in.x"
+
+
+def test_the_heat_map_is_darker_where_a_metric_is_worse(desk: Any) -> None:
+    page = desk.go("#heatmap&metric=cosine")
+    page.wait_for_selector(".legend .ramp")
+    pale, dark = (float(text) for text in desk.texts(".legend > span:not(.key)"))
+    assert dark < pale == 1
 
 
 def test_a_link_to_a_row_opens_it_over_the_table(desk: Any) -> None:

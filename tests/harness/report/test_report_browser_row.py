@@ -151,6 +151,7 @@ def test_a_row_that_passes_has_a_histogram_and_no_map(page: Any, path: Path) -> 
 def test_commands_are_copied_or_selected(page: Any, path: Path) -> None:
     panel = open_site(page, path, CHUNK)
     wanted = "paritygate run tiny-scout.long --suite tiny --cells f64/single/cpu --mode isolated"
+    wanted += " --fault '{row}' --routing golden"
     assert panel.locator(".commands code").all_inner_texts()[0] == wanted
     assert panel.locator(".commands li").count() == 3
     page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not from a file')); }")

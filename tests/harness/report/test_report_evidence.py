@@ -131,7 +131,8 @@ def test_a_name_that_a_shell_would_read_is_quoted(synthetic: ModuleType, planted
         words = shlex.split(command.text)
         assert words[:1] == ["paritygate"]
         assert any("$(reboot) 'x'" in word for word in words)
-    assert "a; b" in shlex.split(commands(synthetic.info(suite="a; b"), evil)[0].text)
+    for name in ("a; b", "{row}", "{0.x}", "}{{"):
+        assert name in shlex.split(commands(synthetic.info(suite=name), evil)[0].text)
 
 
 def test_what_was_found_out_is_said_of_its_row(synthetic: ModuleType, planted: ModuleType) -> None:

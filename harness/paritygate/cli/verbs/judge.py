@@ -25,7 +25,7 @@ def judge(context: Context, run: RunName = "latest", as_json: Json = False) -> E
         if new:
             say(f"{'new':<12} {len(new):>7,} findings of the precision lint")
         say(
-            f"judged {plural(counted.rows, 'row')} of {name_of(settings, found)}",
+            f"judged {plural(counted.rows, 'row')} of {found.folder.name}",
             f"next    paritygate gate {name_of(settings, found)}",
         )
     return ExitCode.PASS

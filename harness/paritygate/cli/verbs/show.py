@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.runs import key_of, matches, name_of, no_such_row, row_id
+from paritygate.cli.runs import matches, name_of, no_such_row, row_id
 from paritygate.cli.verb import Context, Json, RunName, Settings, Verb, settings_of
 from paritygate.core.blame import Blame
 from paritygate.core.errors import ExitCode
@@ -22,6 +22,7 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
     from paritygate.report.commands import commands
     from paritygate.report.data import ReportData, root, worst
     from paritygate.report.row_parts import row_parts
+    from paritygate.report.said import blame_key
     from paritygate.report.text import render_parts, render_text
     from paritygate.report.words import row_words, verdict_words
 
@@ -40,14 +41,15 @@ def show(context: Context, run: RunName = "latest", row: RowGlob = "", as_json: 
         say("", f"next    paritygate show {name_of(settings, found)} SITE:PORT")
         return ExitCode.PASS
     if len(chosen) <= ROWS_IN_FULL:
-        explained = {each.address: each.text for each in found.counterfactuals()}
+        explained = {(each.case, each.address): each.text for each in found.counterfactuals()}
         blamed = {each.key: each for each in found.blames()}
         for each in chosen:
+            explanation = explained.get((each.drift.case, each.drift.address), "") if root(each) else ""
             say(
                 row_id(each),
                 *(f"  {line}" for line in render_parts(row_parts(each), settings.width - 2, settings.color)),
-                *([f"  {explained[each.drift.address]}"] if root(each) and each.drift.address in explained else []),
-                *(f"  {line}" for line in _blamed(blamed.get(key_of(each)), settings)),
+                *([f"  {explanation}"] if explanation else []),
+                *(f"  {line}" for line in _blamed(blamed.get(blame_key(each)), settings)),
                 *(f"  {command.does:<11} {command.text}" for command in commands(found.info, each)),
                 "",
             )

@@ -13,7 +13,8 @@ def build(data: ReportData) -> list[Part]:
     if not data.rows:
         return []
     pages = tuple(_page(data, site) for site in data.sites)
-    return [SitePages(pages, data.cases, data.places, data.cell_labels, templates(data.info), said(data))]
+    info = data.info
+    return [SitePages(pages, data.cases, data.places, data.cell_labels, templates(info), said(data), info.rising)]
 
 
 def _page(data: ReportData, site: str) -> SitePage:

@@ -10,7 +10,7 @@ export function axesOf(packed, strings) {
 export const blocksOf = (axes) => axes.reduce((product, axis) => product * axis.blocks, 1);
 
 /** The block of each axis, of a block of the whole side. */
-export function placesOf(axes, block) {
+function placesOf(axes, block) {
   const places = [];
   for (const axis of [...axes].reverse()) {
     places.unshift(block % axis.blocks);

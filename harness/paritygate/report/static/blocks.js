@@ -4,8 +4,13 @@ const read = new Map();
 
 async function unpack(text) {
   const bytes = Uint8Array.fromBase64 ? Uint8Array.fromBase64(text) : bytesOf(atob(text));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
+  const packed = new ReadableStream({
+    start(sink) {
+      sink.enqueue(bytes);
+      sink.close();
+    },
+  }); // not a Blob's stream: its bytes go to another process and back
+  return new Response(packed.pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
 function bytesOf(text) {

@@ -23,7 +23,7 @@ export function commands(row) {
   const words = { case: row.case, cell: row.cell, mode: row.mode, row: `${row.case}/${row.cell}/${row.mode}/${row.address}` };
   const explained = row.judgements.length + row.metrics.length > 0 && row.mode !== "gradient" && row.kind === "float";
   const lines = row.commands.filter(([does]) => explained || does !== EXPLAINS).map(([does, text]) => {
-    const code = element("code", "", text.replace(/\{(\w+)\}/g, (_, name) => quoted(words[name])));
+    const code = element("code", "", text.replace(/\{\{|\}\}|\{(\w+)\}/g, (found, name) => (name ? quoted(words[name]) : found[0])));
     const button = element("button", "copy", "copy");
     button.setAttribute("aria-label", `copy the command that ${does}`);
     button.addEventListener("click", () => copy(code, button));

@@ -14,6 +14,11 @@ const FOOT = 16;
 const LYING = 4;
 const APART = 2; // blocks between two edges that are drawn, at least: nearer ones hide what they divide
 
+// One listener for all maps: each of its own would keep its canvas for as long as the page is open.
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const canvas of document.querySelectorAll("canvas.map")) canvas.dispatchEvent(new Event("recolour"));
+});
+
 /** What `details.py` packed of a row, as fields. */
 function read(packed, strings) {
   const [down, across, edges, begins, least, levels, said] = packed;
@@ -25,13 +30,14 @@ function read(packed, strings) {
   const kinds = edges.map(([axis, name, every]) => {
     const side = (axis < down.length) === lying ? "across" : "down";
     const depth = axis < down.length ? axis : axis - down.length;
-    return { side, depth, name: strings[name], every, at: edgesOn(sides[side], depth, every) };
+    const drawn = every >= APART * sides[side][depth].step;
+    return { side, depth, name: strings[name], every, at: drawn ? edgesOn(sides[side], depth, every) : [] };
   });
   return {
     ...sides, begins, least, said,
     levels: lying ? Array.from(levels, (_, i) => levels[(i % height) * width + Math.floor(i / height)]).join("") : levels,
     height: lying ? width : height, width: lying ? height : width,
-    edges: kinds.filter((kind) => kind.at.length && kind.every >= APART * sides[kind.side][kind.depth].step),
+    edges: kinds.filter((kind) => kind.at.length),
   };
 }
 
@@ -296,7 +302,7 @@ export function errorMap(row) {
   });
   move(worstBlock(map), "worst: ");
   new ResizeObserver(redraw).observe(box);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  canvas.addEventListener("recolour", redraw);
   const text = element("p", "map-text muted", map.said);
   return element("figure", "evidence-map", element("figcaption", "", "Where it differs ", element("small", "muted", caption(map))), box, readout, legend(map, kind), text);
 }

@@ -11,7 +11,8 @@ export function number(value) {
 
 export const times = (ratio) => (ratio === null ? "–" : number(Number(ratio)) + "×");
 
-export const count = (value) => value.toLocaleString("en-US");
+/** 18,000, without the browser's tables of languages: it would read them for the first number while the page is being opened. */
+export const count = (value) => String(value).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /** A share of the limit in a few characters: .42 · 1.7 · 250×. Null has no end. */
 export function shareWords(share) {

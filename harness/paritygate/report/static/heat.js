@@ -4,18 +4,16 @@ import { metricOf } from "./data.js";
 import { button, eachFrame, element, segments, whenNear } from "./dom.js";
 import { count, levelOf, number, shareWords } from "./format.js";
 import { fit, layOut, paint, readColours, shade } from "./heat_draw.js";
-import { scaleOf, squaresOf } from "./squares.js";
+import { linesOf, scaleOf, squaresOf } from "./squares.js";
 
 const NARROW = window.matchMedia("(max-width: 640px)");
 const DARK = window.matchMedia("(prefers-color-scheme: dark)");
 
 /** What the letters in the squares stand for. */
 function letters(run) {
-  const words = new Map();
-  run.places.mark.forEach((mark, row) => {
-    if (run.names.mark[mark]) words.set(mark, `${run.names.mark[mark]} ${run.text("verdict", row)}`);
-  });
-  return words.size ? [[...words.values()].sort().join(" · ")] : [];
+  const marks = [...run.names.mark.keys()].filter((mark) => run.names.mark[mark]);
+  const words = marks.map((mark) => `${run.names.mark[mark]} ${run.text("verdict", run.places.mark.indexOf(mark))}`);
+  return words.length ? [words.sort().join(" · ")] : [];
 }
 
 export function heatMap(place, run, go) {
@@ -36,9 +34,9 @@ export function heatMap(place, run, go) {
   const groups = segments("Order of the sites", [["order", "execution order"], ["kind", "kind of site"]],
     (value) => go({ group: value }));
   const ramp = element("canvas", "ramp");
-  const [low, high] = [element("span", ""), element("span", "")];
+  const [pale, dark] = [element("span", ""), element("span", "")];
   const [filled, outlined] = [element("span", "key fail", "to blame"), element("span", "key propagated", "")];
-  const legend = element("span", "legend muted", low, ramp, high, filled, outlined);
+  const legend = element("span", "legend muted", pale, ramp, dark, filled, outlined);
   const canvas = element("canvas", "");
   const spacer = element("div", "spacer", canvas);
   const scroller = element("div", "scroll heat-view", spacer);
@@ -50,23 +48,23 @@ export function heatMap(place, run, go) {
   const text = element("details", "heat-text", element("summary", "", "The same as a table"));
   text.addEventListener("toggle", () => text.open && map && drawText());
   place.replaceChildren(element("div", "tools", metric, scales.group, groups.group, element("span", "grow"), legend), frame,
-    element("p", "muted caption", ["The worst row of each place. Arrows move, Enter opens it.", ...letters(run)].join(" ")),
+    element("p", "muted caption", ["The worst row of each place; of a metric the worst value. Arrows move, Enter opens it.", ...letters(run)].join(" ")),
     said, text);
   scroller.tabIndex = 0;
   scroller.setAttribute("role", "application");
-  scroller.setAttribute("aria-label", "Heat map of sites by cells and modes: arrows move, Enter opens the worst row");
+  scroller.setAttribute("aria-label", "Heat map of sites by cells and modes: arrows move, Enter opens the row that is shown");
 
   const valueOf = (row) => (values ? values[row] : run.numbers.share[row]);
   const columnWords = ([cell, mode]) => `${run.labels[run.names.cell[cell]]} ${run.names.mode[mode]}`;
 
   function wordsAt(line, column) {
-    const row = map.worst(line, column);
-    if (row < 0) return ["no row here"];
-    const share = run.numbers.share[row];
-    const worst = [run.text("verdict", row), run.text("diagnosis", row)].filter(Boolean).join(", ");
-    const lines = [`${worst}: ${run.text("port", row)}, ${run.text("case", row)}`];
-    if (share !== null) lines.push(`${run.text("judged", row)} at ${shareWords(share)} of its limit`);
-    if (values) lines.push(`${state.metric} ${number(values[row])}`);
+    const [worst, row] = [map.worst(line, column), map.shown(line, column)];
+    if (worst < 0) return ["no row here"];
+    const share = run.numbers.share[worst];
+    const of = (at) => `${run.text("port", at)}, ${run.text("case", at)}`;
+    const lines = [`${[run.text("verdict", worst), run.text("diagnosis", worst)].filter(Boolean).join(", ")}: ${of(worst)}`];
+    if (share !== null) lines.push(`${run.text("judged", worst)} at ${shareWords(share)} of its limit`);
+    if (values) lines.push(`${state.metric} ${number(values[row])}${row === worst ? "" : `: ${of(row)}`}`);
     return [...lines, `${count(map.failing(line, column))} of ${count(map.total(line, column))} rows are not a pass`];
   }
 
@@ -126,7 +124,7 @@ export function heatMap(place, run, go) {
   }
 
   function open(at) {
-    const row = at ? map.worst(map.lines[at[0]], at[1]) : -1;
+    const row = at ? map.shown(map.lines[at[0]], at[1]) : -1;
     if (row >= 0) go({ row: run.key(row), at: "" });
   }
 
@@ -176,8 +174,8 @@ export function heatMap(place, run, go) {
     }
     filled.hidden = values !== null; // a fill says how large a metric is: all that is no pass is outlined
     outlined.textContent = values ? "not a pass" : "propagated";
-    low.textContent = number(scale.low);
-    high.textContent = number(scale.high);
+    pale.textContent = number(scale.pale);
+    dark.textContent = number(scale.dark);
   }
 
   function drawText() {
@@ -190,11 +188,11 @@ export function heatMap(place, run, go) {
       const name = element("th", "", button("plain", line.name, () => go({ at: run.anchors[line.site] })));
       name.scope = "row";
       return element("tr", "", name, ...map.columns.map((_, column) => {
-        const row = map.worst(line, column);
-        if (row < 0) return element("td", "empty");
-        const kind = run.text("state", row);
-        const shown = values ? number(values[row]) : shareWords(run.numbers.share[row]);
-        return element("td", `${kind} l${levelOf(run.numbers.share[row])}`, `${run.text("mark", row)} ${shown}`.trim() || "·");
+        const [worst, row] = [map.worst(line, column), map.shown(line, column)];
+        if (worst < 0) return element("td", "empty");
+        const share = run.numbers.share[worst];
+        const shown = values ? number(values[row]) : shareWords(share);
+        return element("td", `${run.text("state", worst)} l${levelOf(share)}`, `${run.text("mark", worst)} ${shown}`.trim() || "·");
       }));
     });
     const made = element("div", "scroll heat-scroll",
@@ -209,9 +207,9 @@ export function heatMap(place, run, go) {
     const next = asked.state;
     const held = next.metric === "share" ? null : await metricOf(run, next.metric);
     if (next !== asked.state) return; // another view was asked for meanwhile
-    [state, values, cursor, map] = [next, held, null, asked.map];
-    const worst = map.lines.flatMap((line) => map.columns.map((_, column) => map.worst(line, column)));
-    scale = scaleOf(worst.filter((row) => row >= 0).map(valueOf), values ? next.metric : "share", next.scale);
+    [state, values, cursor, map] = [next, held, null, squaresOf(run, asked.rows, asked.lines, next.metric, held)];
+    const shown = map.lines.flatMap((line) => map.columns.map((_, column) => map.shown(line, column)));
+    scale = scaleOf(run, shown.filter((row) => row >= 0).map(valueOf), values ? next.metric : "share", next.scale);
     colours = readColours();
     measure();
     draw();
@@ -224,15 +222,15 @@ export function heatMap(place, run, go) {
   });
   window.addEventListener("afterprint", () => map && draw());
   return (view) => {
-    const { state: next, rows } = view;
+    const { state: next, rows, sites } = view;
     metric.value = next.metric;
     scales.show(next.scale);
     groups.show(next.group);
     const changed = ["metric", "scale", "group"].some((name) => drawn[name] !== next[name]) || drawn.rows !== rows;
     drawn = { rows, metric: next.metric, scale: next.scale, group: next.group };
     if (changed) {
-      asked = { state: next, map: squaresOf(run, rows, next.group) };
-      spacer.style.height = `${asked.map.lines.length * 24 + 54}px`; // so that what follows stays where it is
+      asked = { state: next, rows, lines: linesOf(run, sites, next.group) };
+      spacer.style.height = `${asked.lines.length * 24 + 54}px`; // so that what follows stays where it is
       draws();
     }
   };

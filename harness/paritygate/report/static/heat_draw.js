@@ -5,7 +5,7 @@ import { levelOf, number, shareWords } from "./format.js";
 const FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const GAP = 2; // pixels between squares
 const CELL_GAP = 5; // and more between the modes of one cell and those of the next
-export const WIDE = 44; // pixels from which on a square has its number in it
+const WIDE = 44; // pixels from which on a square has its number in it
 
 export function readColours() {
   const style = getComputedStyle(document.documentElement);
@@ -61,10 +61,11 @@ function fitted(pen, name, width) {
   return `…${name.slice(from)}`;
 }
 
-function square(pen, run, look, row, x, y) {
+/** The number of the row that is shown there; mark and border of the worst. */
+function square(pen, run, look, [worst, row], x, y) {
   const { size, colours, values, scale, log } = look;
   const [width, height] = [size.width - GAP, size.height - GAP];
-  const state = run.text("state", row);
+  const state = run.text("state", worst);
   const value = values ? values[row] : run.numbers.share[row];
   pen.beginPath();
   pen.roundRect(x, y, width, height, 3);
@@ -82,7 +83,7 @@ function square(pen, run, look, row, x, y) {
   pen.fillStyle = values ? colours.ink : { fail: colours["on-fail"], propagated: colours.bad }[state] ?? colours.ink;
   pen.textAlign = "center";
   pen.font = `${state === "fail" ? 600 : 400} 11.5px ${FONT}`;
-  const mark = run.text("mark", row);
+  const mark = run.text("mark", worst);
   const words = `${mark} ${values ? number(value) : shareWords(value)}`.trim();
   const shown = !size.rotated && pen.measureText(words).width <= width - 4 ? words : mark;
   if (shown) pen.fillText(shown, x + width / 2, y + height / 2 + 0.5);
@@ -155,8 +156,8 @@ export function paint(pen, run, look) {
   const columns = [...size.xs.keys()].filter((c) => size.xs[c] + size.width > dx + size.left && size.xs[c] < dx + space);
   for (let l = from; l < to; l++) {
     for (const c of columns) {
-      const row = map.worst(map.lines[l], c);
-      if (row >= 0) square(pen, run, look, row, size.xs[c] - dx, size.top + l * size.height - dy);
+      const rows = [map.worst(map.lines[l], c), map.shown(map.lines[l], c)];
+      if (rows[0] >= 0) square(pen, run, look, rows, size.xs[c] - dx, size.top + l * size.height - dy);
     }
   }
   if (cursor) {

@@ -72,13 +72,13 @@ function start(run) {
   });
   window.addEventListener("popstate", () => show(parse(location.hash)));
   show(state);
-  drawInFull(run);
   reachable();
   reveal(state.at);
   if (state.at) show(state); // a site's page that the address names is open only now
   requestAnimationFrame(() => setTimeout(() => {
     performance.mark("interactive"); // painted, and every handler is there
     document.documentElement.dataset.state = "interactive";
+    drawInFull(run); // in the place of something that can be read
   }));
 }
 

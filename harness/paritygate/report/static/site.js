@@ -84,13 +84,11 @@ export function sitePages(run, go) {
   }
 
   let last = null;
-  return ({ state, rows, at }) => {
-    if (rows !== last) {
-      const has = new Uint8Array(run.sites.length);
-      for (const row of rows) has[run.siteOf[row]] = 1;
-      for (const details of pages) details.hidden = !has[Number(details.dataset.page)] && details.id !== state.at;
+  return ({ state, sites, at }) => {
+    if (sites !== last) {
+      for (const details of pages) details.hidden = !sites[Number(details.dataset.page)] && details.id !== state.at;
     }
-    last = rows;
+    last = sites;
     const target = pages.find((details) => details.id === state.at);
     if (target?.open) show(target, at);
   };

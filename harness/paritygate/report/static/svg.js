@@ -1,10 +1,11 @@
 // Drawings made of elements and attributes: the page's policy refuses styles in attributes, so looks are classes.
 
 // The name of SVG's namespace, which is an address: the file names none, so that anyone sees that it asks for nothing.
-const SPACE = new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild.namespaceURI;
+const space = () => (known.space ??= new DOMParser().parseFromString("<svg></svg>", "text/html").body.firstChild.namespaceURI);
+const known = { space: null };
 
 export function svg(tag, attributes, ...inner) {
-  const made = document.createElementNS(SPACE, tag);
+  const made = document.createElementNS(space(), tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...inner);
   return made;

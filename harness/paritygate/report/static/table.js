@@ -161,10 +161,11 @@ export function rowTable(place, run, go) {
   return (view) => {
     const { state, rows, at } = view;
     const same = shown.rows === rows && shown.state.sort === state.sort;
+    const scrolled = shown.rows !== null;
     shown = { state, at, rows, ordered: same ? shown.ordered : undefined };
     if (!same) {
       cursor = 0;
-      scroller.scrollTop = 0;
+      if (scrolled) scroller.scrollTop = 0; // it lays the page out, which can wait while nothing is there yet
       scroller.style.setProperty("--lines", String(Math.max(rows.length, 1)));
     }
     const place = at < 0 ? -1 : ordered().indexOf(at);
