@@ -236,8 +236,8 @@ class Remote:
 
 
 def _status(reason: Exception) -> int:
-    status = getattr(reason, "status", None) or getattr(reason, "code", None)
-    return int(status) if str(status).isdigit() else 0
+    status = str(getattr(reason, "status", "") or getattr(reason, "code", ""))
+    return int(status) if status.isdigit() else 0
 
 
 def _refused(reason: Exception) -> bool:

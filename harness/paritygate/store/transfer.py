@@ -33,7 +33,8 @@ LEAVE_S = 2.0  # that threads have to end what they are at; a part goes on anoth
 MANIFEST_BYTES = 64 * 2**20  # the largest of ours has 1 MB
 SHOWN = 5
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 Goldens = Mapping[str, tuple[bytes, Golden]]  # by SUITE/CASE
 
 
