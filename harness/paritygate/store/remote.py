@@ -4,6 +4,7 @@ What comes from there is not trusted: no name is used as a path before it fits `
 whoever reads says how much may come.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,6 +90,8 @@ def open_remote(url: str, token: str = "") -> "Remote":
             options |= {"client_kwargs": _session(token)}
         elif protocol == "s3":
             options |= {"max_concurrency": 1}  # parts in memory; several objects go side by side as it is
+        elif protocol == "gs":
+            logging.getLogger("gcsfs").setLevel(logging.ERROR)  # a line an object where it may not ask for a layout
         fs = fsspec.filesystem(protocol, **options)
     except ImportError as reason:
         raise UsageError(
