@@ -106,6 +106,7 @@ class Server:
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     url: str = ""
     moved_to: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
 
     def open(self, token: str = "") -> Remote:
         return open_remote(f"{self.url}/goldens", token)
@@ -120,6 +121,7 @@ def serving() -> Iterator[Server]:
     try:
         yield server
     finally:
+        server.over.set()
         listening.shutdown()
         listening.server_close()
 
@@ -129,7 +131,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:  # type: ignore[override]
             pass
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> object:
             wanted, bearer = self.headers.get("Range", ""), self.headers.get("Authorization", "")
             server.asked.append((self.path, wanted, bearer))
             path = self.path.removeprefix("/goldens/")
@@ -137,7 +139,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 server.ways.discard("busy")
                 return self._answer(503)
             if "closed" in server.ways:
-                return self._answer(401)
+                self._answer(401, **{"Content-Length": "10"})
+                return server.over.wait(60)  # what follows the head takes its time
             if server.moved_to:
                 return self._answer(302, Location=f"{server.moved_to}{self.path}")
             content = server.files.get(path)

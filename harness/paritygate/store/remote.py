@@ -110,7 +110,8 @@ def _session(token: str) -> dict[str, Any]:
 
     bearer = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
-    return {"headers": {"Accept-Encoding": "identity"} | bearer, "timeout": timeout}
+    # It raises by itself, and lets go of the connection: fsspec, where it does, leaves it open.
+    return {"headers": {"Accept-Encoding": "identity"} | bearer, "timeout": timeout, "raise_for_status": True}
 
 
 class Remote:
@@ -211,17 +212,18 @@ class Remote:
             yield
         except HarnessError:
             raise
-        except FileNotFoundError as reason:
-            if done == "read":
+        except Exception as reason:
+            missing = isinstance(reason, FileNotFoundError) or _status(reason) == 404
+            if missing and done == "read":
                 raise GoldenError(
                     "remote has no such file",
                     where=self._named(path),
                     try_="push its goldens again, from a store that is whole",
                 ) from None
-            raise InfrastructureError(
-                "remote has no such bucket or folder", where=self.url, got=_said(reason), try_="create it first"
-            ) from None
-        except Exception as reason:
+            if missing:
+                raise InfrastructureError(
+                    "remote has no such bucket or folder", where=self.url, got=_said(reason), try_="create it first"
+                ) from None
             if _refused(reason):
                 raise InfrastructureError(
                     "remote refuses access",

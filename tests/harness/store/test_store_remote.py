@@ -86,13 +86,14 @@ def test_a_page_without_an_end_is_cut_off(there: GoldenStore, server: Server, mo
 
 
 def test_a_server_that_refuses_says_what_it_wants_to_see_and_no_token(there: GoldenStore, server: Server) -> None:
-    server.ways = {"closed"}
+    server.ways, remote = {"closed"}, server.open(TOKEN)
     with pytest.raises(InfrastructureError, match="remote refuses access") as caught:
-        pull(there, server.open(TOKEN))
+        pull(there, remote)
     assert caught.value.try_ == "PARITYGATE_TOKEN, a token that may read"
     assert "401" in caught.value.got
     assert TOKEN not in str(caught.value)
     assert len(server.asked) == 1
+    assert not remote._fs._session.connector._acquired, "a connection that is left open is told of at the end"
 
 
 def test_a_token_is_not_carried_to_another_server(here: GoldenStore, there: GoldenStore, server: Server) -> None:
