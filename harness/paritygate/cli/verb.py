@@ -1,7 +1,7 @@
 """What a verb is, and what every verb is given."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,8 @@ class Settings:
     workspace: Path = Path()
     step_summary: Path | None = None
     step_outputs: Path | None = None
+    remote: str = ""  # of goldens, where none is named
+    token: str = field(default="", repr=False)  # that a server is shown
 
 
 @dataclass(frozen=True)
