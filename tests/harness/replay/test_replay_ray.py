@@ -73,7 +73,7 @@ def lines(run: Any) -> set[str]:
 
 def test_nodes_give_line_for_line_what_this_machine_gives(nodes, replay_toy, judged, told):
     """Every drift, with the digest of its value's bits; each cell is compiled by one worker, and by no other."""
-    cells = "f64,f32,bf16"
+    cells = "f32,bf16"
     here = replay_toy(cells=cells)
     there = replay_toy(cells=cells, executor=nodes, progress=told)
     assert there.info.problems == ()
@@ -81,20 +81,17 @@ def test_nodes_give_line_for_line_what_this_machine_gives(nodes, replay_toy, jud
     assert all(drift.digest for drift in there.drifts())
     assert judged(there) == judged(here)
     assert there.info.repeats == here.info.repeats
-    assert [worker["cells"] for worker in here.info.workers] == [
-        ["f64/single/cpu"],
-        ["f32/single/cpu", "bf16/single/cpu"],
-    ]
+    assert len(here.info.workers) == 1
     assert sorted(cell for worker in there.info.workers for cell in worker["cells"]) == sorted(here.info.cells)
-    assert len(there.info.workers) == 3
+    assert len(there.info.workers) == 2
     for worker in there.info.workers:
         assert worker["candidate"] == here.info.workers[0]["candidate"]
         assert worker["versions"] == here.info.workers[0]["versions"]
         assert worker["node"] == os.uname().nodename
     assert sorted(path.name for path in (there.folder / "workers").iterdir()) == sorted(
-        f"{number}.{kind}" for number in range(3) for kind in ("job.json", "log")
+        f"{number}.{kind}" for number in range(2) for kind in ("job.json", "log")
     )
-    assert sorted(told.over) == [0, 1, 2]
+    assert sorted(told.over) == [0, 1]
     assert {doing.mode for _, doing in told.doings} >= {"isolated", "chained"}
 
 
@@ -152,8 +149,8 @@ def test_ctrl_c_ends_the_workers_on_the_nodes(nodes, replay_toy):
 
 
 def test_a_worker_that_takes_too_long_is_stopped_on_its_node(nodes, replay_toy):
-    run = replay_toy("toy_variants:hangs", executor=nodes, timeout_s=4.0)
-    assert run.info.problems == ("worker for f64/single/cpu ran longer than 4 s and was stopped",)
+    run = replay_toy("toy_variants:hangs", executor=nodes, timeout_s=1.0)
+    assert run.info.problems == ("worker for f64/single/cpu ran longer than 1 s and was stopped",)
     assert none_is_left()
 
 
