@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from paritygate.cli.verb import Settings
 from paritygate.core.codec import canonical
@@ -18,6 +18,9 @@ from paritygate.core.drift import Row
 from paritygate.core.errors import NothingComparedError, UsageError
 from paritygate.core.program import Program
 from paritygate.core.run import Run, RunInfo, Skip
+
+if TYPE_CHECKING:
+    from paritygate.cli.sharing import Shared
 
 
 def compile_run(settings: Settings, text: str, cells: str, workers: int | None, timeout_s: float) -> Run:
@@ -120,12 +123,13 @@ def recorded_of(settings: Settings, found: Sequence[Compilation]) -> list[Progra
     return [each for each in read_programs(settings.golden / "programs", FULL) if (each.name, each.cell) in asked]
 
 
-def refuse_other_options(mode: str, routing: str, processes: int, fault: str) -> None:
+def refuse_other_options(mode: str, routing: str, shared: "Shared", fault: str) -> None:
     """Raises UsageError on options that say how a golden is replayed."""
     options = (
         ("--mode", mode, "all"),
         ("--routing", routing, "own"),
-        ("--processes", str(processes), "1"),
+        ("--processes", str(shared.processes), "1"),
+        ("--executor", "ray" if shared.executor else "local", "local"),
         ("--fault", fault, ""),
     )
     for name, given, default in options:

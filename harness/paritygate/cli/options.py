@@ -37,6 +37,27 @@ Processes = Annotated[
     str,
     typer.Option("--processes", metavar="N", help="Processes that each mesh lies over; auto: those of a cluster."),
 ]
+
+
+class ExecutorName(StrEnum):
+    """Where workers are: on this machine, or on the nodes of a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+Executor = Annotated[
+    ExecutorName, typer.Option("--executor", help="Where workers are: on this machine, or on those of a Ray cluster.")
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="Of the Ray cluster: host:port, ray://host:port, auto (the one that Ray finds) or local (one of this "
+        "machine, for as long); if left out auto, or else local.",
+    ),
+]
 Resume = Annotated[
     str, typer.Option("--resume", metavar="RUN", help="Finish a run that was stopped, as it was asked for; or latest.")
 ]

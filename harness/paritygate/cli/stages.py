@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -19,7 +19,7 @@ from paritygate.core.program import Program, ProgramChanges
 from paritygate.core.run import Routing, Run
 
 if TYPE_CHECKING:
-    from paritygate.replay.cluster import Cluster
+    from paritygate.cli.sharing import Shared
     from paritygate.report.data import ReportData
 
 MODES = {**{str(mode): [mode] for mode in Mode}, "both": [Mode.ISOLATED, Mode.CHAINED], "all": list(Mode)}
@@ -94,7 +94,7 @@ def replay_run(
     if is_full(text, suite):
         from paritygate.cli.compiling import compile_run, refuse_other_options
 
-        refuse_other_options(mode, routing, shared.processes, fault)
+        refuse_other_options(mode, routing, shared, fault)
         return compile_run(settings, text, cells, workers, timeout_s)
     modes, whose = select_modes(mode), select_routing(routing)
     if whose == "golden":
@@ -124,6 +124,7 @@ def replay_run(
             settings.command,
             extensions=settings.extensions,
             workers=workers,
+            executor=shared.executor,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
             routing=whose,
@@ -148,49 +149,12 @@ def resume_run(
             GoldenStore(settings.golden),
             extensions=settings.extensions,
             workers=workers,
+            executor=shared.executor,
             timeout_s=timeout_s,
             compile_cache=compile_cache,
             cluster=shared.cluster,
             progress=tell,
         )
-
-
-@dataclass(frozen=True)
-class Shared:
-    """How many processes a mesh lies over, and the cluster that they are of, where they are of one."""
-
-    processes: int
-    cluster: "Cluster | None" = None
-
-    @property
-    def is_led(self) -> bool:
-        """Whether another process judges, and this one works for it."""
-        return self.cluster is not None and self.cluster.number > 0
-
-
-@contextmanager
-def shared_by(text: str) -> Iterator[Shared]:
-    """What `--processes` says."""
-    if text == "auto":
-        from paritygate.replay.cluster import joined
-
-        with joined() as cluster:
-            yield Shared(cluster.processes, cluster)
-    elif text.isdecimal() and int(text) > 0:
-        yield Shared(int(text))
-    else:
-        raise UsageError("bad number of processes", where=f"--processes {text}", expected="1, 2, ... or auto")
-
-
-def follow_run(shared: Shared, timeout_s: float, compile_cache: Path | None) -> ExitCode:
-    """Works for the process that judges."""
-    from paritygate.cli.output import say
-    from paritygate.replay.cluster import follow
-
-    assert shared.cluster is not None
-    problems = follow(shared.cluster, timeout_s, compile_cache)
-    say(f"process {shared.cluster.number} of {shared.processes} worked; process 0 judges", *problems)
-    return ExitCode.INFRASTRUCTURE if problems else ExitCode.PASS
 
 
 def run_to_resume(context: Context, name: str) -> Run:

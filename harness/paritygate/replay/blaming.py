@@ -18,8 +18,9 @@ from paritygate.core.errors import UsageError
 from paritygate.core.fault import Patch
 from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.run import Routing
+from paritygate.replay.executor import Gathered, prepare_cache, run_all
 from paritygate.replay.job import Asked, Environment, Job, Planting
-from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
+from paritygate.replay.processes import Local
 from paritygate.store.golden import GoldenStore
 
 
@@ -66,7 +67,7 @@ def blame_all(
     ]
     progress.planned([_pieces(job) for job in jobs], limit, "drifts")
     gathered = _Gathered(progress)
-    run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    run_all(jobs, folder, Local(limit), timeout_s, compile_cache, gathered)
     asked_at = {each.key: place for place, each in enumerate(asked)}
     return Blamed(
         tuple(sorted(gathered.blames, key=lambda blame: asked_at[blame.key])),
@@ -136,13 +137,13 @@ class _Gathered(Gathered):
         self.blames: list[Blame] = []
         self.of_faults: dict[str, tuple[Blame, tuple[str, ...]]] = {}
 
-    def found(self, message: dict[str, Any], worker: Worker) -> None:
+    def found(self, message: dict[str, Any], number: int) -> None:
         if "blame" in message:
             blame = from_json(Blame, message["blame"])
             self.blames.append(blame)
-            self.progress.done(worker.number, blame.cell, blame.case)
+            self.progress.done(number, blame.cell, blame.case)
             return
         blamed = message["blamed"]
         blame = from_json(Blame, blamed["blame"])
         self.of_faults[blamed["fault"]] = blame, tuple(blamed["planted"])
-        self.progress.done(worker.number, blame.cell, blamed["fault"])
+        self.progress.done(number, blame.cell, blamed["fault"])

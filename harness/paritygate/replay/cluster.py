@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paritygate.replay.executor import Gathered
     from paritygate.replay.job import Job
-    from paritygate.replay.processes import Gathered
 
 _END = ""  # what the first process says in place of a job
 
@@ -98,14 +98,15 @@ def lead(
     """Runs jobs on all processes, one after another, until one is lost: then what is left is for another time."""
     from paritygate.core.codec import to_json
     from paritygate.core.errors import InfrastructureError
-    from paritygate.replay.processes import free_port, run_all
+    from paritygate.replay.executor import run_all
+    from paritygate.replay.processes import Local, free_port
 
     try:
         for job in jobs:
             place = (0, f"{cluster.host}:{free_port()}")
             cluster.gather(json.dumps([to_json(job), place[1]]))
             known = len(gathered.problems)
-            run_all([job], folder, 1, timeout_s, compile_cache, gathered, place)
+            run_all([job], folder, Local(1, place), timeout_s, compile_cache, gathered)
             said = [problem for text in cluster.gather("[]")[1:] for problem in json.loads(text)]
             gathered.problems[known:] = [*said, *gathered.problems[known:]]
             if gathered.problems[known:]:
@@ -117,11 +118,12 @@ def lead(
 def follow(cluster: Cluster, timeout_s: float, compile_cache: Path | None) -> list[str]:
     """Works on what the first process says; returns what went wrong here."""
     from paritygate.core.codec import from_json
+    from paritygate.replay.executor import Gathered, prepare_cache, run_all
     from paritygate.replay.job import Job
-    from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
+    from paritygate.replay.processes import Local
 
     class Silent(Gathered):
-        def found(self, message: dict[str, Any], worker: Worker) -> None:
+        def found(self, message: dict[str, Any], number: int) -> None:
             """Only the first process says what it finds."""
 
     prepare_cache(compile_cache)
@@ -132,7 +134,7 @@ def follow(cluster: Cluster, timeout_s: float, compile_cache: Path | None) -> li
             job, coordinator = json.loads(order)
             place = (cluster.number, coordinator)
             known = len(gathered.problems)
-            run_all([from_json(Job, job)], Path(folder), 1, timeout_s, compile_cache, gathered, place)
+            run_all([from_json(Job, job)], Path(folder), Local(1, place), timeout_s, compile_cache, gathered)
             cluster.gather(json.dumps(gathered.problems[known:]))
     return gathered.problems
 

@@ -3,7 +3,6 @@
 Reads goldens; writes `<runs>/<id>/`: what `results.py` says, and `workers/`.
 """
 
-import os
 import secrets
 import sys
 import time
@@ -25,9 +24,10 @@ from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.run import Routing, Run, RunInfo, Skip, why_skipped, write_atomic
 from paritygate.core.site import address, chosen
 from paritygate.replay.cluster import Cluster
+from paritygate.replay.executor import Executor, prepare_cache
 from paritygate.replay.job import Environment, Job, environment_of, parts_of
-from paritygate.replay.platforms import Presence, probe
-from paritygate.replay.processes import prepare_cache
+from paritygate.replay.platforms import Presence
+from paritygate.replay.processes import Local
 from paritygate.replay.results import Results
 from paritygate.store.golden import GoldenStore
 
@@ -44,6 +44,7 @@ def replay(
     known: Mapping[str, Family] | None = None,
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
+    executor: Executor | None = None,
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     routing: Routing = "own",
@@ -56,9 +57,9 @@ def replay(
     """Replays `cases` in `cells` and returns the run, not yet judged.
 
     `known` are the families by name, by default those of the catalog; `routing` says whose choices are gone by;
-    `processes` is how many a mesh lies over, those of a `cluster` or else of this machine; `fault` is planted in the
-    candidate first. Raises UsageError where there is no choice to force, or where a mesh cannot lie over so many, and
-    GoldenError before any worker starts
+    `executor` says where workers are, by default `workers` at a time here; `processes` is how many a mesh lies over,
+    those of a `cluster` or else of one machine; `fault` is planted in the candidate first. Raises UsageError where
+    there is no choice to force, or where a mesh cannot lie over so many, and GoldenError before any worker starts
     where a golden is missing, stale or corrupt. A worker that dies or runs out of time is recorded in the run's
     `problems`; its rows will be missing. To keep `values` too puts the candidate's own into the run folder:
     `values.jsonl`, and tensors in `values/`.
@@ -71,16 +72,16 @@ def replay(
         check_routing(cases, families() if known is None else known)
     check_processes(cells, processes, cluster)
     check_goldens(suite, cases, cells, modes, store, known)
+    at = executor or Local(workers)
     skipped = (
-        *absent(cases, cells, families() if known is None else known, processes),
+        *absent(cases, cells, families() if known is None else known, processes, at),
         *unfit(cases, cells, known),
     )
-    limit = workers or os.cpu_count() or 1
     elsewhere = any(cell.platform != "cpu" for cell in cells)  # manifests are large, and the CPU's floors are in each
     goldens = [store.read(suite, case.id) for case in cases] if elsewhere else []
     prepare_cache(compile_cache)
     patches = fault.patches if fault else ()
-    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes, patches)
+    jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, at, processes, patches)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
@@ -106,9 +107,9 @@ def replay(
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     with run.alone():
-        progress.planned(pieces_of(jobs, store, skipped), limit)
+        progress.planned(pieces_of(jobs, store, skipped), at.workers)
         gathered = Results(run, progress, cluster=cluster)
-        run = gathered.of(jobs, limit, timeout_s, compile_cache)
+        run = gathered.of(jobs, at, timeout_s, compile_cache)
     if keep == "values":
         write_atomic(folder / "values.jsonl", "".join(canonical(kept) + "\n" for kept in gathered.values).encode())
     return run
@@ -119,12 +120,19 @@ def versions() -> dict[str, str]:
     return {"paritygate": version("paritygate"), "python": sys.version.split()[0]}
 
 
-def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family], processes: int = 1) -> tuple[Skip, ...]:
-    """The cells whose devices are not here, as many as a process needs.
+def absent(
+    cases: list[Case],
+    cells: list[Cell],
+    known: Mapping[str, Family],
+    processes: int = 1,
+    executor: Executor | None = None,
+) -> tuple[Skip, ...]:
+    """The cells whose devices are not where workers are, by default here, as many as a process needs.
 
     Platforms are asked for as the cells name them, the CPU never.
     """
     here: dict[tuple[str, str], Presence] = {}
+    at = executor or Local()
     cases_of: dict[str, list[str]] = {}
     for case in cases:
         cases_of.setdefault(known[case.family].candidate.interpreter or sys.executable, []).append(case.id)
@@ -132,7 +140,7 @@ def absent(cases: list[Case], cells: list[Cell], known: Mapping[str, Family], pr
     for interpreter, names in cases_of.items():
         for cell in (cell for cell in cells if cell.platform != "cpu"):
             asked = (cell.platform, interpreter)
-            here[asked] = here.get(asked) or probe(*asked)
+            here[asked] = here.get(asked) or at.presence(*asked)
             if reason := here[asked].lacks(cell.mesh, -(-layout_of(cell.mesh).devices // processes)):
                 skips += [Skip(str(cell), reason, name) for name in (names if len(cases_of) > 1 else [""])]
     return tuple(skips)
@@ -283,14 +291,15 @@ def plan(
     known: Mapping[str, Family] | None = None,
     routing: Routing = "own",
     skipped: Sequence[Skip] = (),
-    workers: int = 1,
+    executor: Executor | None = None,
     processes: int = 1,
     patches: tuple[Patch, ...] = (),
 ) -> list[Job]:
-    """One job per environment, its cells in the order asked for; of cells on meshes as many as there are `workers`.
+    """Jobs of one environment each, its cells in the order asked for, in as many as the executor makes of it.
 
-    Nearly all time on a mesh is compiling, which no two layouts share.
+    A cell is what compiled programs are fixed by: all cases of one are in one job, so that nobody else compiles them.
     """
+    at = executor or Local(1)
     known, rows = families() if known is None else known, policies()
     groups: dict[Environment, tuple[dict[Case, None], dict[Cell, None]]] = {}
     for cell in cells:
@@ -318,7 +327,7 @@ def plan(
             patches=patches,
         )
         for environment, (of_case, of_cell) in groups.items()
-        for some in _shares(tuple(of_cell), max(1, workers // environment.processes) if environment.devices > 1 else 1)
+        for some in _shares(tuple(of_cell), at.shares(environment))
     ]
 
 

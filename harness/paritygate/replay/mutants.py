@@ -17,9 +17,10 @@ from paritygate.core.codec import from_json
 from paritygate.core.drift import Drift, Kept
 from paritygate.core.errors import NothingComparedError
 from paritygate.core.progress import SILENT, Piece, Progress
+from paritygate.replay.executor import Gathered, prepare_cache, run_all
 from paritygate.replay.job import Environment, Job, Planting, environment_of
 from paritygate.replay.launch import check_goldens
-from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
+from paritygate.replay.processes import Local
 from paritygate.store.golden import GoldenStore
 
 Finished = Callable[[str, list[Drift]], None]
@@ -58,7 +59,7 @@ def replay_mutants(
     of_jobs = [[Piece(str(cell), each.fault, 1) for each in job.plantings for cell in each.cells] for job in jobs]
     progress.planned(of_jobs, limit, "mutants")
     gathered = _Mutants(plantings, finished, keep, progress)
-    run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    run_all(jobs, folder, Local(limit), timeout_s, compile_cache, gathered)
     return gathered.problems
 
 
@@ -104,7 +105,7 @@ class _Mutants(Gathered):
         self._left = {planting.fault: {str(cell) for cell in planting.cells} for planting in plantings}
         self._drifts: dict[str, list[Drift]] = defaultdict(list)
 
-    def found(self, message: dict[str, Any], worker: Worker) -> None:
+    def found(self, message: dict[str, Any], number: int) -> None:
         if "faulty" in message:
             faulty = message["faulty"]
             if self._keep and "value" in faulty:
@@ -113,7 +114,7 @@ class _Mutants(Gathered):
             self._drifts[faulty["fault"]].append(from_json(Drift, faulty["drift"]))
             return
         fault, cell = message["replayed"]["fault"], message["replayed"]["cell"]
-        self.progress.done(worker.number, cell, fault)
+        self.progress.done(number, cell, fault)
         self._left[fault].remove(cell)
         if not self._left[fault]:
             self._finished(fault, self._drifts.pop(fault, []))

@@ -14,8 +14,9 @@ from paritygate.core.codec import from_json
 from paritygate.core.compilation import Compilation, Order, Target
 from paritygate.core.errors import InfrastructureError, unknown_name
 from paritygate.core.progress import SILENT, Piece, Progress
+from paritygate.replay.executor import Gathered, run_all
 from paritygate.replay.platforms import installed
-from paritygate.replay.processes import Gathered, Worker, run_all
+from paritygate.replay.processes import Local
 
 _EXTRAS = {"tpu": ("tpu-compile", ("libtpu",)), "gpu": ("gpu-compile", ("jax_plugins.xla_cuda12",))}
 
@@ -29,6 +30,10 @@ class OrderEnvironment:
     devices: int = 1
     alone: str = ""  # it compiles for devices and runs on none
     processes: int = 1
+
+    @property
+    def platform(self) -> str:
+        return "cpu"
 
     def variables(self, compile_cache: str) -> dict[str, str]:
         """No compile cache: the time that compiling takes is a result."""
@@ -86,7 +91,7 @@ def compile_all(
     limit = workers or max(1, min(len(jobs), os.cpu_count() or 1))
     progress.planned([[Piece(cell, "", 1) for cell in job.cells] for job in jobs], limit, "programs")
     gathered = _Compilations(done, progress)
-    run_all(jobs, folder, limit, timeout_s, None, gathered)
+    run_all(jobs, folder, Local(limit), timeout_s, None, gathered)
     found = {_named(each.order): each for each in gathered.compilations}
     return [found.get(_named(order)) or _lost(order, gathered.problems) for order in orders]
 
@@ -129,8 +134,8 @@ class _Compilations(Gathered):
         self.compilations: list[Compilation] = []
         self._done = done
 
-    def found(self, message: dict[str, Any], worker: Worker) -> None:
+    def found(self, message: dict[str, Any], number: int) -> None:
         found = from_json(Compilation, message["compilation"])
         self.compilations.append(found)
         self._done(found)
-        self.progress.done(worker.number, _named(found.order), "")
+        self.progress.done(number, _named(found.order), "")

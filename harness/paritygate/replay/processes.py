@@ -1,4 +1,4 @@
-"""Runs jobs in worker processes, some at a time, and hands over what they say, line by line."""
+"""The executor of this machine: a job is one worker process, or several of one system, some jobs at a time."""
 
 import json
 import os
@@ -6,92 +6,33 @@ import selectors
 import socket
 import subprocess
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO
 
-from paritygate.core.codec import from_json, readable
+from paritygate.core.codec import readable
 from paritygate.core.errors import InfrastructureError
-from paritygate.core.progress import SILENT, STARTING, Doing, Progress
 from paritygate.core.run import write_atomic
+from paritygate.replay.executor import Began, Ended, Environment, Event, Job, Said, named
+from paritygate.replay.platforms import Presence, probe
 
 WORKER = Path(__file__).with_name("worker.py")
 _GRACE_S = 5.0
 
 
-class Environment(Protocol):
-    """How a worker's process is started."""
-
-    @property
-    def interpreter(self) -> str: ...
-
-    @property
-    def alone(self) -> str:
-        """The device that no other worker may use meanwhile; empty for none."""
-        ...
-
-    @property
-    def processes(self) -> int: ...
-
-    def variables(self, compile_cache: str) -> dict[str, str]: ...
-
-
-class Job(Protocol):
-    """What a worker is told, by file; its `cells` name it."""
-
-    @property
-    def environment(self) -> Environment: ...
-
-    @property
-    def cells(self) -> Sequence[object]: ...
-
-
-class Gathered(ABC):
-    """What the workers have said so far: a record of each, what went wrong, and what they found."""
-
-    def __init__(self, progress: Progress = SILENT) -> None:
-        self.progress = progress
-        self._records: dict[tuple[int, int], dict[str, Any]] = {}
-        self.problems: list[str] = []
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The latest of each worker, also of one that did not reach its end."""
-        return list(self._records.values())
-
-    def recorded(self, worker: "Worker", record: dict[str, Any]) -> None:
-        """Takes what a worker says of itself: before the first value of a candidate, after each cell, at its end."""
-        self._records[worker.number, worker.member] = record
-
-    @abstractmethod
-    def found(self, message: dict[str, Any], worker: "Worker") -> None:
-        """Takes what a worker says of the candidate."""
-
-    def line(self, text: str, worker: "Worker") -> None:
-        """Takes one line of a worker."""
-        message = json.loads(text)
-        if record := message.get("done") or message.get("record"):
-            worker.done = "done" in message
-            self.recorded(worker, record)
-        elif "failed" in message:
-            worker.said_why = True
-            self.problems.append(f"{worker.name}: {message['failed']}")
-        elif "doing" in message:
-            self.progress.at(worker.number, from_json(Doing, message["doing"]))
-        else:
-            self.found(message, worker)
-
-
 @dataclass
 class Worker:
-    """One process that is at work on a job, alone or with the others of its `gang`, itself among them."""
+    """One process that is at work on a job, alone or with the others of its `gang`, itself among them.
+
+    `problems` are of all of them.
+    """
 
     number: int
     member: int
     gang: list["Worker"]
+    problems: list[str]
     job: Job
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -104,18 +45,27 @@ class Worker:
 
     @property
     def name(self) -> str:
-        processes = self.job.environment.processes
-        return f"process {self.member} of {processes} of {self.of}" if processes > 1 else self.of
-
-    @property
-    def of(self) -> str:
-        return "worker for " + ", ".join(map(str, self.job.cells))
+        processes, name = self.job.environment.processes, named(self.job)
+        return f"process {self.member} of {processes} of {name}" if processes > 1 else name
 
     @property
     def lost(self) -> bool:
         """Whether it ended, and not as it should, nor because it was told to."""
         code = self.process.poll()
         return code is not None and not (code == 0 and self.done) and not self.stopped
+
+    def read(self, chunk: bytes) -> list[Event]:
+        """What it says, line by line; that it failed is a problem."""
+        *lines, self.unread = (self.unread + chunk).split(b"\n")
+        said: list[Event] = []
+        for message in map(json.loads, lines):
+            if "failed" in message:
+                self.said_why = True
+                self.problems.append(f"{self.name}: {message['failed']}")
+                continue
+            self.done = self.done or "done" in message
+            said.append(Said(self.number, self.member, message))
+        return said
 
     def stop(self) -> None:
         """Kills it and all of its gang: what one of them does without the others is no result."""
@@ -129,64 +79,58 @@ class Worker:
             self.process.stdout.close()
 
 
-def prepare_cache(cache: Path | None) -> None:
-    """Makes the compile cache where it is not there; raises InfrastructureError where others may write into it."""
-    if cache is None:
-        return
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-    status = cache.stat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise InfrastructureError(
-            "compile cache can be written by others, and what it holds is run as code",
-            where=str(cache),
-            expected="yours, mode 0700",
-            try_=f"chmod 700 {cache}, or --no-compile-cache",
-        )
+class Local:
+    """Processes here, `workers` of them at a time, by default one a core.
 
-
-def run_all(
-    jobs: Sequence[Job],
-    folder: Path,
-    limit: int,
-    timeout_s: float,
-    compile_cache: Path | None,
-    gathered: Gathered,
-    place: tuple[int, str] | None = None,
-) -> None:
-    """Runs every job, at most `limit` at a time; a worker that dies or runs out of time becomes a problem.
-
-    Workers are numbered on from those that the folder has. `place` is, where the processes of a worker are on several
-    machines, which of them is here and where they meet. Raises InfrastructureError where one cannot be started.
+    `place` is, where the processes of a worker are on several machines, which of them is here and where they meet.
     """
-    waiting = list(enumerate(jobs, len(list((folder / "workers").glob("*.job.json")))))
-    running: list[Worker] = []
-    with ExitStack() as stack, selectors.DefaultSelector() as selector:
-        stack.callback(lambda: _stop(running))
-        while waiting or running:
-            while len(running) < limit and (following := _startable(waiting, running, limit)):
-                waiting.remove(following)
-                number, job = following
-                gathered.progress.at(number, Doing(cell=", ".join(map(str, job.cells)), phase=STARTING))
-                for worker in _start(number, job, folder, timeout_s, str(compile_cache or ""), place):
-                    running.append(worker)
-                    assert worker.process.stdout is not None
-                    selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-            for key, _ in selector.select(timeout=0.2):
-                worker = key.data
-                chunk = os.read(key.fd, 1 << 16)
-                *lines, worker.unread = (worker.unread + chunk).split(b"\n")
-                for line in lines:
-                    gathered.line(line.decode(), worker)
-                if not chunk:
-                    selector.unregister(key.fileobj)
-                    running.remove(worker)
-                    _end(worker, gathered)
-                    if not any(other.number == worker.number for other in running):
-                        gathered.progress.ended(worker.number)
-            for worker in running:
-                if time.monotonic() > worker.deadline and not worker.stopped:
-                    gathered.problems.append(f"{worker.of} ran longer than {timeout_s:g} s and was stopped")
-                    worker.stop()
+
+    def __init__(self, workers: int | None = None, place: tuple[int, str] | None = None):
+        self.workers = workers or os.cpu_count() or 1
+        self._place = place
+
+    def shares(self, environment: Environment) -> int:
+        """One device's programs keep all cores at work; of a mesh nearly all time is compiling."""
+        return max(1, self.workers // environment.processes) if environment.devices > 1 else 1
+
+    def presence(self, platform: str, interpreter: str) -> Presence:
+        return probe(platform, interpreter)
+
+    def run(
+        self, jobs: Sequence[tuple[int, Job]], folder: Path, timeout_s: float, compile_cache: str
+    ) -> Generator[Sequence[Event], None, None]:
+        waiting = list(jobs)
+        running: list[Worker] = []
+        with ExitStack() as stack, selectors.DefaultSelector() as selector:
+            stack.callback(lambda: _stop(running))
+            while waiting or running:
+                new: list[Event] = []
+                while len(running) < self.workers and (following := _startable(waiting, running, self.workers)):
+                    waiting.remove(following)
+                    number, job = following
+                    new.append(Began(number, ", ".join(map(str, job.cells))))
+                    for worker in _start(number, job, folder, timeout_s, compile_cache, self._place):
+                        running.append(worker)
+                        assert worker.process.stdout is not None
+                        selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+                if new:
+                    yield new
+                    new = []
+                for key, _ in selector.select(timeout=0.2):
+                    worker = key.data
+                    chunk = os.read(key.fd, 1 << 16)
+                    new += worker.read(chunk)
+                    if not chunk:
+                        selector.unregister(key.fileobj)
+                        running.remove(worker)
+                        _end(worker)
+                        if not any(other.number == worker.number for other in running):
+                            new.append(Ended(worker.number, tuple(worker.problems)))
+                for worker in running:
+                    if time.monotonic() > worker.deadline and not worker.stopped:
+                        worker.problems.append(f"{named(worker.job)} ran longer than {timeout_s:g} s and was stopped")
+                        worker.stop()
+                yield new
 
 
 def _startable(waiting: Sequence[tuple[int, Job]], running: Sequence[Worker], limit: int) -> tuple[int, Job] | None:
@@ -210,6 +154,7 @@ def _start(
     path = folder / "workers" / f"{number}.job.json"
     write_atomic(path, readable(job).encode())
     gang: list[Worker] = []
+    problems: list[str] = []
     members = job.environment.processes
     here, coordinator = ([place[0]], place[1]) if place else (range(members), f"127.0.0.1:{free_port()}")
     for member in here:
@@ -230,7 +175,7 @@ def _start(
             raise InfrastructureError(
                 "worker cannot be started", where=job.environment.interpreter, got=str(reason), try_="paritygate doctor"
             ) from reason
-        gang.append(Worker(number, member, gang, job, process, log, log_path, time.monotonic() + timeout_s))
+        gang.append(Worker(number, member, gang, problems, job, process, log, log_path, time.monotonic() + timeout_s))
     return gang
 
 
@@ -241,7 +186,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def _end(worker: Worker, gathered: Gathered) -> None:
+def _end(worker: Worker) -> None:
     """Where a process of several is lost, the others end with it. Named are those that a signal killed, if any were:
     the others may have ended for want of them.
     """
@@ -249,7 +194,7 @@ def _end(worker: Worker, gathered: Gathered) -> None:
     if worker.lost:
         lost = [each for each in worker.gang if each.lost]
         killed = [each for each in lost if each.process.returncode < 0]
-        gathered.problems += [_how(each) for each in killed or lost if not each.said_why]
+        worker.problems += [_how(each) for each in killed or lost if not each.said_why]
         worker.stop()
     worker.close()
 

@@ -14,8 +14,8 @@ from paritygate.core.errors import ReplayInterrupted
 from paritygate.core.progress import SILENT, Progress
 from paritygate.core.run import Repeat, Run
 from paritygate.replay.cluster import Cluster, lead
+from paritygate.replay.executor import Executor, Gathered, run_all
 from paritygate.replay.job import Job
-from paritygate.replay.processes import Gathered, Worker, run_all
 
 UNFINISHED = "the run did not finish"
 _KINDS = ("drift", "inspection", "finding", "program")  # each has a file: `drifts.jsonl`
@@ -40,8 +40,8 @@ class Results(Gathered):
         self.repeats: list[Repeat] = []
         self.values: list[dict[str, Any]] = []
 
-    def of(self, jobs: Sequence[Job], limit: int, timeout_s: float, compile_cache: Path | None) -> Run:
-        """Runs the jobs, at most `limit` at a time. Raises ReplayInterrupted at Ctrl-C."""
+    def of(self, jobs: Sequence[Job], executor: Executor, timeout_s: float, compile_cache: Path | None) -> Run:
+        """Runs the jobs. Raises ReplayInterrupted at Ctrl-C."""
         self.files = {kind: (self.run.folder / f"{kind}s.jsonl").open("a") for kind in _KINDS}
         try:
             self.save()
@@ -49,7 +49,7 @@ class Results(Gathered):
                 shared = [job for job in jobs if job.environment.processes > 1]
                 lead(self.cluster, shared, self.run.folder, timeout_s, compile_cache, self)
                 jobs = [] if self.problems else [job for job in jobs if job not in shared]
-            run_all(jobs, self.run.folder, limit, timeout_s, compile_cache, self)
+            run_all(jobs, self.run.folder, executor, timeout_s, compile_cache, self)
         except KeyboardInterrupt as by:
             self.save(["the run was interrupted"])
             raise ReplayInterrupted(self.run.folder, by) from None
@@ -75,12 +75,12 @@ class Results(Gathered):
             )
         )
 
-    def recorded(self, worker: Worker, record: dict[str, Any]) -> None:
+    def recorded(self, number: int, member: int, record: dict[str, Any]) -> None:
         self.check(record)
-        super().recorded(worker, record)
+        super().recorded(number, member, record)
         self.save()
 
-    def found(self, message: dict[str, Any], worker: Worker) -> None:
+    def found(self, message: dict[str, Any], number: int) -> None:
         if "repeat" in message:
             self.repeats.append(from_json(Repeat, message["repeat"]))
             self.save()
@@ -92,4 +92,4 @@ class Results(Gathered):
             self.files[kind].write(canonical(value) + "\n")
             self.files[kind].flush()
         if drift := message.get("drift"):
-            self.progress.done(worker.number, drift["cell"], drift["case"])
+            self.progress.done(number, drift["cell"], drift["case"])

@@ -4,7 +4,6 @@ Whole is a case in a cell all of whose values are there, in every mode; of anoth
 measured twice, wherever the run ended, and wherever resuming it ends.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,10 @@ from paritygate.core.family import Case, Family
 from paritygate.core.progress import SILENT, Progress
 from paritygate.core.run import Run, RunInfo, write_atomic
 from paritygate.replay.cluster import Cluster
+from paritygate.replay.executor import Executor, prepare_cache
 from paritygate.replay.job import Job, parts_of
 from paritygate.replay.launch import check_goldens, pieces_of, plan, versions
-from paritygate.replay.processes import prepare_cache
+from paritygate.replay.processes import Local
 from paritygate.replay.results import Results
 from paritygate.store.golden import GoldenStore
 
@@ -34,6 +34,7 @@ def resume(
     known: Mapping[str, Family] | None = None,
     extensions: tuple[Path, ...] = (),
     workers: int | None = None,
+    executor: Executor | None = None,
     timeout_s: float = 1800.0,
     compile_cache: Path | None = None,
     progress: Progress = SILENT,
@@ -56,9 +57,9 @@ def resume(
         cells = [cell for text in info.cells for cell in select_cells(text)]
         modes = [Mode(name) for name in info.modes]
         check_goldens(info.suite, cases, cells, modes, store, known)
-        limit = workers or os.cpu_count() or 1
+        at = executor or Local(workers)
         patches = fault_of(info.fault).patches if info.fault else ()
-        how = (store, extensions, known, info.routing, info.skipped, limit, info.processes, patches)
+        how = (store, extensions, known, info.routing, info.skipped, at, info.processes, patches)
         parts = parts_of(plan(info.suite, cases, cells, modes, *how))
         _refuse(info, info.versions, versions())
         _refuse(info, {"processes": str(info.processes)}, {"processes": str(cluster.processes)} if cluster else {})
@@ -71,11 +72,11 @@ def resume(
         for left, of_cells in _left(cases, cells, whole).items():
             jobs += plan(info.suite, list(left), of_cells, modes, *how)
         jobs = [replace(job, repeated=repeated) for job in jobs]
-        progress.planned(pieces_of(jobs, store, info.skipped), limit, done=sum(1 for _ in run.drifts()))
+        progress.planned(pieces_of(jobs, store, info.skipped), at.workers, done=sum(1 for _ in run.drifts()))
         results = Results(
             Run(run.folder, replace(info, repeats=kept)), progress, lambda record: _refuse_worker(info, record), cluster
         )
-        return results.of(jobs, limit, timeout_s, compile_cache)
+        return results.of(jobs, at, timeout_s, compile_cache)
 
 
 def _keep_whole(run: Run, cases: Sequence[Case], store: GoldenStore) -> set[Pair]:

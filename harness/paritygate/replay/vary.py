@@ -16,9 +16,10 @@ from paritygate.core.errors import InfrastructureError
 from paritygate.core.family import Case
 from paritygate.core.progress import SILENT, Piece, Progress
 from paritygate.core.sensitivity import Cost, Variation
+from paritygate.replay.executor import Gathered, prepare_cache, run_all
 from paritygate.replay.job import Environment, Job
 from paritygate.replay.launch import check_goldens
-from paritygate.replay.processes import Gathered, Worker, prepare_cache, run_all
+from paritygate.replay.processes import Local
 from paritygate.store.golden import GoldenStore
 
 
@@ -54,7 +55,7 @@ def replay_variations(
     ]
     progress.planned([_pieces(job) for job in jobs], limit, "costs")
     gathered = _Costs(progress)
-    run_all(jobs, folder, limit, timeout_s, compile_cache, gathered)
+    run_all(jobs, folder, Local(limit), timeout_s, compile_cache, gathered)
     if gathered.problems:
         raise InfrastructureError(
             "variations were not all run", where=str(folder), got="\n".join(gathered.problems), try_="paritygate doctor"
@@ -115,7 +116,7 @@ class _Costs(Gathered):
         super().__init__(progress)
         self.costs: list[Cost] = []
 
-    def found(self, message: dict[str, Any], worker: Worker) -> None:
+    def found(self, message: dict[str, Any], number: int) -> None:
         cost = from_json(Cost, message["cost"])
         self.costs.append(cost)
-        self.progress.done(worker.number, f"{cost.kind} {cost.name}", cost.case)
+        self.progress.done(number, f"{cost.kind} {cost.name}", cost.case)

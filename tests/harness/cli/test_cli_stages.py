@@ -124,7 +124,7 @@ def test_who_is_in_a_hurry_gets_no_judgement(
 
 
 def test_run_of_nothing_but_skipped_cells_says_why(paritygate: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paritygate.replay.launch.probe", lambda name, _: Presence(name, reason="no driver"))
+    monkeypatch.setattr("paritygate.replay.processes.probe", lambda name, _: Presence(name, reason="no driver"))
     asked = ("run", "classify-scout.padded", "--cells", "f32,bf16 x single x gpu", "--mode", "chained")
     said = paritygate(*asked, PARITYGATE_GOLDEN=str(ROOT / "golden"))
     assert said.code == 5

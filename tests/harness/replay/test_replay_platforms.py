@@ -112,7 +112,7 @@ def asked(monkeypatch):
         calls.append(platform)
         return ONE if platform == "gpu" else Presence(platform, reason="libtpu is not installed")
 
-    monkeypatch.setattr(launch, "probe", found)
+    monkeypatch.setattr(processes, "probe", found)
     return calls
 
 

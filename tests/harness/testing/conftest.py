@@ -40,13 +40,13 @@ from pathlib import Path
 sys.path.append({str(HERE)!r})
 
 def pytest_configure(config):
-    import paritygate.replay.launch, paritygate.replay.platforms
+    import paritygate.replay.launch, paritygate.replay.platforms, paritygate.replay.processes
     from paritygate.replay.platforms import Presence
     import stand_in
     paritygate.replay.launch.replay = stand_in.replay
     if devices := int(os.environ.get("GPUS", "0")):
         here = lambda platform, interpreter="": Presence(platform, devices, "stand-in")
-        paritygate.replay.launch.probe = paritygate.replay.platforms.probe = here
+        paritygate.replay.processes.probe = paritygate.replay.platforms.probe = here
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):

@@ -1,7 +1,10 @@
 """`replay`: the candidate on the goldens; measures, and judges nothing."""
 
 from paritygate.cli.options import (
+    Address,
     CellsOfSuite,
+    Executor,
+    ExecutorName,
     FaultName,
     ModeName,
     NoCache,
@@ -27,6 +30,8 @@ def replay(
     routing: RoutingName = "own",
     fault: FaultName = "",
     processes: Processes = "1",
+    executor: Executor = ExecutorName.LOCAL,
+    address: Address = "",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -35,11 +40,12 @@ def replay(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import note, say, say_json
-    from paritygate.cli.stages import follow_run, replay_run, resume_run, run_to_resume, shared_by, shown
+    from paritygate.cli.sharing import follow_run, shared_by
+    from paritygate.cli.stages import replay_run, resume_run, run_to_resume, shown
 
     settings = settings_of(context)
     cache = None if no_compile_cache else settings.cache
-    with shared_by(processes) as shared:
+    with shared_by(processes, executor, address, workers) as shared:
         if shared.is_led:
             return follow_run(shared, timeout, cache)
         if resume:

@@ -6,8 +6,11 @@ from typing import Annotated
 import typer
 
 from paritygate.cli.options import (
+    Address,
     Against,
     CellsOfSuite,
+    Executor,
+    ExecutorName,
     FaultName,
     FormatName,
     ModeName,
@@ -38,6 +41,8 @@ def run(
     routing: RoutingName = "own",
     fault: FaultName = "",
     processes: Processes = "1",
+    executor: Executor = ExecutorName.LOCAL,
+    address: Address = "",
     resume: Resume = "",
     workers: Workers = None,
     timeout: Timeout = 1800.0,
@@ -53,8 +58,8 @@ def run(
     from paritygate.cli.output import note
     from paritygate.cli.progress import progress
     from paritygate.cli.runs import find_run
+    from paritygate.cli.sharing import follow_run, shared_by
     from paritygate.cli.stages import (
-        follow_run,
         judge_run,
         read_budgets,
         replay_run,
@@ -62,7 +67,6 @@ def run(
         report_run,
         resume_run,
         run_to_resume,
-        shared_by,
     )
     from paritygate.cli.verbs.gate import gate
 
@@ -71,7 +75,7 @@ def run(
     if against:
         against = str(find_run(settings, against).folder)  # which run is the latest will have changed by then
     cache = None if no_compile_cache else settings.cache
-    with shared_by(processes) as shared:
+    with shared_by(processes, executor, address, workers) as shared:
         if shared.is_led:
             return follow_run(shared, timeout, cache)
         try:
