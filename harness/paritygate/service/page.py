@@ -1,0 +1,63 @@
+"""A page: a path, one function that gives what it shows, and a template. Its JSON twin is the same view at `.json`."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
+from pydantic import TypeAdapter
+
+from paritygate.service import access
+from paritygate.service.problems import documented
+from paritygate.service.rendering import render
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callable[[View], View]:
+    """Serves what a view function gives as HTML at `path`, and as JSON at `path.json`, which OpenAPI describes.
+
+    A view that has a `refresh_s` other than 0 lets the browser come again after so long, by itself.
+    """
+
+    def register(view: View) -> View:
+        kind = get_type_hints(view)["return"]
+        written = TypeAdapter(kind)
+
+        def html(request: Request, shown: Annotated[Any, Depends(view)]) -> Response:
+            return answer(request, template, shown)
+
+        def twin(shown: Annotated[Any, Depends(view)]) -> Response:
+            return Response(written.dump_json(shown), media_type="application/json")
+
+        # The twin comes first: `{run}` would take its ending too.
+        router.add_api_route(
+            path + ".json", twin, response_class=Response, operation_id=f"page_{view.__name__}", tags=["pages"],
+            description=view.__doc__, responses={200: {"model": kind}} | documented(sorted({401, 403, 422, *refusals})),
+        )  # fmt: skip
+        router.add_api_route(path, html, response_class=HTMLResponse, include_in_schema=False)
+        return view
+
+    return register
+
+
+def answer(request: Request, template: str, shown: Any, status: int = 200) -> Response:
+    """A page for whoever asks."""
+    refresh = getattr(shown, "refresh_s", 0)
+    html = render(template, **around(request), shown=shown, twin=twin_of(request) if request.method == "GET" else "")
+    # As a header, not as an element: what reads a page aloud can then say so, and be told not to.
+    return HTMLResponse(html, status, {"Refresh": str(refresh)} if refresh else None)
+
+
+def twin_of(request: Request) -> str:
+    return request.url.path + ".json" + (f"?{request.url.query}" if request.url.query else "")
+
+
+def around(request: Request) -> Mapping[str, Any]:
+    """What every page has around what it shows: where it is, who asks, and the token of its forms."""
+    return {
+        "project": request.path_params.get("project", ""),
+        "path": request.url.path,
+        "caller": getattr(request.state, "caller", None),
+        "form_token": lambda: access.form_token(request),
+    }
