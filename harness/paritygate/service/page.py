@@ -3,15 +3,22 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, get_type_hints
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import TypeAdapter
 
 from paritygate.service import access
 from paritygate.service.problems import documented
 from paritygate.service.rendering import render
+from paritygate.service.words import with_query
 
 View = TypeVar("View", bound=Callable[..., Any])
+_TEXT = r"^[^\x00-\x1f\x7f]*$"  # no database takes a NUL, and no name that is looked for has another of these
+Text = Annotated[str, Query(max_length=256, pattern=_TEXT)]
+Cursor = Annotated[str, Query(max_length=128, pattern=r"^[\x21-\x7e]*$")]
+ProjectName = Annotated[str, Path(max_length=64)]
+_ORDERS = ("after", "order", "refresh")  # parameters that leave nothing out
+RunName = Annotated[str, Path(max_length=128)]
 
 
 def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callable[[View], View]:
@@ -60,4 +67,7 @@ def around(request: Request) -> Mapping[str, Any]:
         "path": request.url.path,
         "caller": getattr(request.state, "caller", None),
         "form_token": lambda: access.form_token(request),
+        "filtered": any(value for name, value in request.query_params.items() if name not in _ORDERS),
+        "server": str(request.base_url).rstrip("/"),
+        "link": lambda **changed: with_query(request.url.path, {**request.query_params, **changed}),
     }

@@ -35,9 +35,12 @@ def clip(text: str, most: int = 60) -> str:
 
 def url(*parts: str | int, **query: str | int | None) -> str:
     """`url("projects", name, "runs", branch="main")`: each part quoted whole, a query without what is empty."""
-    path = "".join("/" + quote(str(part), safe="") for part in parts)
-    asked = {name.rstrip("_"): str(value) for name, value in query.items() if value not in ("", None)}
-    return f"{path or '/'}?{urlencode(asked, quote_via=quote, safe='')}" if asked else path or "/"
+    return with_query("".join("/" + quote(str(part), safe="") for part in parts) or "/", query)
+
+
+def with_query(path: str, query: Mapping[str, str | int | None]) -> str:
+    asked = {name: str(value) for name, value in query.items() if value not in ("", None)}
+    return f"{path}?{urlencode(asked, quote_via=quote, safe='')}" if asked else path
 
 
 def when(at: float | None) -> Markup | str:
