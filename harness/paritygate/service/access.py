@@ -97,6 +97,7 @@ def needs(scope: Scope) -> Any:
         caller, project = who(request), request.path_params.get("project", "")
         if caller is None:
             raise Unauthorized("a token is needed", expected="Authorization: Bearer pgt_...")
+        request.state.caller = caller  # for the head of a page
         if not caller.may(scope, project):
             if project and caller.project not in ("", project):  # it is not even told that there is one
                 raise NotFound("no such project", where=project)

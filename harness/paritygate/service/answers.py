@@ -1,27 +1,33 @@
 """What a request is answered that is refused or fails: JSON under `/api` and for `.json`, a page elsewhere."""
 
-import html
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from paritygate.core.errors import HarnessError
+from paritygate.service import page
 from paritygate.service.problems import Refused, Unauthorized, as_json, status_of
+from paritygate.service.words import url
 
 LOG = logging.getLogger("paritygate.service")
 LOGGED = "paritygate.logged"  # in the scope of a request whose failure is in the log
 _JSON = ("/api/", "/metrics", "/healthz", "/readyz")
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>{head}</head>
-<body><main><h1>{title}</h1><p>{text}</p></main></body></html>
-"""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the page of an error shows."""
+
+    status: int
+    what: str
+    said: Mapping[str, str]
 
 
 def wants_json(request: Request) -> bool:
@@ -39,7 +45,8 @@ def refusal(request: Request, reason: HarnessError) -> Response:
         return JSONResponse(as_json(reason), status, headers)
     if isinstance(reason, Unauthorized) and request.method in ("GET", "HEAD"):
         return _to_login(request)
-    return _page(status, reason.what, [reason.where, reason.expected, reason.got, reason.try_])
+    said = {"where": reason.where, "expected": reason.expected, "got": reason.got, "try": reason.try_}
+    return _page(request, status, reason.what, said)
 
 
 def by_status(request: Request, status: int, what: str = "", headers: dict[str, str] | None = None) -> Response:
@@ -47,7 +54,7 @@ def by_status(request: Request, status: int, what: str = "", headers: dict[str, 
     what = what or HTTPStatus(status).phrase.lower()
     if wants_json(request):
         return JSONResponse(as_json(Refused(what)), status, headers)
-    answer = _page(status, what, [])
+    answer = _page(request, status, what)
     answer.headers.update(headers or {})
     return answer
 
@@ -70,22 +77,23 @@ def unexpected(request: Request, reason: Exception) -> Response:
     failed = HarnessError("the service failed", where=number, try_="whoever runs it finds this number in its log")
     if wants_json(request):
         return JSONResponse(as_json(failed), 500)
-    return _page(500, failed.what, [number, failed.try_])
+    return _page(request, 500, failed.what, {"number": number, "try": failed.try_})
 
 
 def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:256]
 
 
-def _page(status: int, what: str, more: Sequence[str], head: str = "") -> HTMLResponse:
-    text = "<br>".join(html.escape(line) for line in more if line)
-    return HTMLResponse(_PAGE.format(title=html.escape(what), text=text, head=head), status)
+def _page(request: Request, status: int, what: str, said: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return page.answer(request, "refused.html.j2", Refusal(status, what, said), status)
 
 
 def _to_login(request: Request) -> Response:
     """A link from elsewhere comes without the strict cookie, even of somebody who is logged in: the page that asks
     itself again comes with it, for that request is this site's own."""
     if request.headers.get("sec-fetch-site") == "cross-site":
-        return _page(401, "one moment", [], head='<meta http-equiv="refresh" content="0">')
+        answer = _page(request, 401, "one moment")
+        answer.headers["Refresh"] = "0"
+        return answer
     asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
+    return RedirectResponse(url("login", next=asked), 303)

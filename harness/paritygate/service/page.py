@@ -32,7 +32,7 @@ def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callabl
         written = TypeAdapter(kind)
 
         def html(request: Request, shown: Annotated[Any, Depends(view)]) -> Response:
-            return answer(request, template, shown)
+            return answer(request, template, shown, twin=_twin_of(request))
 
         def twin(shown: Annotated[Any, Depends(view)]) -> Response:
             return Response(written.dump_json(shown), media_type="application/json")
@@ -48,15 +48,15 @@ def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callabl
     return register
 
 
-def answer(request: Request, template: str, shown: Any, status: int = 200) -> Response:
+def answer(request: Request, template: str, shown: Any, status: int = 200, twin: str = "") -> Response:
     """A page for whoever asks."""
     refresh = getattr(shown, "refresh_s", 0)
-    html = render(template, **around(request), shown=shown, twin=twin_of(request) if request.method == "GET" else "")
+    html = render(template, **around(request), shown=shown, twin=twin)
     # As a header, not as an element: what reads a page aloud can then say so, and be told not to.
     return HTMLResponse(html, status, {"Refresh": str(refresh)} if refresh else None)
 
 
-def twin_of(request: Request) -> str:
+def _twin_of(request: Request) -> str:
     return request.url.path + ".json" + (f"?{request.url.query}" if request.url.query else "")
 
 
@@ -66,8 +66,9 @@ def around(request: Request) -> Mapping[str, Any]:
         "project": request.path_params.get("project", ""),
         "path": request.url.path,
         "caller": getattr(request.state, "caller", None),
+        "is_logged_in": lambda: request.app.state.sessions.of(request) is not None,
         "form_token": lambda: access.form_token(request),
         "filtered": any(value for name, value in request.query_params.items() if name not in _ORDERS),
-        "server": str(request.base_url).rstrip("/"),
+        "server": lambda: str(request.base_url).rstrip("/"),
         "link": lambda **changed: with_query(request.url.path, {**request.query_params, **changed}),
     }
