@@ -1,7 +1,6 @@
 """The builder of runs that never ran, for every test here, and the page of one in a browser."""
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,14 +83,8 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def browser(chromium: ModuleType) -> Iterator[Any]:
-    if chromium.executable() is None and "CI" not in os.environ:
-        pytest.skip("no chromium on this machine")  # in CI a page that goes untested is a failure
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.executable(), args=chromium.FLAGS)
+    with chromium.launched() as browser:
         yield browser
-        browser.close()
 
 
 Opens = Callable[..., Visit]
