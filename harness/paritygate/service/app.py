@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -22,6 +22,8 @@ from paritygate.service import answers, api, pages
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import connect, migrate
 from paritygate.service.guard import Guard
+from paritygate.service.index import catch_up
+from paritygate.service.local import Looked
 from paritygate.service.metrics import Metrics
 from paritygate.service.problems import documented
 from paritygate.service.sessions import Sessions, signer
@@ -34,6 +36,7 @@ class Service:
 
     config: ServiceConfig
     engine: Engine
+    looked: Looked = field(default_factory=Looked)
 
 
 def _service(request: Request) -> Service:
@@ -56,6 +59,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config, connect(config.database))
     migrate(service.engine)
+    catch_up(service)
     uses = Uses(service.engine)
 
     @asynccontextmanager
