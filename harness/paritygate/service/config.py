@@ -26,7 +26,12 @@ class Limits:
     compared_rows: int = 400_000  # of both sides
     stream_s: float = 3600  # that a stream of events lasts; its reader comes again
     streams: int = 64
-    queued_jobs: int = 1_000  # of one project
+    event_s: float = 7 * 24 * 3600  # after which what happened is forgotten
+    queued_jobs: int = 1_000  # of one project that have not ended
+    job_cases: int = 256
+    job_cells: int = 256
+    attempts: int = 5  # at a task whose leases ran out
+    finish_s: float = 600  # that the last step of a task may take: its run is checked and indexed
 
 
 @dataclass(frozen=True)
