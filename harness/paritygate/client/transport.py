@@ -116,7 +116,9 @@ class ConnectionLost(InfrastructureError):
     """No answer: nobody is there, or the connection broke."""
 
     def __init__(self, url: str, how: str):
-        super().__init__("no service answers", where=url, got=how, try_="paritygate serve there; or another --server URL")
+        super().__init__(
+            "no service answers", where=url, got=how, try_="paritygate serve there; or another --server URL"
+        )
 
 
 def path_of(*parts: str) -> str:

@@ -103,7 +103,9 @@ class Part:
                 raise Conflict("file is not whole", where=name, expected=f"{size:,} bytes", got=f"{have:,}")
             if (found := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
                 path.unlink()
-                raise Refused("file is not what was promised", where=name, expected=sha256, got=found, try_="send it again")
+                raise Refused(
+                    "file is not what was promised", where=name, expected=sha256, got=found, try_="send it again"
+                )
             os.fsync(handle)
 
 

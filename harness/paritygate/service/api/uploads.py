@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from paritygate.core.codec import to_json
+from paritygate.core.run_files import RUN_FILES
 from paritygate.service import uploads
 from paritygate.service.access import Submitter
 from paritygate.service.app import ServiceOf
-from paritygate.service.folders import RUN_FILES, RUN_NAME, FileHash
+from paritygate.service.folders import RUN_NAME, FileHash
 from paritygate.service.guard import reads
 from paritygate.service.problems import Refused, documented
 from paritygate.service.receiving import SLACK_BYTES
@@ -19,6 +20,7 @@ from paritygate.service.uploads import Manifest, State
 
 ROUTER = APIRouter(prefix="/api/projects/{project}/uploads", tags=["uploads"])
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_BYTES = {"type": "string", "format": "binary"}
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _FILE = {"type": "object", "properties": {"name": _TEXT, "have": _COUNT}, "required": ["name", "have"]}
@@ -76,7 +78,9 @@ def begin(service: ServiceOf, caller: Submitter, project: str, asked: Asked) -> 
     return _said(uploads.begin(service, caller, project, manifest))
 
 
-@ROUTER.get("/{id}", response_model=None, responses={200: _json(_STATE, "how far it is"), **documented([401, 403, 404])})
+@ROUTER.get(
+    "/{id}", response_model=None, responses={200: _json(_STATE, "how far it is"), **documented([401, 403, 404])}
+)
 def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONResponse:
     """How far each file is: where to go on."""
     return _said(uploads.state(service, project, id))
@@ -86,7 +90,9 @@ def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONR
     "/{id}/files/{name}",
     response_model=None,
     responses={200: _json(_FILE, "how far it is now"), **_REFUSALS},
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    openapi_extra={
+        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    },
 )
 async def send(
     request: Request,
