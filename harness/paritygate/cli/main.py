@@ -22,7 +22,8 @@ Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infr
 130 interrupted, 143 terminated.
 
 Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
-with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked.
+with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked. PARITYGATE_DB names the
+database of a service here; PARITYGATE_SERVER and PARITYGATE_TOKEN say which service to talk to, and as whom.
 """
 
 UNLOCKED = ("", "0", "false", "no")
@@ -128,9 +129,10 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
     in_ci = environ.get("CI", "").lower() not in ("", "0", "false")
     summary, outputs = environ.get("GITHUB_STEP_SUMMARY"), environ.get("GITHUB_OUTPUT")
     cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
+    runs = Path(environ.get("PARITYGATE_RUNS") or root / "reports" / "runs")
     return Settings(
         golden=Path(environ.get("PARITYGATE_GOLDEN") or root / "golden"),
-        runs=Path(environ.get("PARITYGATE_RUNS") or root / "reports" / "runs"),
+        runs=runs,
         cache=Path(cache) / "paritygate" / "xla" if cache else None,
         extensions=tuple(Path(p).resolve() for p in environ.get("PARITYGATE_PATH", "").split(os.pathsep) if p),
         command=("paritygate", *arguments),
@@ -143,6 +145,10 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
         workspace=Path(environ.get("GITHUB_WORKSPACE") or root),
         step_summary=Path(summary) if summary else None,
         step_outputs=Path(outputs) if outputs else None,
+        service=runs.parent / "service",
+        database=environ.get("PARITYGATE_DB", ""),
+        server=environ.get("PARITYGATE_SERVER", ""),
+        token=environ.get("PARITYGATE_TOKEN", ""),
     )
 
 

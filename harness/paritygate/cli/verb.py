@@ -1,7 +1,7 @@
 """What a verb is, and what every verb is given."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,9 @@ class Settings:
     """What the environment says, read once in `main`. `cache` is None where there is no place for one.
 
     `asks` is whether somebody is there to answer a question. `workspace` is the repository's root; `step_summary` and
-    `step_outputs` are the files that a step of GitHub Actions is given to write into, None elsewhere.
+    `step_outputs` are the files that a step of GitHub Actions is given to write into, None elsewhere. `service` is the
+    folder of a service on this machine, and `database` the URL of its database, empty for SQLite in that folder;
+    `server` and `token` are for a service elsewhere.
     """
 
     golden: Path
@@ -36,6 +38,10 @@ class Settings:
     workspace: Path = Path()
     step_summary: Path | None = None
     step_outputs: Path | None = None
+    service: Path = Path()
+    database: str = ""
+    server: str = ""
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -17,6 +17,8 @@ from paritygate.core.errors import HarnessError
 from paritygate.service import api, pages
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import connect, migrate
+from paritygate.service.index import catch_up
+from paritygate.service.local import Looked
 from paritygate.service.problems import as_json, status_of
 
 
@@ -26,6 +28,7 @@ class Service:
 
     config: ServiceConfig
     engine: Engine
+    looked: Looked = field(default_factory=Looked)
 
 
 def _service(request: Request) -> Service:
@@ -40,6 +43,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
     config.data.mkdir(parents=True, exist_ok=True)
     service = Service(config, connect(config.database))
     migrate(service.engine)
+    catch_up(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
