@@ -19,6 +19,8 @@ class Limits:
     run_rows: int = 1_000_000
     open_uploads: int = 64  # of one token
     upload_s: float = 24 * 3600  # after which one that nobody goes on with is dropped
+    piece_s: float = 60.0  # until the next piece of a body
+    session_s: float = 12 * 3600  # that a browser stays logged in
     page_rows: int = 1_000  # of any list
     text: int = 256  # of any parameter, in characters
     compared_rows: int = 400_000  # of both sides

@@ -48,6 +48,18 @@ class TooMany(Refused):
     status = 429
 
 
+class Misdirected(Refused):
+    """Asked by a name that is none of the service's."""
+
+    status = 421
+
+
+class Full(Refused):
+    """The disk is."""
+
+    status = 507
+
+
 def status_of(reason: HarnessError) -> int:
     """Of an error that is the requester's its own status; of every other one 500."""
     return reason.status if isinstance(reason, Refused) else 422 if isinstance(reason, UsageError) else 500
