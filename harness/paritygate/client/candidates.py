@@ -72,7 +72,9 @@ def _suites(folder: Path, interpreter: str) -> tuple[str, ...]:
     )
     try:
         families = json.loads(done.stdout) if done.returncode == 0 else None
-        return tuple(sorted({suite for family in families or () for suite in family["suites"]})) if families else _no(done)
+        return (
+            tuple(sorted({suite for family in families or () for suite in family["suites"]})) if families else _no(done)
+        )
     except (ValueError, KeyError, TypeError):
         return _no(done)
 
@@ -91,7 +93,7 @@ def command_of(interpreter: str, *arguments: str) -> Sequence[str]:
 
 
 def environment_of(more: Mapping[str, str]) -> dict[str, str]:
-    """What a candidate's process is given: not the token, for it runs code of a candidate, and nothing of a CI's own."""
+    """What a candidate's process is given: not the token, for it runs code of the candidate; nothing of a CI's own."""
     dropped = ("PARITYGATE_TOKEN", "PARITYGATE_SERVER", "PARITYGATE_DEBUG", "PARITYGATE_RUNS", "CI")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "PYTHONUNBUFFERED": "1", **more}

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import httpx2
 
+from paritygate.client.transport import Trust, open_client
 from paritygate.core.codec import from_json, to_json
 from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
 from paritygate.core.run_files import GROWING, RUN_FILES, is_run_name
@@ -67,12 +68,10 @@ class Kept:
 class Work:
     """The routes of a service below `/api/work`."""
 
-    def __init__(self, url: str, token: str = "", transport: httpx2.BaseTransport | None = None):
-        if not url.startswith(("http://", "https://")):
-            raise UsageError("no address of a service", where=url or "--server", expected="http://HOST:PORT or https://")
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self.url = url.rstrip("/")
-        self._client = httpx2.Client(base_url=self.url, headers=headers, timeout=30.0, transport=transport)
+    def __init__(
+        self, url: str, token: str = "", trust: Trust = "https", transport: httpx2.BaseTransport | None = None
+    ):
+        self.url, self._client = url, open_client(url, token, trust, 30.0, transport)
 
     def lease(
         self, worker: str, labels: Sequence[str], revisions: Mapping[str, Sequence[str]], versions: Mapping[str, str]
@@ -84,7 +83,7 @@ class Work:
 
     def heartbeat(self, task: Task, progress: Mapping[str, Any]) -> float:
         """How long the lease holds from when this was asked. Raises LeaseLost, also where the job was cancelled."""
-        said = self._of(task, "POST", "/heartbeat", json=dict(progress)).json()
+        said = self._of(task, "POST", "/heartbeat", json=dict(progress), timeout=10.0).json()
         if said["state"] == "cancelled":
             raise LeaseLost("job was cancelled", where=f"task {task.task}")
         return float(said["left_s"])
@@ -131,7 +130,9 @@ class Work:
                     file.write(some)
             if digest.hexdigest() != sent.sha256:
                 got = digest.hexdigest()
-                raise InfrastructureError("file is not what the service said", where=name, expected=sent.sha256, got=got)
+                raise InfrastructureError(
+                    "file is not what the service said", where=name, expected=sent.sha256, got=got
+                )
             if name in GROWING:
                 file.truncate(_whole_lines(file))
 

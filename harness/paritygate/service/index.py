@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, select, update
 from paritygate.core.errors import HarnessError
 from paritygate.service import local
 from paritygate.service.database import writing
+from paritygate.service.events import tell
 from paritygate.service.folders import LOCAL, Folders, Origin, origin_of, pin_of, run_name, sync, write
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Conflict, Refused
@@ -57,7 +58,9 @@ def add_run(service: "Service", project: str, folder: Path, origin: Origin) -> R
                 os.rename(folder, target)
                 sync(target.parent)
             pinned = pin_of(target) is not None
-            return put_run(connection, project_id, name, known, origin, pinned, origin.content)
+            summary = put_run(connection, project_id, name, known, origin, pinned, origin.content)
+            tell(connection, "run arrived", project, run=name, verdict=summary.verdict, by=origin.by)
+            return summary
 
 
 def _refuse_odd(origin: Origin) -> None:
