@@ -16,6 +16,7 @@ Trust = Literal["https", "any-network"]
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 _AGAIN = (502, 503, 504)  # of a proxy, mostly, whose service starts again
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+_SILENT_S = 60.0  # for which a stream may say nothing at all; it says that it is there four times as often
 
 
 class ServerRefused(UsageError):
@@ -38,16 +39,8 @@ class Transport:
         pause: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ):
-        self.url, self._pause = _checked(url, token, trust), pause
-        headers = {"User-Agent": f"paritygate/{__version__}", "Accept": "application/json"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        # Redirects are not followed: none of ours answers with one, and a token is for this service only. Nor does the
-        # environment say anything: a .netrc would put another name in the place of the token.
-        self._client = httpx2.Client(
-            base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, follow_redirects=False,
-            trust_env=False,
-        )  # fmt: skip
+        self._pause, self._client = pause, open_client(url, token, trust, timeout_s, transport)
+        self.url = str(self._client.base_url).rstrip("/")
 
     def close(self) -> None:
         self._client.close()
@@ -58,6 +51,34 @@ class Transport:
     def post(self, path: str, body: Any, again: Literal["again", "once"] = "once") -> Any:
         """`again` where asking twice is as asking once."""
         return self._json(lambda: self._client.post(path, json=body), again)
+
+    def delete(self, path: str) -> Any:
+        return self._json(lambda: self._client.delete(path), "once")
+
+    def events(self, path: str, after: int = 0) -> Iterator[httpx2.ServerSentEvent]:
+        """What a stream says, as it comes; asked again from the last that came on, until the service ends it.
+
+        Raises ConnectionLost where it does not answer again and again.
+        """
+        pauses = list(_PAUSES_S)
+        while True:
+            try:
+                with self._client.sse(path, headers={"Last-Event-ID": str(after)}, timeout=_SILENT_S) as stream:
+                    if stream.response.status_code == 204:
+                        return
+                    if not stream.response.is_success:
+                        stream.response.read()
+                        raise self._refused(stream.response)
+                    for each in stream:
+                        pauses = list(_PAUSES_S)
+                        if each.event == "end":
+                            return
+                        after = int(each.id) if each.id.isdecimal() else after
+                        yield each
+            except httpx2.TransportError as reason:
+                if not pauses:
+                    raise ConnectionLost(self.url, type(reason).__name__) from None
+                self._pause(pauses.pop(0))
 
     def put(self, path: str, content: Iterator[bytes], headers: Mapping[str, str]) -> Any:
         """Once: what to go on with after a lost connection, only whoever sends it knows."""
@@ -104,6 +125,26 @@ class Transport:
             got=f"HTTP {answer.status_code}, {answer.headers.get('content-type', 'nothing')}",
             try_="the address of a service: --server URL, or PARITYGATE_SERVER",
         )
+
+
+def open_client(
+    url: str, token: str, trust: Trust, timeout_s: float, transport: httpx2.BaseTransport | None = None
+) -> httpx2.Client:
+    """What sends requests to one service, with a token. Raises UsageError where that would be overheard."""
+    checked, headers = _checked(url, token, trust), {"User-Agent": f"paritygate/{__version__}"}
+    headers["Accept"] = "application/json"
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    # Redirects are not followed: none of ours answers with one, and a token is for this service only. Nor does the
+    # environment say anything: a .netrc would put another name in the place of the token.
+    return httpx2.Client(
+        base_url=checked,
+        headers=headers,
+        timeout=timeout_s,
+        transport=transport,
+        follow_redirects=False,
+        trust_env=False,
+    )
 
 
 _TRY = {
