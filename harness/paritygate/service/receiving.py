@@ -118,5 +118,7 @@ def _held(handle: int, name: str) -> int:
     return os.fstat(handle).st_size
 
 
-def _refused(reason: OSError) -> Full | OSError:
+def _refused(reason: OSError) -> Exception:
+    if reason.errno == errno.ELOOP:  # a link, which nobody of us made
+        return Conflict("part is no file", try_="whoever runs the service looks into its folder of uploads")
     return full_disk() if reason.errno in _FULL else reason

@@ -14,12 +14,13 @@ from paritygate.service.access import Submitter
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import RUN_NAME, FileHash
 from paritygate.service.guard import reads
-from paritygate.service.problems import Refused, documented
+from paritygate.service.problems import Refused, Unsupported, documented
 from paritygate.service.receiving import SLACK_BYTES
 from paritygate.service.uploads import Manifest, State
 
 ROUTER = APIRouter(prefix="/api/projects/{project}/uploads", tags=["uploads"])
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_KIND = "application/octet-stream"
 _BYTES = {"type": "string", "format": "binary"}
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -35,7 +36,7 @@ _STATE = {
     },
     "required": ["upload", "run", "files", "there"],
 }
-_REFUSALS = documented([401, 403, 404, 409, 413, 429, 507])
+_REFUSALS = documented([401, 403, 404, 409, 413, 415, 429, 507])
 
 
 class File(BaseModel):
@@ -91,7 +92,7 @@ def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONR
     response_model=None,
     responses={200: _json(_FILE, "how far it is now"), **_REFUSALS},
     openapi_extra={
-        "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+        "requestBody": {"content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
 async def send(
@@ -108,6 +109,10 @@ async def send(
 
     With `Content-Encoding: gzip` the body is packed by itself; the offset counts unpacked bytes.
     """
+    if (kind := request.headers.get("content-type", _KIND)) != _KIND:
+        raise Unsupported(
+            "bytes of one file, and no archive or form", where="Content-Type", expected=_KIND, got=ascii(kind[:80])
+        )
     part = await run_in_threadpool(uploads.part, service, project, id, name, upload_offset, content_encoding)
     reads(request, part.size + SLACK_BYTES)
     before = part.have
