@@ -39,7 +39,7 @@ def refusal(request: Request, reason: HarnessError) -> Response:
     """The error as its reader wants it. Who has to log in first is led there, and back."""
     status = status_of(reason)
     if status == 500:
-        LOG.error("%s %s: %s", request.method, request.url.path, reason)
+        LOG.error("%s %a: %a", request.method, request.url.path, str(reason))
     if wants_json(request):
         headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
         return JSONResponse(as_json(reason), status, headers)
@@ -73,7 +73,7 @@ def unexpected(request: Request, reason: Exception) -> Response:
     """A fault of the service's own: the log has all of it, the answer a number by which it is found there."""
     number = secrets.token_hex(6)
     request.scope[LOGGED] = True
-    LOG.error("%s: %s %s", number, request.method, request.url.path, exc_info=reason)
+    LOG.error("%s: %s %a", number, request.method, request.url.path, exc_info=reason)
     failed = HarnessError("the service failed", where=number, try_="whoever runs it finds this number in its log")
     if wants_json(request):
         return JSONResponse(as_json(failed), 500)

@@ -1,5 +1,7 @@
-"""What happens, as server-sent events: of a project, or of one job until it has ended. A reader comes back with the id of
-the last one that it has, in the header `Last-Event-ID` or as `after`, and misses nothing.
+"""What happens, as server-sent events: of a project, or of one job until it has ended.
+
+A reader comes back with the id of the last one that it has, in the header `Last-Event-ID` or as `after`, and misses
+nothing.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from paritygate.service.problems import TooMany, documented
 ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["events"])
 ProjectName = Annotated[str, Path(max_length=64)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
+Happened = Callable[[int], tuple[list[events.Event], bool]]
 LOOKS_EVERY_S = 0.5
 _ALIVE_EVERY_S = 15.0  # a comment, by which both ends know that the other is there
 _TAKEN_S = 30.0  # until a reader has taken what it was sent
@@ -62,8 +65,9 @@ def of_job(
 
 
 class Stream(StreamingResponse):
-    """Events of a project, or of a job, from the table: whatever server wrote them. As many at a time, and each as long, as
-    the service allows; one whose reader takes nothing is dropped.
+    """Events of a project, or of a job, from the table, whatever server wrote them.
+
+    The service allows so many at a time, each so long; one whose reader takes nothing is dropped.
     """
 
     def __init__(self, request: Request, service: Service, project: str, after: int, job: int | None):
@@ -88,9 +92,7 @@ class Stream(StreamingResponse):
         finally:
             self._open["streams"] -= 1
 
-    async def _texts(
-        self, happened: "Callable[[int], tuple[list[events.Event], bool]]", after: int
-    ) -> AsyncIterator[str]:
+    async def _texts(self, happened: Happened, after: int) -> AsyncIterator[str]:
         began = said = time.monotonic()
         yield "retry: 2000\n\n"
         while time.monotonic() - began < self._limits.stream_s:
