@@ -18,7 +18,10 @@ class Settings:
     """What the environment says, read once in `main`. `cache` is None where there is no place for one.
 
     `asks` is whether somebody is there to answer a question. `workspace` is the repository's root; `step_summary` and
-    `step_outputs` are the files that a step of GitHub Actions is given to write into, None elsewhere.
+    `step_outputs` are the files that a step of GitHub Actions is given to write into, None elsewhere. `service` is the
+    folder of a service on this machine, and `database` the URL of its database, empty for SQLite in that folder;
+    `server` and `token` are for a service elsewhere. `branch`, `commit` and `pull_request` are what a job of GitHub
+    Actions is about; empty elsewhere.
     """
 
     golden: Path
@@ -37,7 +40,13 @@ class Settings:
     step_summary: Path | None = None
     step_outputs: Path | None = None
     remote: str = ""  # of goldens, where none is named
-    token: str = field(default="", repr=False)  # that a server is shown
+    service: Path = Path()
+    database: str = ""
+    server: str = ""
+    token: str = field(default="", repr=False)
+    branch: str = ""
+    commit: str = ""
+    pull_request: str = ""
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,10 @@ class RunInfo:
     can be resumed. `asked` is each family, dtype policy and worker of the plan by hash, by which it is known whether
     the catalog still says what it did. `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is
     the sum of the workers' peaks, which run side by side, of a resumed run the larger of its parts'; `compilations` the
-    sum of the programs that they asked XLA for. The judge sets how many rows it wrote, the sha256 of the budgets and of
-    the baseline files, one behind the other by name, that it wrote them by (no baseline: nothing), and of which metrics
-    more is better.
+    sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, by which whoever reads
+    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and of
+    the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), of which metrics more
+    is better (`rising`), and `baseline_x` of these budgets, so that the rows can be held against another baseline.
     """
 
     id: str
@@ -97,12 +98,14 @@ class RunInfo:
     budgets: str = ""
     baseline: str = ""
     rising: tuple[str, ...] = ()
+    baseline_x: float = 0.0  # how many times an accepted drift a row may have; 0 of runs of an earlier version
     routing: Routing = "own"
     processes: int = 1  # that a mesh lies over
     fault: str = ""  # of the catalog, planted in the candidate
     asked: Mapping[str, str] = field(default_factory=dict)
     floors: Mapping[str, str] = field(default_factory=dict)  # cell → where its noise floor comes from, in words
     skipped: tuple[Skip, ...] = ()
+    values: int = 0
     format: int = RUN_FORMAT
 
     def skip(self, case: str, cell: str) -> str:
@@ -277,6 +280,7 @@ class Run:
         lint: Lint | None = None,
         programs: ProgramChanges | None = None,
         rising: Sequence[str] = (),
+        baseline_x: float = 0.0,
     ) -> "Run":
         """Writes `coverage.json`, `lint.json`, `programs.json`, `rows.jsonl` and, into `run.json`, how many rows and
         what judged them.
@@ -287,8 +291,8 @@ class Run:
         write_atomic(self.folder / "lint.json", readable(lint or Lint()).encode())
         write_atomic(self.folder / "programs.json", readable(programs or ProgramChanges()).encode())
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
-        info = replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline, rising=tuple(rising))
-        return self.save(info)
+        judged = replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline)
+        return self.save(replace(judged, rising=tuple(rising), baseline_x=baseline_x))
 
 
 def _lines(path: Path, cls: Any) -> Iterator[Any]:

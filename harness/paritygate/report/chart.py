@@ -1,7 +1,7 @@
 """Line charts as plain geometry on a logarithmic scale: what the template draws as SVG and nothing else."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from paritygate.report.parts import LineChart, Point, Series
@@ -50,34 +50,54 @@ class Drawing:
         return any(not dot.ok for line in self.lines for dot in line.dots)
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Where values lie on a chart: whole numbers across, decades of values down."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+    width: int = WIDTH
+    height: int = HEIGHT
+
+    @classmethod
+    def of(cls, across: Iterable[int], values: Iterable[float], width: int = WIDTH, height: int = HEIGHT) -> "Scale":
+        """Wide enough for all of them, and never empty."""
+        layers, kept = sorted(set(across)) or [0], [v for v in values if v > 0 and math.isfinite(v)] or [1.0]
+        low, high = math.floor(math.log10(min(kept))), math.ceil(math.log10(max(kept)))
+        return cls(layers[0], max(layers[-1], layers[0] + 1), low, max(high, low + 1), width, height)
+
+    def x(self, value: int) -> float:
+        return round(LEFT + (value - self.first) / (self.last - self.first) * (self.width - LEFT - RIGHT), 1)
+
+    def y(self, value: float) -> float:
+        """Zero sits on the axis: a value that is exactly right has no place on a logarithmic scale."""
+        decade = math.log10(value) if value > 0 else self.low
+        share = (min(max(decade, self.low), self.high) - self.low) / (self.high - self.low)
+        return round(self.height - BOTTOM - share * (self.height - TOP - BOTTOM), 1)
+
+    @property
+    def decades(self) -> tuple[tuple[float, str], ...]:
+        """At most six of them, each with its place."""
+        found = range(self.low, self.high + 1, max(1, math.ceil((self.high - self.low) / 5)))
+        return tuple((self.y(10.0**decade), f"1e{decade}") for decade in found)
+
+
 def draw(chart: LineChart) -> Drawing:
     points = [point for series in chart.series for point in series.points]
-    values = [v for p in points for v in (p.value, p.floor, p.bound) if v > 0 and math.isfinite(v)] or [1.0]
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    high = max(high, low + 1)
     layers = sorted({p.x for p in points})
-    first, last = layers[0], max(layers[-1], layers[0] + 1)
-
-    def x(value: int) -> float:
-        return round(LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT), 1)
-
-    def y(value: float) -> float:
-        """Zero sits on the axis: a value that is exactly right has no place on a logarithmic scale."""
-        decade = math.log10(value) if value > 0 else low
-        share = (min(max(decade, low), high) - low) / (high - low)
-        return round(HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM), 1)
-
+    scale = Scale.of(layers, (v for p in points for v in (p.value, p.floor, p.bound)))
     step = max(1, math.ceil(len(layers) / X_TICKS))
-    decades = range(low, high + 1, max(1, math.ceil((high - low) / 5)))
     return Drawing(
         WIDTH,
         HEIGHT,
         LEFT,
         WIDTH - RIGHT,
         HEIGHT - BOTTOM,
-        tuple((x(layer), str(layer)) for layer in layers[::step]),
-        tuple((y(10.0**decade), f"1e{decade}") for decade in decades),
-        tuple(_line(series, x, y) for series in chart.series if series.points),
+        tuple((scale.x(layer), str(layer)) for layer in layers[::step]),
+        scale.decades,
+        tuple(_line(series, scale.x, scale.y) for series in chart.series if series.points),
     )
 
 

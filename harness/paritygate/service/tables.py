@@ -55,7 +55,7 @@ run = Table(
     Column("branch", String(256), nullable=False),
     Column("commit", String(64), nullable=False),
     Column("pull_request", String(32), nullable=False),
-    Column("platforms", String(64), nullable=False),  # " cpu gpu ": with a space around each
+    Column("platforms", String(512), nullable=False),  # " cpu gpu ": with a space around each
     Column("verdict", String(16), nullable=False),  # what the gate says of the run as it was judged, in words
     Column("exit_code", SmallInteger, nullable=False),
     Column("rows", Integer, nullable=False),
@@ -97,16 +97,17 @@ row = Table(
     Column("place_id", _BIG, nullable=False),
     Column("verdict", String(16), nullable=False),
     Column("diagnosis", String(16), nullable=False),
-    Column("metric", String(32), nullable=False),
+    Column("metric", String(64), nullable=False),
     Column("value", Float),
     Column("ratio", Float),
     Column("limit", Float),
     Column("share", Float),  # of its budget; NULL where nothing was judged
+    Column("others", Text, nullable=False),  # the shares of its other judgements by metric, as JSON; empty for none
     Column("accepted", SmallInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Index("ix_row_place", "place_id", "run_id"),
     Index("ix_row_verdict", "run_id", "verdict", "position"),
-    Index("ix_row_share", "run_id", "share"),
+    Index("ix_row_share", "run_id", "share", "position"),
     sqlite_with_rowid=False,
 )
 

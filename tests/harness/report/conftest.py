@@ -1,7 +1,6 @@
 """The builder of runs that never ran, for every test here, and the page of one in a browser."""
 
 import importlib.util
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,14 +87,8 @@ def browser(chromium: ModuleType) -> Iterator[Any]:
 
     As long as playwright is open a loop of asyncio runs in the thread, and no later test there could start one.
     """
-    if chromium.executable() is None and "CI" not in os.environ:
-        pytest.skip("no chromium on this machine")  # in CI a page that goes untested is a failure
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium.executable(), args=chromium.FLAGS)
+    with chromium.launched() as browser:
         yield browser
-        browser.close()
 
 
 Opens = Callable[..., Visit]

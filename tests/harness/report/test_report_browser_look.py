@@ -15,23 +15,18 @@ LINKED = "tiny-scout.long+bf16/single/cpu+chained+layers.1.attn:inner.q_rope"
 UNCLIPPED = "document.querySelectorAll('section').forEach((each) => { each.style.contentVisibility = 'visible' })"
 
 
-def violations(page: Any) -> list[str]:
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {node['html'][:160]}" for each in found for node in each["nodes"]]
-
-
 @pytest.mark.parametrize("screen", ["desk", "phone"])
 @pytest.mark.parametrize("view", ["", f"#&row={LINKED}", "#site-layers.1.attn", "#table&verdict=over+budget&q=attn"])
-def test_no_view_has_a_violation_that_axe_finds(request: pytest.FixtureRequest, screen: str, view: str) -> None:
+def test_no_view_has_a_violation_that_axe_finds(
+    request: pytest.FixtureRequest, chromium: ModuleType, screen: str, view: str
+) -> None:
     visit: Any = request.getfixturevalue(screen)
     page = visit.go(view)
     page.locator(".heat-text summary").evaluate("summary => summary.click()")
     page.locator("#rows .menu summary").nth(2).evaluate("summary => summary.click()")
     page.evaluate(UNCLIPPED)
     page.wait_for_timeout(100)
-    assert violations(page) == []
+    assert chromium.violations(page) == []
 
 
 @pytest.mark.parametrize("view", ["", "#heatmap", "#table&q=attn", f"#&row={LINKED}", "#site-layers.1.attn", "#depth"])

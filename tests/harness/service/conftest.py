@@ -3,14 +3,17 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from harness.service import postgres as servers
+from harness.service import seeded
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
+from paritygate.service.folders import Folders
 from paritygate.service.tokens import Scope, create
 
 
@@ -35,7 +38,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def config(database: str, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(tmp_path / "data", database, tmp_path / "runs", tmp_path / "golden")
+    hosts = ("testserver",)  # by which the test client asks
+    return ServiceConfig(tmp_path / "data", database, tmp_path / "runs", tmp_path / "golden", hosts=hosts)
 
 
 @pytest.fixture
@@ -56,3 +60,17 @@ def bearer(app: FastAPI, *scopes: Scope, name: str = "", project: str = "") -> d
     """The header of a new token with these scopes."""
     name = name or "-".join([*scopes, project])
     return {"Authorization": f"Bearer {create(app.state.service.engine, name, scopes, 'tests', project)}"}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A service with a project that has a history, one of hostile names, and an empty one: for reading only."""
+    folder = tmp_path_factory.mktemp("site")
+    hosts, database = ("testserver",), f"sqlite:///{folder / 'service.db'}"
+    app = create_app(ServiceConfig(folder / "data", database, folder / "runs", folder / "golden", hosts=hosts))
+    service = app.state.service
+    made = seeded.history(service, "port", folder)
+    seeded.hostile(service, "hostile", folder)
+    Folders(service.config).create("empty")
+    with TestClient(app) as client:
+        yield SimpleNamespace(app=app, client=client, runs=made, drawn=made[4].name)

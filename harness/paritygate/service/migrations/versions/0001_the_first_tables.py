@@ -131,7 +131,7 @@ def upgrade() -> None:
         sa.Column("branch", sa.String(length=256), nullable=False),
         sa.Column("commit", sa.String(length=64), nullable=False),
         sa.Column("pull_request", sa.String(length=32), nullable=False),
-        sa.Column("platforms", sa.String(length=64), nullable=False),
+        sa.Column("platforms", sa.String(length=512), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=False),
         sa.Column("exit_code", sa.SmallInteger(), nullable=False),
         sa.Column("rows", sa.Integer(), nullable=False),
@@ -178,11 +178,12 @@ def upgrade() -> None:
         sa.Column("place_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("verdict", sa.String(length=16), nullable=False),
         sa.Column("diagnosis", sa.String(length=16), nullable=False),
-        sa.Column("metric", sa.String(length=32), nullable=False),
+        sa.Column("metric", sa.String(length=64), nullable=False),
         sa.Column("value", sa.Float(), nullable=True),
         sa.Column("ratio", sa.Float(), nullable=True),
         sa.Column("limit", sa.Float(), nullable=True),
         sa.Column("share", sa.Float(), nullable=True),
+        sa.Column("others", sa.Text(), nullable=False),
         sa.Column("accepted", sa.SmallInteger(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_row_run_id_run"), ondelete="CASCADE"),
@@ -191,7 +192,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("row", schema=None) as batch_op:
         batch_op.create_index("ix_row_place", ["place_id", "run_id"], unique=False)
-        batch_op.create_index("ix_row_share", ["run_id", "share"], unique=False)
+        batch_op.create_index("ix_row_share", ["run_id", "share", "position"], unique=False)
         batch_op.create_index("ix_row_verdict", ["run_id", "verdict", "position"], unique=False)
 
     op.create_table(

@@ -1,0 +1,76 @@
+"""One run: what the gate says of it by the baseline of its project, where it fails, and what it is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter
+
+from paritygate.service import queries
+from paritygate.service.access import Reader
+from paritygate.service.app import Service, ServiceOf
+from paritygate.service.cells import CellCount, cells
+from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, origin_of, pin_of
+from paritygate.service.gating import GateAnswer, gate
+from paritygate.service.page import ProjectName, RunName, page
+from paritygate.service.queries import RunFilter
+from paritygate.service.summaries import UNJUDGED, UNREADABLE, Page, RowSummary, RunSummary
+
+ROUTER = APIRouter()
+_WORST = 12
+
+
+@dataclass(frozen=True)
+class FileLine:
+    """A file of the run; no `sha256` where nobody sent it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """`gate` is None of a run that no gate can judge. `before` is the run before it on its branch; empty without one.
+
+    `worst` are the rows that use most of their budgets.
+    """
+
+    run: RunSummary
+    gate: GateAnswer | None
+    before: str
+    cells: tuple[CellCount, ...]
+    worst: tuple[RowSummary, ...]
+    files: tuple[FileLine, ...]
+    has_report: bool
+    pin: Pin | None
+    may: Mapping[str, bool]
+
+
+@page(ROUTER, "/projects/{project}/runs/{run}", "run.html.j2", 404)
+def run(project: ProjectName, run: RunName, service: ServiceOf, caller: Reader) -> RunView:
+    """A run by its name, or `latest`, or `latest:BRANCH`."""
+    found = queries.run(service, project, run)
+    is_judged = found.verdict not in (UNJUDGED, UNREADABLE)
+    earlier = queries.runs(service, project, RunFilter(branch=found.branch), Page(1, str(found.number)))
+    folder = Folders(service.config).run(project, found.name)
+    files = _files(service, project, found.name)
+    is_ours = project != LOCAL
+    return RunView(
+        found,
+        gate(service, project, found.name) if is_judged else None,
+        earlier.items[0].name if earlier.items else "",
+        cells(service, project, found.name),
+        queries.rows(service, project, found.name, order="share", page=Page(_WORST)).items,
+        files,
+        any(file.name == "report.html" for file in files),
+        pin_of(folder),
+        {"approve": is_ours and is_judged and caller.may("approve", project), "pin": is_ours and caller.may("approve", project)},
+    )
+
+
+def _files(service: Service, project: str, run: str) -> tuple[FileLine, ...]:
+    folder = Folders(service.config).run(project, run)
+    if (folder / "upload.json").is_file():
+        return tuple(FileLine(name, each.bytes, each.sha256) for name, each in sorted(origin_of(folder).files.items()))
+    there = [folder / name for name in sorted(RUN_FILES)]
+    return tuple(FileLine(path.name, path.stat().st_size, "") for path in there if path.is_file())
