@@ -10,13 +10,16 @@ from flax import nnx
 
 
 class Norm(nnx.Module):
+    """In `island` throughout, and rounded once, as torch's kernel is."""
+
     def __init__(self, weight: jax.Array, island: str):
         self.weight, self.island = nnx.Param(weight), island
 
     def __call__(self, x: jax.Array) -> jax.Array:
         wide = x.astype(self.island)
-        normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + 1e-5)
-        return normed.astype(x.dtype) * self.weight[...]
+        centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        normed = centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=-1, keepdims=True) + 1e-5)
+        return (normed * self.weight[...].astype(self.island)).astype(x.dtype)
 
 
 class Linear(nnx.Module):
@@ -37,10 +40,11 @@ class Embed(nnx.Module):
 
 class Gated(nnx.Module):
     def __init__(self, weight: Callable[[str], jax.Array]):
-        self.gate, self.up, self.down = (Linear(weight(f"{name}.weight")) for name in ("gate", "up", "down"))
+        self.halves, self.down = Linear(weight("halves.weight")), Linear(weight("down.weight"))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+        gate, up = jnp.split(self.halves(x), 2, axis=-1)
+        return self.down(jax.nn.silu(gate) * up)
 
 
 class Layer(nnx.Module):
@@ -76,6 +80,6 @@ def parameters(model: Model) -> dict[str, jax.Array]:
     found = {"embed.weight": model.embed.rows[...], "head.weight": model.head.kernel[...]}
     for i, layer in enumerate(model.layers):
         found[f"layers.{i}.norm.weight"] = layer.norm.weight[...]
-        for name in ("gate", "up", "down"):
+        for name in ("halves", "down"):
             found[f"layers.{i}.mlp.{name}.weight"] = getattr(layer.mlp, name).kernel[...]
     return found

@@ -9,31 +9,23 @@ from torch import nn
 from torch.nn.functional import silu
 
 
-class Norm(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        wide = x.float()
-        return (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + 1e-5)).type_as(x) * self.weight
-
-
 class Gated(nn.Module):
+    """The gate and what it gates are the halves of one product, the gate first."""
+
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.gate = nn.Linear(width, hidden, bias=False)
-        self.up = nn.Linear(width, hidden, bias=False)
+        self.halves = nn.Linear(width, 2 * hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(silu(self.gate(x)) * self.up(x))
+        gate, up = self.halves(x).chunk(2, dim=-1)
+        return self.down(silu(gate) * up)
 
 
 class Layer(nn.Module):
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.norm = Norm(width)
+        self.norm = nn.LayerNorm(width, bias=False)
         self.mlp = Gated(width, hidden)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

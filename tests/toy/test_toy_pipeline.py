@@ -79,6 +79,7 @@ def test_show_locate_gate_and_judge_agree(good: dict[str, Any], place: Workplace
     assert place.done("locate", name, "--json").json["first_divergences"] == []
     assert place.done("gate", name, "--json").json["summary"] == good["summary"]
     assert place.done("judge", name, "--json").json["summary"] == good["summary"]
+    assert place.done("show", name, "--json").json["run"]["rising"] == ["agreement", "cosine", "sqnr", "top1"]
 
 
 def test_a_second_run_is_the_first_again(good: dict[str, Any], place: Workplace) -> None:

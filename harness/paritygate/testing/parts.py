@@ -1,6 +1,6 @@
 """The parts of a session's run: one replay a cell, whichever process asks first; and several of them made into one run.
 
-A part is a run in `<run>/parts/<cell>/<process>/`, or `parts/<cell>/judged` where it is judged beside others.
+A part is a run in `<run>/parts/<cell>/<process>/`; judged beside others it is in `parts/<cell>/judged-<process>` too.
 """
 
 import fcntl

@@ -68,6 +68,16 @@ def test_flips_are_shown_with_margin_bound_and_depth(failing: ReportData, synthe
     assert "token 9 of row 0 2 0 0.25 0.25 2 follows" in said
 
 
+def test_of_many_values_with_flips_those_that_are_refused_are_shown(failing: ReportData) -> None:
+    (row,) = [row for row in failing.rows if row.excuse]
+    rows = [replace(row, drift=replace(row.drift, case=f"c{i:02}")) for i in range(62)]
+    rows[-1] = replace(rows[-1], excuse=replace(row.excuse, refused=3))
+    said = render_text(replace(failing, rows=tuple(rows)), ["decisions"], 160)
+    shown = [line.split()[1] for line in said.splitlines() if "inner.choice" in line]
+    assert (len(shown), shown[:2], shown[-1]) == (60, ["c61", "c00"], "c58")
+    assert "And 2 more: those with the most refused flips are shown." in " ".join(said.split())
+
+
 def test_forced_choices_and_left_out_tokens_are_said(passing: ReportData) -> None:
     assert render_text(passing, ["decisions"]) == "\n", "nothing to say"
     rows = tuple(replace(row, drift=replace(row.drift, agreeing=Agreeing(33, 76))) for row in passing.rows[:2])

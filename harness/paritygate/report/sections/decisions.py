@@ -5,12 +5,14 @@ from paritygate.report.data import ReportData
 from paritygate.report.parts import Column, Item, Part, Section, Table, Text, Tone
 from paritygate.report.words import count, number, verdict_item
 
+SHOWN = 60
+
 
 def build(data: ReportData) -> list[Part]:
     parts: list[Part] = []
     if data.info.routing == "golden":
         parts.append(Text("Every choice was forced to the golden's: choices themselves were not compared.", Tone.WARN))
-    if flipped := [row for row in data.rows if row.excuse is not None]:
+    if flipped := [row for row in data.rows if row.excuse is not None and row.drift.decided is not None]:
         parts.append(_choices(data, flipped))
     if fewer := [row.drift.agreeing for row in data.rows if row.drift.agreeing is not None]:
         least = min(fewer, key=lambda agreeing: agreeing.tokens / agreeing.of)
@@ -24,6 +26,7 @@ def build(data: ReportData) -> list[Part]:
 
 
 def _choices(data: ReportData, rows: list[Row]) -> Table:
+    """All; where there are too many for a page, those with the most refused flips."""
     titles = (
         "value",
         "case",
@@ -38,18 +41,25 @@ def _choices(data: ReportData, rows: list[Row]) -> Table:
         "",
     )
     numbers = titles[3:10]
+    more = len(rows) - SHOWN
+    shown = sorted(rows, key=_refused, reverse=True)[:SHOWN] if more > 0 else rows
     return Table(
         tuple(Column(title, "right" if title in numbers else "left") for title in titles),
-        tuple(_line(data, row) for row in rows),
-        "Margins are the golden's, relative to the two scores. A flip of cascade follows from an earlier one.",
+        tuple(_line(data, row) for row in shown),
+        "Margins are the golden's, relative to the two scores. A flip of cascade follows from an earlier one."
+        + (f" And {count(more)} more: those with the most refused flips are shown." if more > 0 else ""),
     )
+
+
+def _refused(row: Row) -> int:
+    return row.excuse.refused if row.excuse else 0
 
 
 def _line(data: ReportData, row: Row) -> tuple[Item, ...]:
     drift, decided, excuse = row.drift, row.drift.decided, row.excuse
     assert decided is not None and excuse is not None, "only rows with flips are shown"
     by_itself = [flip.ratio for flip in decided.flips if not flip.depth]
-    depth = max(flip.depth for flip in decided.flips)
+    depth = max((flip.depth for flip in decided.flips), default=0)
     return (
         data.link(row),
         Item(drift.case),

@@ -15,6 +15,6 @@ function watch(root) {
 export function reachable() {
   watch(document);
   new MutationObserver((changes) => {
-    for (const { addedNodes } of changes) for (const node of addedNodes) if (node instanceof Element) watch(node.parentNode ?? node);
+    for (const place of new Set(changes.map(({ target }) => target))) watch(place);
   }).observe(document.body, { childList: true, subtree: true });
 }
