@@ -28,6 +28,8 @@ from paritygate.replay.on_ray import Node, OnRay, Order
 from paritygate.replay.processes import WORKER, Local
 from paritygate.store.golden import GoldenStore
 
+pytestmark = pytest.mark.timeout(900)  # a machine that does other things meanwhile must not look like a lost node
+
 VALUES = 16  # of a cell
 UNTIL_S = 30.0
 
