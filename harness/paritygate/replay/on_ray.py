@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 import paritygate
@@ -90,8 +91,8 @@ class Node:
 class OnRay:
     """Actors on the nodes of a cluster that are up. Each has as many devices of one node as its cells need."""
 
-    def __init__(self, ray: Any, workers: int | None = None):
-        self._ray, self._most = ray, workers
+    def __init__(self, ray: Any, workers: int | None = None, ended_by: Sequence[BaseException] = ()):
+        self._ray, self._most, self._ended_by = ray, workers, ended_by
         self._nodes: list[dict[str, float]] = [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
     @property
@@ -112,6 +113,14 @@ class OnRay:
         return Presence(platform, most, f"a node of Ray, {', '.join(sorted(kinds)) or 'of no kind it knows'}", reason)
 
     def run(
+        self, jobs: Sequence[tuple[int, executor.Job]], folder: Path, timeout_s: float, compile_cache: str
+    ) -> Generator[Sequence[Event], None, None]:
+        try:
+            yield from self._turns(jobs, folder, timeout_s, compile_cache)
+        except KeyboardInterrupt as by:  # Ray makes one of whatever the handler of a signal raises
+            raise (self._ended_by[-1] if self._ended_by else by) from None
+
+    def _turns(
         self, jobs: Sequence[tuple[int, executor.Job]], folder: Path, timeout_s: float, compile_cache: str
     ) -> Generator[Sequence[Event], None, None]:
         ray, waiting, same = self._ray, list(jobs), _Same()
@@ -226,11 +235,36 @@ def on_ray(address: str, workers: int | None) -> Iterator[OnRay]:
     if ray.is_initialized():  # whoever began it ends it
         yield OnRay(ray, workers)
         return
-    _connect(ray, address, workers)
+    ended_by: list[BaseException] = []
+    with _sigterm(ended_by):
+        _connect(ray, address, workers)
+        try:
+            yield OnRay(ray, workers, ended_by)
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _sigterm(raised: list[BaseException]) -> Iterator[None]:
+    """Keeps SIGTERM's handler, in the place of which Ray puts its own, and what it raises, which Ray forgets."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    handler = before
+
+    def kept(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as reason:
+            raised.append(reason)
+            raise
+
+    signal.signal(signal.SIGTERM, kept)
     try:
-        yield OnRay(ray, workers)
+        yield
     finally:
-        ray.shutdown()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _connect(ray: Any, address: str, workers: int | None) -> None:

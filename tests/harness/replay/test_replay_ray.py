@@ -9,6 +9,7 @@ from dataclasses import replace as changed
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -17,7 +18,7 @@ from paritygate.catalog.select import layout_of
 from paritygate.cli.options import ExecutorName
 from paritygate.cli.sharing import shared_by
 from paritygate.core.cell import Mode
-from paritygate.core.errors import InfrastructureError, ReplayInterrupted, UsageError
+from paritygate.core.errors import InfrastructureError, ReplayInterrupted, Terminated, UsageError
 from paritygate.core.progress import Doing
 from paritygate.replay import on_ray
 from paritygate.replay.executor import Ended, Said
@@ -26,6 +27,8 @@ from paritygate.replay.launch import plan
 from paritygate.replay.on_ray import Node, OnRay, Order
 from paritygate.replay.processes import WORKER, Local
 from paritygate.store.golden import GoldenStore
+
+pytestmark = pytest.mark.timeout(900)  # a machine that does other things meanwhile must not look like a lost node
 
 VALUES = 16  # of a cell
 UNTIL_S = 30.0
@@ -284,6 +287,31 @@ def test_a_cluster_that_does_not_answer_is_infrastructure():
         "  got       ray client connection timeout\n"
         "  try       ray status, or without --address one of this machine"
     )
+
+
+def test_sigterm_ends_a_run_on_nodes_as_sigterm(toy_store, tmp_path):
+    """Ray makes a plain KeyboardInterrupt of what the handler raises."""
+
+    def terminated(number: int, frame: Any) -> None:
+        raise Terminated
+
+    def wait(*arguments: Any, **named: Any) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except Terminated:
+            raise KeyboardInterrupt from None
+
+    (job,) = jobs_of(toy_store, "f64")
+    (tmp_path / "workers").mkdir()
+    ray = MagicMock(wait=wait, nodes=TWO.nodes, exceptions=Nodes.exceptions)
+    before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        told: list[BaseException] = []
+        with pytest.raises(Terminated), on_ray._sigterm(told):
+            list(OnRay(ray, None, told).run([(0, job)], tmp_path, 10.0, ""))
+        assert signal.getsignal(signal.SIGTERM) is terminated
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(
