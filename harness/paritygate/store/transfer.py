@@ -10,13 +10,10 @@ import hashlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import TypeVar
 
 from paritygate.core.errors import GoldenError, InfrastructureError, UsageError, unknown_name
 from paritygate.core.golden import Golden
@@ -25,21 +22,13 @@ from paritygate.core.run import sync_folder, write_atomic
 from paritygate.core.transfer import Change, Differing, There, Transfer
 from paritygate.store.golden import GoldenStore, parse, uses
 from paritygate.store.objects import size_of
-from paritygate.store.remote import LostError, Remote, chunks_of, golden_path, object_path
+from paritygate.store.remote import Remote, chunks_of, golden_path, object_path
+from paritygate.store.threads import StoppedError, patiently, side_by_side
 
-THREADS = 8
-WAITS_S = (0.5, 1.0, 2.0, 4.0)  # before each further try of what a connection lost
-LEAVE_S = 2.0  # that threads have to end what they are at; a part goes on another time
 MANIFEST_BYTES = 64 * 2**20  # the largest of ours has 1 MB
 SHOWN = 5
 
-T = TypeVar("T")
-R = TypeVar("R")
 Goldens = Mapping[str, tuple[bytes, Golden]]  # by SUITE/CASE
-
-
-class _StoppedError(Exception):
-    """Another thread failed, or somebody pressed Ctrl-C."""
 
 
 def plan_pull(
@@ -49,20 +38,20 @@ def plan_pull(
 
     Raises GoldenError where a manifest of the remote is damaged, or names what could not be an object.
     """
-    known = _patiently(lambda: {suite: remote.cases(suite) for suite in remote.suites()}, threading.Event())
+    known = patiently(lambda: {suite: remote.cases(suite) for suite in remote.suites()}, threading.Event())
     names = _chosen(known, select, remote.url)
 
     def read(name: str, stop: threading.Event) -> tuple[bytes, Golden]:
         suite, _, case = name.partition("/")
         path = golden_path(suite, case)
-        content = _patiently(lambda: remote.read(path, MANIFEST_BYTES), stop)
+        content = patiently(lambda: remote.read(path, MANIFEST_BYTES), stop)
         return content, parse(content, case, f"{remote.url}/{path}")
 
     def here(sizes: Mapping[str, int]) -> set[str]:
         whole = [name for name, size in sizes.items() if _size(store.objects.path(name)) == size]
         if there == "size":
             return set(whole)
-        problems = _side_by_side(lambda name, stop: store.objects.check(name), whole)
+        problems = side_by_side(lambda name, stop: store.objects.check(name), whole)
         return {name for name, problem in zip(whole, problems, strict=True) if not problem}
 
     def ours(name: str) -> bytes | None:
@@ -71,7 +60,7 @@ def plan_pull(
         except FileNotFoundError:
             return None
 
-    goldens = dict(zip(names, _side_by_side(read, names), strict=True))
+    goldens = dict(zip(names, side_by_side(read, names), strict=True))
     return _planned(goldens, {name: ours(name) for name in names}, here, differing, str(store.root))
 
 
@@ -88,31 +77,31 @@ def plan_push(
         content = store.path(suite, case).read_bytes()
         goldens[name] = content, parse(content, case, str(store.path(suite, case)))
     suites = {name.partition("/")[0] for name in names}
-    known = _patiently(lambda: {suite: set(remote.cases(suite)) for suite in suites}, threading.Event())
+    known = patiently(lambda: {suite: set(remote.cases(suite)) for suite in suites}, threading.Event())
 
     def read(name: str, stop: threading.Event) -> bytes | None:
         suite, _, case = name.partition("/")
         path = golden_path(suite, case)
-        return _patiently(lambda: remote.read(path, MANIFEST_BYTES), stop) if case in known[suite] else None
+        return patiently(lambda: remote.read(path, MANIFEST_BYTES), stop) if case in known[suite] else None
 
     def sizes_in(folder: str, stop: threading.Event) -> dict[str, int]:
-        return _patiently(lambda: remote.sizes(f"objects/{folder}"), stop)
+        return patiently(lambda: remote.sizes(f"objects/{folder}"), stop)
 
     def is_whole(item: tuple[str, int], stop: threading.Event) -> bool:
         name, size = item
-        return _patiently(lambda: _digest(remote.stream(object_path(name)), size, stop), stop) == name
+        return patiently(lambda: _digest(remote.stream(object_path(name)), size, stop), stop) == name
 
     def there_already(sizes: Mapping[str, int]) -> set[str]:
         folders, found = sorted({name[:2] for name in sizes}), dict[str, int]()
-        for listed in _side_by_side(sizes_in, folders):
+        for listed in side_by_side(sizes_in, folders):
             found |= {file.partition(".")[0]: size for file, size in listed.items() if file.endswith(".safetensors")}
         whole = [(name, size) for name, size in sizes.items() if found.get(name) == size]
         if there == "content":
-            sound = _side_by_side(is_whole, whole)
+            sound = side_by_side(is_whole, whole)
             whole = [item for item, good in zip(whole, sound, strict=True) if good]
         return {name for name, _ in whole}
 
-    others = dict(zip(names, _side_by_side(read, names), strict=True))
+    others = dict(zip(names, side_by_side(read, names), strict=True))
     return _planned(goldens, others, there_already, differing, remote.url)
 
 
@@ -169,7 +158,7 @@ def _take(transfer: Transfer, store: GoldenStore, remote: Remote, progress: Prog
         progress.at(0, Doing(case=golden, site=name[:12]))
         _fetch(store, remote, name, size, stop, lambda count: progress.done(0, "", golden, count))
 
-    _side_by_side(fetch, _in_order(transfer, progress))
+    side_by_side(fetch, _in_order(transfer, progress))
     for name, content in transfer.manifests.items():
         write_atomic(store.path(*name.split("/")), content)
 
@@ -184,14 +173,14 @@ def _give(transfer: Transfer, store: GoldenStore, remote: Remote, progress: Prog
                 where=str(store.objects.path(name)),
                 try_="paritygate golden verify, then git checkout, pull --verify or capture",
             )
-        _patiently(lambda: remote.put(store.objects.path(name), object_path(name)), stop)
+        patiently(lambda: remote.put(store.objects.path(name), object_path(name)), stop)
         progress.done(0, "", golden, size)
 
-    _side_by_side(send, _in_order(transfer, progress))
+    side_by_side(send, _in_order(transfer, progress))
     idle = threading.Event()
     for name, content in transfer.manifests.items():
         path = golden_path(*name.split("/"))
-        _patiently(lambda path=path, content=content: remote.put(content, path), idle)
+        patiently(lambda path=path, content=content: remote.put(content, path), idle)
 
 
 def _chosen(known: Mapping[str, Iterable[str]], select: str, where: str) -> list[str]:
@@ -289,7 +278,7 @@ def _fetch(
     def go_on() -> None:
         for chunk in remote.stream(object_path(name), have) if have < size else ():
             if stop.is_set():
-                raise _StoppedError
+                raise StoppedError
             if have + len(chunk) > size:
                 raise _wrong(remote, name, f"{size:,} bytes", "more")
             file.write(chunk)
@@ -301,7 +290,7 @@ def _fetch(
         for chunk in chunks_of(part):
             take(chunk)
         try:
-            _patiently(go_on, stop)
+            patiently(go_on, stop)
             if have < size:
                 raise _wrong(remote, name, f"{size:,} bytes", f"{have:,} bytes")
             if digest.hexdigest() != name:
@@ -341,7 +330,7 @@ def _digest(chunks: Iterable[bytes], most_bytes: int, stop: threading.Event) -> 
     digest, have = hashlib.sha256(), 0
     for chunk in chunks:
         if stop.is_set():
-            raise _StoppedError
+            raise StoppedError
         have += len(chunk)
         if have > most_bytes:
             return ""
@@ -354,53 +343,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _patiently(do: Callable[[], R], stop: threading.Event) -> R:
-    """Tries again what a connection lost, a bounded number of times."""
-    for wait_s in WAITS_S:
-        with contextlib.suppress(LostError):
-            return do()
-        if stop.wait(wait_s):
-            raise _StoppedError
-    return do()
-
-
-def _side_by_side(do: Callable[[T, threading.Event], R], items: Iterable[T]) -> list[R]:
-    """What each item gives, in their order, from a few threads; the first failure stops all and is raised.
-
-    Daemons: one that waits for a server must not keep Ctrl-C waiting, and what it leaves is a part.
-    """
-    todo, done, stop = SimpleQueue[tuple[int, T]](), SimpleQueue[tuple[int, R] | BaseException](), threading.Event()
-    count = 0
-    for count, item in enumerate(items, 1):
-        todo.put((count, item))
-
-    def work() -> None:
-        while not stop.is_set():
-            try:
-                number, item = todo.get_nowait()
-            except Empty:
-                return
-            try:
-                done.put((number, do(item, stop)))
-            except BaseException as reason:
-                done.put(reason)  # before the others end for it
-                stop.set()
-
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, count))]
-    found: dict[int, R] = {}
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in range(count):
-            ended = done.get()
-            if isinstance(ended, BaseException):
-                raise ended
-            found[ended[0]] = ended[1]
-    finally:
-        stop.set()
-        until = time.monotonic() + LEAVE_S
-        for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
-    return [found[number] for number in sorted(found)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paritygate.store import transfer
+from paritygate.store import threads
 from paritygate.store.golden import GoldenStore
 from paritygate.store.remote import Remote
 
@@ -34,4 +34,4 @@ def remote(memory: Memory) -> Remote:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "WAITS_S", (0.0,) * len(transfer.WAITS_S))
+    monkeypatch.setattr(threads, "WAITS_S", (0.0,) * len(threads.WAITS_S))

@@ -65,6 +65,16 @@ def test_a_part_goes_on_from_a_server_that_knows_ranges_and_from_one_that_does_n
     assert "bytes=100-" in {wanted for _, wanted, _ in server.asked}
 
 
+def test_a_part_that_is_whole_asks_for_nothing(here: GoldenStore, there: GoldenStore, server: Server) -> None:
+    name = here.objects.names()[0]
+    part = there.objects.path(name).with_name(f".{name}.safetensors.part.tmp")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(here.objects.path(name).read_bytes())
+    pull(there, server.open())
+    assert files(there.root) == files(here.root)
+    assert not [path for path, *_ in server.asked if name in path]
+
+
 def test_a_server_that_is_busy_is_asked_again(here: GoldenStore, there: GoldenStore, server: Server) -> None:
     server.ways = {"busy"}
     pull(there, server.open())

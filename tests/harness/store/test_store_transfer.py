@@ -1,30 +1,20 @@
 """Goldens to a remote and back: whole, in order, once; what breaks goes on, and what is wrong is refused."""
 
 import hashlib
-import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from paritygate.core.codec import canonical, from_json
-from paritygate.core.errors import GoldenError, HarnessError, InfrastructureError, UsageError
-from paritygate.core.golden import Golden
+from paritygate.core.errors import GoldenError, InfrastructureError, UsageError
 from paritygate.core.progress import Piece, Progress
 from paritygate.store import remote as remotes
-from paritygate.store import transfer
-from paritygate.store.golden import GoldenStore, parse
+from paritygate.store import threads, transfer
+from paritygate.store.golden import GoldenStore
 from paritygate.store.remote import Remote, open_remote
 from paritygate.store.transfer import plan_pull, plan_push, pull, push
 
@@ -217,276 +207,6 @@ def test_more_than_a_manifest_can_be_is_not_read(
     assert taken == 6000
 
 
-# What breaks on the way
-
-
-def breaking(after: int, times: int) -> Any:
-    """A connection that is lost once `after` bytes came, for so many times."""
-    left = [times]
-
-    def give(chunk: bytes, at: int) -> bytes:
-        if at + len(chunk) > after and left[0]:
-            left[0] -= 1
-            raise ConnectionResetError("the other side is gone")
-        return chunk
-
-    return give
-
-
-@given(after=st.integers(0, 4000), times=st.integers(0, 3), chunk=st.integers(1, 1500))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_connection_that_breaks_anywhere_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, after: int, times: int, chunk: int
-) -> None:
-    folder = tmp_path_factory.mktemp("breaking")
-    here, there, memory = fill(GoldenStore(folder / "a"), values=400), GoldenStore(folder / "b"), Memory()
-    remote = Remote("memory://goldens", "memory", memory, "/goldens")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remotes, "CHUNK_BYTES", chunk)
-        push(here, remote)
-        give, name = breaking(after, times), value_of(here)
-        memory.opened = lambda path, file: Bent(file, give) if name in path else file
-        pull(there, remote)
-    assert files(there.root) == files(here.root)
-
-
-def test_what_stays_broken_ends_with_what_to_do_and_goes_on_another_time(
-    here: GoldenStore, there: GoldenStore, remote: Remote, memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remotes, "CHUNK_BYTES", 64)
-    push(here, remote)
-    name, starts = value_of(here), list[int]()
-    memory.opened = lambda path, file: Bent(file, breaking(150, 99)) if name in path else file
-    with pytest.raises(InfrastructureError, match="remote cannot be read") as caught:
-        pull(there, remote)
-    assert caught.value.got == "ConnectionResetError: the other side is gone"
-    assert caught.value.try_ == "the same command again: it goes on where this one ended"
-    assert sum(name in path for what, path in memory.done if what == "read") == 1 + len(transfer.WAITS_S)
-    left = part_of(there, name).read_bytes()
-    assert left == here.objects.path(name).read_bytes()[: len(left)]
-    assert len(left) == 128
-
-    def noted(chunk: bytes, at: int) -> bytes:
-        starts.append(at)
-        return chunk
-
-    memory.opened = lambda path, file: Bent(file, noted) if name in path else file
-    pull(there, remote)
-    assert starts[0] == len(left)
-    assert files(there.root) == files(here.root)
-
-
-@pytest.mark.parametrize("kind", ["wrong", "longer", "whole"])
-def test_a_part_that_is_there_is_hashed_and_never_believed(
-    here: GoldenStore, there: GoldenStore, remote: Remote, kind: str
-) -> None:
-    push(here, remote)
-    name = value_of(here)
-    content, part = here.objects.path(name).read_bytes(), part_of(there, name)
-    part.parent.mkdir(parents=True)
-    part.write_bytes({"wrong": b"x" * 50, "longer": content + b"x", "whole": content}[kind])
-    if kind == "wrong":
-        with pytest.raises(GoldenError, match="nothing of it was kept"):
-            pull(there, remote)
-        assert not part.exists()
-    pull(there, remote)
-    assert files(there.root) == files(here.root)
-
-
-def test_a_push_that_breaks_sends_the_rest_another_time(here: GoldenStore, remote: Remote, memory: Memory) -> None:
-    memory.told = [OSError("busy")] * 3  # while it looks at what is there
-    push(here, remote)
-    once = memory.done.copy()
-    fill(here, 5.0, "wide")
-    memory.done.clear()
-    push(here, remote)
-    assert len([path for what, path in memory.done if what == "write"]) == 2
-    assert len([path for what, path in once if what == "write"]) == 6
-
-
-KILLED = """
-    import sys, time
-    from pathlib import Path
-    sys.path[:0] = {path!r}
-    from paritygate.store import remote as remotes
-    from paritygate.store.golden import GoldenStore
-    from paritygate.store.remote import Remote, open_remote
-    from paritygate.store.transfer import pull
-
-    remotes.CHUNK_BYTES = 1000
-    whole = Remote.stream
-
-    def slow(self, path, start=0):
-        for number, chunk in enumerate(whole(self, path, start)):
-            yield chunk
-            if {name!r} in path and number == 2:
-                print("ready", flush=True)
-                time.sleep(600)
-
-    Remote.stream = slow
-    pull(GoldenStore(Path({root!r})), open_remote({url!r}))
-"""
-
-
-def test_a_pull_that_is_killed_goes_on_in_its_part(
-    tmp_path: Path, there: GoldenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here, url = fill(GoldenStore(tmp_path / "here"), values=2000), f"file://{tmp_path}/between"
-    push(here, open_remote(url))
-    name = value_of(here)
-    script = textwrap.dedent(KILLED).format(path=sys.path, name=name, root=str(there.root), url=url)
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert child.stdout is not None
-    assert child.stdout.readline() == b"ready\n"
-    child.send_signal(signal.SIGKILL)
-    child.wait(60)
-    child.stdout.close()
-    assert there.suites() == []  # no manifest, and no object but whole ones
-    assert all(not there.objects.check(each) for each in there.objects.names())
-    left = part_of(there, name).stat().st_size if part_of(there, name).exists() else 0
-    assert left % 1000 == 0
-    starts = list[int]()
-    whole = Remote.stream
-
-    def noted(self: Remote, path: str, start: int = 0) -> Any:
-        if name in path:
-            starts.append(start)
-        return whole(self, path, start)
-
-    monkeypatch.setattr(Remote, "stream", noted)
-    pull(there, open_remote(url))
-    assert starts == [left]
-    assert files(there.root) == files(here.root)
-
-
-# Manifests from a stranger
-
-
-def changed(store: GoldenStore, **change: Any) -> bytes:
-    """A manifest whose digest is right, whatever else it says."""
-    data = json.loads(store.path("toy", "toy-2.plain").read_text())
-    port = data["ports"][0]
-    for key, value in change.items():
-        (data["case"] if key in data["case"] else port["tensor"] if key in port["tensor"] else data)[key] = value
-    golden = from_json(Golden, data)
-    return canonical(replace(golden, digest=golden.content_digest())).encode()
-
-
-HOSTILE = {
-    "climbing object": ({"object": "../../../../etc/passwd"}, "name that no object can have"),
-    "absolute object": ({"object": "/etc/passwd"}, "name that no object can have"),
-    "object in capitals": ({"object": "A" * 64}, "name that no object can have"),
-    "object and a line": ({"object": "a" * 64 + "\n"}, "name that no object can have"),
-    "unknown dtype": ({"dtype": "object"}, "golden names what is no object"),
-    "negative shape": ({"shape": [-1, -8]}, "golden names what is no object"),
-    "endless shape": ({"shape": [2**62] * 3}, "no room for these goldens"),
-    "many axes": ({"shape": [10**4000] * 100}, "golden names what is no object"),
-    "another case": ({"prompt": "other"}, "was changed after it was captured"),
-    "climbing case": ({"prompt": "/../../x"}, "was changed after it was captured"),
-    "another format": ({"format": 2}, "golden of another format"),
-}
-
-
-@pytest.mark.parametrize("how", HOSTILE)
-def test_a_hostile_manifest_is_refused_before_anything_is_written(
-    here: GoldenStore, there: GoldenStore, remote: Remote, how: str
-) -> None:
-    change, says = HOSTILE[how]
-    push(here, remote)
-    remote._fs.pipe_file("/goldens/toy/toy-2.plain.json", changed(here, **change))
-    fill(there, 1.0, "other")
-    before = files(there.root)
-    with pytest.raises(HarnessError, match=says):
-        pull(there, remote)
-    assert files(there.root) == before
-
-
-def test_one_object_of_two_sizes_is_refused(here: GoldenStore, there: GoldenStore, remote: Remote) -> None:
-    push(here, remote)
-    name = here.read("toy", "toy-2.plain").weights["head.weight"].object
-    remote._fs.pipe_file("/goldens/toy/toy-2.plain.json", changed(here, object=name))
-    with pytest.raises(GoldenError, match="golden names one object as two"):
-        pull(there, remote)
-    tokens = here.read("toy", "toy-2.long").ports[0].tensor.object
-    remote._fs.pipe_file("/goldens/toy/toy-2.plain.json", changed(here, object=tokens, shape=[25]))
-    with pytest.raises(GoldenError, match="goldens disagree on an object"):
-        pull(there, remote)
-
-
-def test_names_that_are_no_goldens_are_passed_over(here: GoldenStore, there: GoldenStore, remote: Remote) -> None:
-    push(here, remote)
-    for path in ("toy/.hidden.json", "toy/a b.json", "toy/notes.txt", "objects/x.json", "baselines/a.b.json", "x.json"):
-        remote._fs.pipe_file(f"/goldens/{path}", b"{}")
-    assert len(pull(there, remote).changes) == 2
-
-
-def test_a_name_that_no_pull_would_take_is_not_pushed(there: GoldenStore, remote: Remote) -> None:
-    fill(there, 1.0, "a b")
-    with pytest.raises(GoldenError, match=r"name that no golden of a remote can have: toy/toy-2\.a b"):
-        push(there, remote)
-
-
-ANY_JSON = st.sampled_from(
-    [
-        None,
-        True,
-        -1,
-        10**400,
-        0.5,
-        float("nan"),
-        float("inf"),
-        "",
-        "x",
-        "../x",
-        "\0",
-        "\ud800",
-        [],
-        [[]],
-        {},
-        {"": None},
-    ]
-)
-
-
-@given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_a_manifest_is_it_is_a_golden_or_a_golden_error(data: st.DataObject) -> None:
-    whole = json.loads(MANIFEST)
-    kind = data.draw(st.sampled_from(["bytes", "cut", "value"]))
-    if kind == "bytes":
-        content = data.draw(st.binary(max_size=60))
-    elif kind == "cut":
-        content = MANIFEST[: data.draw(st.integers(0, len(MANIFEST) - 1))]
-    else:
-        at = whole
-        while isinstance(at, dict | list) and at and data.draw(st.booleans()):
-            key = data.draw(st.sampled_from(list(at) if isinstance(at, dict) else list(range(len(at)))))
-            at, above = at[key], at
-            above[key] = data.draw(ANY_JSON) if not isinstance(at, dict | list) or not at else at
-        content = json.dumps(whole).encode()
-    try:
-        assert parse(content, "toy-2.plain", "x").case.id == "toy-2.plain"
-    except GoldenError as refused:
-        assert refused.exit_code == 3
-
-
-def test_nesting_without_an_end_is_refused() -> None:
-    deep = "[" * 100_000
-    for content in (deep, MANIFEST.decode().replace('"width": 4', f'"width": {deep}')):
-        with pytest.raises(GoldenError, match="cannot be read"):
-            parse(content.encode(), "toy-2.plain", "x")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _manifest(tmp_path_factory: pytest.TempPathFactory) -> None:
-    global MANIFEST
-    store = fill(GoldenStore(tmp_path_factory.mktemp("manifest")))
-    MANIFEST = store.path("toy", "toy-2.plain").read_bytes()
-
-
-MANIFEST = b""
-
-
 # Room, memory, order, company
 
 
@@ -578,14 +298,29 @@ def test_the_first_failure_stops_the_others() -> None:
         began.append(number)
         if number == 3:
             raise ValueError(number)
-        if number < transfer.THREADS:
+        if number < threads.THREADS:
             stop.wait(60)
             held.set()
 
     with pytest.raises(ValueError, match="3"):
-        transfer._side_by_side(do, range(1000))
+        threads.side_by_side(do, range(1000))
     assert held.is_set()
     assert len(began) < 100
+
+
+def test_ctrl_c_before_all_threads_have_begun_is_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, start = list[threading.Thread](), threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        threads.side_by_side(lambda number, stop: number, range(100))
+    assert not [thread for thread in begun if thread.is_alive()]
 
 
 def test_the_name_of_a_pulled_object_is_the_hash_of_its_file(
