@@ -13,7 +13,7 @@ INPUTS := pyproject.toml $(wildcard constraints/*.txt)
 WORKERS ?= 2
 SUITE ?= tiny
 
-.PHONY: help demo bench test lint format types contracts docs check nightly mutants seeds limits meshes sample clean
+.PHONY: help demo bench test lint format types contracts docs check nightly mutants seeds limits meshes shipped sample clean
 
 help: ## this list
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' Makefile | column -t -s '|'
@@ -58,7 +58,7 @@ docs: $(DEV) ## build the documentation into build/docs (Sphinx)
 
 check: lint types contracts docs test ## all that CI runs
 
-nightly: mutants seeds limits meshes ## the long checks: `make -k nightly` goes on after one has failed
+nightly: mutants seeds limits meshes shipped ## the long checks: `make -k nightly` goes on after one has failed
 
 mutants: $(DEV) ## plant the whole catalogue of faults; fails where one is missed or misblamed
 	$(BIN)/paritygate mutate
@@ -70,6 +70,9 @@ seeds: $(DEV) ## twenty seeds of weights and text, unfaulted; fails on a false a
 
 meshes: $(DEV) ## every mesh layout of up to eight devices in float64, float32 and bfloat16
 	$(BIN)/paritygate run mesh --timeout 7200
+
+shipped: $(DEV) ## the parity tests with programs compiled as XLA does by itself, not quickly
+	XLA_FLAGS= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/parity
 
 limits: $(DEV) ## the limits that the reference's harmless variants give today, beside those in golden/budgets.toml
 	$(BIN)/paritygate budget fit

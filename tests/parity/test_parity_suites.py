@@ -17,6 +17,7 @@ from paritygate.judge.gate import exit_code
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).parents[2]
+AS_SHIPPED = "tiny"  # compiled as XLA does for a user
 # Cells and modes that each suite is run in, and its least number of float values in float64.
 SUITES = {
     "tiny": ("f64,f32,f16,bf16", {"isolated", "chained"}, 900),
@@ -34,7 +35,7 @@ def run(request, tmp_path_factory):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        env={**os.environ, "PARITYGATE_RUNS": str(runs)},
+        env={**os.environ, "PARITYGATE_RUNS": str(runs)} | ({"XLA_FLAGS": ""} if request.param == AS_SHIPPED else {}),
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (folder,) = runs.iterdir()
