@@ -13,11 +13,6 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-# Nearly all the time of a test that uses JAX goes into compiling tiny programs, here and in every process started from
-# here. LLVM's optimisations are left out, and none of XLA's, whose programs are under test; the order of a sum changes,
-# which budgets and limits allow for as for another CPU. `XLA_FLAGS= make test` compiles as a user does.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-
 # Two xdist workers on two cores: one BLAS and OpenMP thread each, or they spend the time taking cores from each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -16,7 +16,7 @@ from docs.documents import DOCS, ROOT, Block, Page, fits, steps
 STAND_IN = ("golden/budgets.toml", "tests/toy", "examples/own_model")
 _LITTER = shutil.ignore_patterns("__pycache__")
 # What CI, pytest and our own settings would change in what is printed.
-_NOT_A_READERS = re.compile(r"(?:PARITYGATE|GITHUB|PYTEST|XLA)_.*|CI")
+_NOT_A_READERS = re.compile(r"(?:PARITYGATE|GITHUB|PYTEST)_.*|CI")
 _PER_COMMAND_S = 280
 
 

@@ -17,7 +17,7 @@ from paritygate.judge.gate import exit_code
 pytestmark = pytest.mark.timeout(1200)
 
 ROOT = Path(__file__).parents[2]
-AS_SHIPPED = "tiny"  # compiled as XLA does for a user; the others quickly, as all tests are
+AS_SHIPPED = "tiny"  # compiled as XLA does for a user
 # Cells and modes that each suite is run in, and its least number of float values in float64.
 SUITES = {
     "tiny": ("f64,f32,f16,bf16", {"isolated", "chained"}, 900),

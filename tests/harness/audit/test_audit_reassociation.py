@@ -40,10 +40,7 @@ def roundoffs(found: Moved) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def programs() -> dict[str, dict[str, Any]]:
-    flags = {
-        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "TF_CPP_MIN_LOG_LEVEL": "2"}
     command = [sys.executable, str(Path(__file__).with_name("reassociation_run.py"))]
     done = subprocess.run(command, env=os.environ | flags, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
