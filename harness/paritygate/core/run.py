@@ -305,13 +305,13 @@ def _lines(path: Path, cls: Any) -> Iterator[Any]:
             yield from_json(cls, value, f"{path.name}:{number}")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file so that any moment shows the old content or the new, never a part: temporary, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -321,11 +321,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from reason  # a full disk has no name
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts on disk which names a folder has: a rename is lost without it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def append_line(path: Path, line: str) -> None:
