@@ -110,7 +110,7 @@ def test_a_server_killed_in_the_middle_of_an_upload(
         assert [each["branch"] for each in client.runs("llama")] == ["main"]
         code, said, _ = paritygate("gate", "--project", "llama", **known)
         assert code == 0 and said.startswith(f"PASS  {RUN} of llama\nbudget   pass: ")
-        code, _, error = paritygate("gate", "--project", "llama", **known, **refused)
+        code, _, error = paritygate("gate", "--project", "llama", **(known | refused))
         assert code == 2 and error.startswith("token is not, or no longer, good") and "xxx" not in error
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 143
