@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -130,6 +131,7 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
     summary, outputs = environ.get("GITHUB_STEP_SUMMARY"), environ.get("GITHUB_OUTPUT")
     cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     runs = Path(environ.get("PARITYGATE_RUNS") or root / "reports" / "runs")
+    request = re.fullmatch(r"refs/pull/([0-9]+)/merge", environ.get("GITHUB_REF", ""))
     return Settings(
         golden=Path(environ.get("PARITYGATE_GOLDEN") or root / "golden"),
         runs=runs,
@@ -149,6 +151,9 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
         database=environ.get("PARITYGATE_DB", ""),
         server=environ.get("PARITYGATE_SERVER", ""),
         token=environ.get("PARITYGATE_TOKEN", ""),
+        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
+        commit=environ.get("GITHUB_SHA", ""),
+        pull_request=request[1] if request else "",
     )
 
 

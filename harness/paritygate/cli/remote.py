@@ -1,5 +1,7 @@
 """What verbs that talk to a service share: where it is, and as whom they come."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +22,17 @@ PlainHttp = Annotated[
     bool, typer.Option("--plain-http", help="Send the token unencrypted: where the network in between is yours alone.")
 ]
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The project of the service.")]
+
+
+@contextmanager
+def client_installed() -> Iterator[None]:
+    """Raises UsageError where the extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as reason:
+        if reason.name != "httpx2":
+            raise
+        raise UsageError("the client is not installed", try_="pip install 'paritygate[client]'") from None
 
 
 def trust_of(plain_http: bool) -> "Trust":

@@ -1,7 +1,7 @@
 """`Client(url, token)`: a service's projects, runs, rows and gate in Python.
 
-    with Client("https://parity.example.com", token) as service:
-        frame = service.rows("llama4", "latest:main", verdict="over_budget")
+with Client("https://parity.example.com", token) as service:
+    frame = service.rows("llama4", "latest:main", verdict="over_budget")
 """
 
 import time
@@ -61,7 +61,9 @@ class Client:
         """One line a row; by `verdict`, `case`, `cell`, `mode`, `address`, the last as a glob."""
         import pandas
 
-        return pandas.DataFrame.from_records(list(self._all(path_of("projects", project, "runs", run, "rows"), filters)))
+        return pandas.DataFrame.from_records(
+            list(self._all(path_of("projects", project, "runs", run, "rows"), filters))
+        )
 
     def history(self, project: str, case: str, cell: str, mode: str, address: str, **more: str) -> dict[str, Any]:
         """One row across the runs of a project, or of one `branch`; with the steps at which it moved."""

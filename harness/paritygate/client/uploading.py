@@ -11,6 +11,7 @@ from paritygate.core.errors import UsageError
 from paritygate.core.run import Run
 from paritygate.core.run_files import files_of
 
+Tell = Callable[[str], None]
 _PIECE = 1 << 18
 _TRIES = 5  # behind each other that bring nothing new
 _PACKED = (".jsonl", ".json", ".html")
@@ -21,10 +22,10 @@ def upload_run(
     project: str,
     folder: Path,
     origin: Mapping[str, str],
-    tell: Callable[[str], None] = lambda line: None,
+    tell: Tell = lambda line: None,
     pause: Callable[[float], None] = lambda s: None,
 ) -> Any:
-    """The run as the service has it then. One that is there with the same content is left; raises where it has other."""
+    """The run as the service then has it; one that is there with equal content is left. Raises where it has other."""
     run = Run.open(folder)
     if not run.is_judged:
         raise UsageError("run is not judged", where=folder.name, try_=f"paritygate judge {folder.name}")
@@ -50,7 +51,12 @@ def upload_run(
 
 
 def _send(
-    transport: Transport, project: str, folder: Path, files: list[dict[str, Any]], state: Any, tell: Callable[[str], None]
+    transport: Transport,
+    project: str,
+    folder: Path,
+    files: list[dict[str, Any]],
+    state: Any,
+    tell: Callable[[str], None],
 ) -> None:
     have = {each["name"]: each["have"] for each in state["files"]}
     for each in files:

@@ -50,7 +50,13 @@ class ServiceConfig:
 
     @classmethod
     def beside(
-        cls, data: Path, runs: Path, golden: Path, database: str = "", unnamed: Unnamed = "nobody"
+        cls,
+        data: Path,
+        runs: Path,
+        golden: Path,
+        database: str = "",
+        unnamed: Unnamed = "nobody",
+        hosts: tuple[str, ...] = (),
     ) -> "ServiceConfig":
         """With SQLite in `data` where no database is named."""
-        return cls(data, database or f"sqlite:///{data / 'service.db'}", runs, golden, unnamed)
+        return cls(data, database or f"sqlite:///{data / 'service.db'}", runs, golden, unnamed, hosts)

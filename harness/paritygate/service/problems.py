@@ -42,6 +42,12 @@ class TooLarge(Refused):
     status = 413
 
 
+class Unsupported(Refused):
+    """A kind of content that is not taken."""
+
+    status = 415
+
+
 class TooMany(Refused):
     """Later, perhaps."""
 

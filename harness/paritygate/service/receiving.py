@@ -103,7 +103,9 @@ class Part:
                 raise Conflict("file is not whole", where=name, expected=f"{size:,} bytes", got=f"{have:,}")
             if (found := hashlib.file_digest(file, "sha256").hexdigest()) != sha256:
                 path.unlink()
-                raise Refused("file is not what was promised", where=name, expected=sha256, got=found, try_="send it again")
+                raise Refused(
+                    "file is not what was promised", where=name, expected=sha256, got=found, try_="send it again"
+                )
             os.fsync(handle)
 
 
@@ -116,5 +118,7 @@ def _held(handle: int, name: str) -> int:
     return os.fstat(handle).st_size
 
 
-def _refused(reason: OSError) -> Full | OSError:
+def _refused(reason: OSError) -> Exception:
+    if reason.errno == errno.ELOOP:  # a link, which nobody of us made
+        return Conflict("part is no file", try_="whoever runs the service looks into its folder of uploads")
     return full_disk() if reason.errno in _FULL else reason

@@ -167,4 +167,5 @@ class Uses:
 
     def close(self) -> None:
         """Returns when all that was noted is written."""
-        self._writer.shutdown()
+        done, self._writer = self._writer, ThreadPoolExecutor(1, "token-uses")
+        done.shutdown()

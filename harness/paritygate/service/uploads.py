@@ -1,7 +1,7 @@
 """Runs that arrive: a manifest, then each file piece by piece, then the whole run into its project.
 
-Reads and writes `uploads/ID/`: `manifest.json`, a file `N.part` for the Nth of the manifest, and at the end `whole/`, which
-becomes the run's folder. How far a file is, is how long its part is: nothing else has to survive a kill.
+Reads and writes `uploads/ID/`: `manifest.json`, a file `N.part` for the Nth of the manifest, and at the end `whole/`,
+which becomes the run's folder. How far a file is, is how long its part is: nothing else has to survive a kill.
 """
 
 import fcntl
@@ -21,9 +21,10 @@ from sqlalchemy.exc import IntegrityError
 from paritygate.core.codec import readable
 from paritygate.core.errors import UsageError
 from paritygate.core.run import Run, write_atomic
+from paritygate.core.run_files import RUN_FILES
 from paritygate.service.audit import note
 from paritygate.service.database import writing
-from paritygate.service.folders import RUN_FILES, FileHash, Folders, Origin, origin_of, read, run_name, sync
+from paritygate.service.folders import FileHash, Folders, Origin, origin_of, read, run_name, sync
 from paritygate.service.index import add_run
 from paritygate.service.lines import project_line
 from paritygate.service.problems import Conflict, NotFound, Refused, TooLarge, TooMany
@@ -113,9 +114,7 @@ def _find(service: "Service", folders: Folders, project: str, run: str, content:
     return found
 
 
-def _new(
-    service: "Service", folders: Folders, caller: Caller, project: str, manifest: Manifest, content: str
-) -> str:
+def _new(service: "Service", folders: Folders, caller: Caller, project: str, manifest: Manifest, content: str) -> str:
     """The folder first: a kill before there is a line of it leaves one that is dropped in time."""
     id, now, total = secrets.token_hex(16), time.time(), sum(each.bytes for each in manifest.files.values())
     if shutil.disk_usage(service.config.data).free < total:
@@ -151,7 +150,7 @@ def state(service: "Service", project: str, id: str) -> State:
 
 
 def part(service: "Service", project: str, id: str, name: str, offset: int, packed: str) -> Part:
-    """One file, to be gone on with at `offset`. Raises Conflict where that is not how far it is, or it is being sent."""
+    """One file, to be gone on with at `offset`. Raises Conflict where it is not as far as that, or is being sent."""
     folder, manifest = _open(service, project, id)
     if name not in manifest.files:
         raise NotFound("no such file in the manifest", where=ascii(name[:80]))

@@ -8,17 +8,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from paritygate.core.codec import to_json
+from paritygate.core.run_files import RUN_FILES
 from paritygate.service import uploads
 from paritygate.service.access import Submitter
 from paritygate.service.app import ServiceOf
-from paritygate.service.folders import RUN_FILES, RUN_NAME, FileHash
+from paritygate.service.folders import RUN_NAME, FileHash
 from paritygate.service.guard import reads
-from paritygate.service.problems import Refused, documented
+from paritygate.service.problems import Refused, Unsupported, documented
 from paritygate.service.receiving import SLACK_BYTES
 from paritygate.service.uploads import Manifest, State
 
 ROUTER = APIRouter(prefix="/api/projects/{project}/uploads", tags=["uploads"])
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
+_KIND = "application/octet-stream"
+_BYTES = {"type": "string", "format": "binary"}
 _TEXT: dict[str, Any] = {"type": "string"}
 _COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
 _FILE = {"type": "object", "properties": {"name": _TEXT, "have": _COUNT}, "required": ["name", "have"]}
@@ -33,7 +36,7 @@ _STATE = {
     },
     "required": ["upload", "run", "files", "there"],
 }
-_REFUSALS = documented([401, 403, 404, 409, 413, 429, 507])
+_REFUSALS = documented([401, 403, 404, 409, 413, 415, 429, 507])
 
 
 class File(BaseModel):
@@ -76,7 +79,9 @@ def begin(service: ServiceOf, caller: Submitter, project: str, asked: Asked) -> 
     return _said(uploads.begin(service, caller, project, manifest))
 
 
-@ROUTER.get("/{id}", response_model=None, responses={200: _json(_STATE, "how far it is"), **documented([401, 403, 404])})
+@ROUTER.get(
+    "/{id}", response_model=None, responses={200: _json(_STATE, "how far it is"), **documented([401, 403, 404])}
+)
 def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONResponse:
     """How far each file is: where to go on."""
     return _said(uploads.state(service, project, id))
@@ -86,7 +91,9 @@ def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONR
     "/{id}/files/{name}",
     response_model=None,
     responses={200: _json(_FILE, "how far it is now"), **_REFUSALS},
-    openapi_extra={"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+    openapi_extra={
+        "requestBody": {"content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}
+    },
 )
 async def send(
     request: Request,
@@ -102,6 +109,10 @@ async def send(
 
     With `Content-Encoding: gzip` the body is packed by itself; the offset counts unpacked bytes.
     """
+    if (kind := request.headers.get("content-type", _KIND)) != _KIND:
+        raise Unsupported(
+            "bytes of one file, and no archive or form", where="Content-Type", expected=_KIND, got=ascii(kind[:80])
+        )
     part = await run_in_threadpool(uploads.part, service, project, id, name, upload_offset, content_encoding)
     reads(request, part.size + SLACK_BYTES)
     before = part.have

@@ -38,7 +38,8 @@ def login(request: Request, next: Annotated[str, Query(max_length=2048)] = "/") 
 def log_in(request: Request, service: ServiceOf, form: Form) -> Response:
     """Each login has a session of its own: whatever cookie came before is replaced."""
     text, following = form.get("token", "").strip(), _own_path(form.get("next", "/"))
-    caller = by_hash(service.engine, hash := digest(text)) if looks_like_one(text) else None
+    hash = digest(text)
+    caller = by_hash(service.engine, hash) if looks_like_one(text) else None
     if caller is None:
         return _page(request, following, "This token is not, or no longer, good.", 401)
     with writing(service.engine).begin() as connection:
