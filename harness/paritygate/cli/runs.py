@@ -47,18 +47,6 @@ def run_names(runs: Path) -> list[str]:
     return [name for _, _, name in sorted(found)]
 
 
-def refuse_planted(run: Run) -> None:
-    """Raises UsageError where a fault was planted in the candidate: nothing of such a run is ever accepted."""
-    if run.info.fault:
-        raise UsageError(
-            "run is of a candidate with a planted fault",
-            where=run.info.id,
-            expected="a run of the candidate as it is",
-            got=f"--fault {run.info.fault}",
-            try_=f"paritygate run {run.info.suite}",
-        )
-
-
 def row_id(row: Row) -> str:
     """What a glob is matched against: `tiny-scout.long/bf16/single/cpu/chained/layers.3.attn:out`."""
     return f"{row.drift.case}/{row.drift.cell}/{row.drift.mode}/{row.drift.address}"

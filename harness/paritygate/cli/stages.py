@@ -256,7 +256,8 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     goldens = {case: store.read(info.suite, case) for case in info.cases}
     budgets, baselines = settings.golden / "budgets.toml", settings.golden / "baselines"
     accepted = read_baseline(baselines)
-    rows = judge(run.drifts(), goldens, info.cells, info.modes, read_budgets(settings), accepted, skipped=info.skipped)
+    rules = read_budgets(settings)
+    rows = judge(run.drifts(), goldens, info.cells, info.modes, rules, accepted, skipped=info.skipped)
     known = families()
     ran = {case: golden for case, golden in goldens.items() if not all(info.skip(case, c) for c in info.cells)}
     coverage = prove(ran, known, run.inspections(), rows, info.modes)
@@ -264,7 +265,8 @@ def judge_run(settings: Settings, run: Run) -> tuple[Run, list[Row]]:
     findings = ((family_of[finding.case], finding) for finding in run.findings())
     lint = noted(findings, {name: known[name].expected for name in dict.fromkeys(family_of.values())})
     hashes = (_hash([budgets]), _hash(sorted(baselines.glob("*.jsonl"))))
-    return run.save_rows(rows, *hashes, coverage, lint, changed_programs(settings, run)), rows
+    programs, most_x = changed_programs(settings, run), rules.baseline.factor
+    return run.save_rows(rows, *hashes, coverage, lint, programs, most_x), rows
 
 
 def is_compiled(run: Run) -> bool:

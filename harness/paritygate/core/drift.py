@@ -152,6 +152,11 @@ class Judgement:
         """The part of the budget that is used: over 1 is over budget. Under a limit of 0 the value itself."""
         return self.ratio / self.limit if self.limit else self.ratio
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the limit is one on the value itself, and not a factor on a floor."""
+        return self.floor == 0.0 and self.minimum == 0.0 and self.ratio == self.value
+
 
 @dataclass(frozen=True)
 class Row:

@@ -74,9 +74,9 @@ class RunInfo:
     the catalog still says what it did. `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is
     the sum of the workers' peaks, which run side by side, of a resumed run the larger of its parts'; `compilations` the
     sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, so that whoever reads
-    the folder meanwhile knows how far it is. The judge sets the last three: how many rows it wrote, and the sha256
-    of the budgets and of the baseline files, one behind the other by name, that it wrote them by (no baseline:
-    nothing).
+    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and
+    of the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), and
+    `baseline_x` of these budgets, so that the rows can be held against another baseline.
     """
 
     id: str
@@ -97,6 +97,7 @@ class RunInfo:
     rows: int = 0
     budgets: str = ""
     baseline: str = ""
+    baseline_x: float = 0.0  # how many times an accepted drift a row may have; 0 of runs of an earlier version
     routing: Routing = "own"
     processes: int = 1  # that a mesh lies over
     fault: str = ""  # of the catalog, planted in the candidate
@@ -277,6 +278,7 @@ class Run:
         coverage: Coverage | None = None,
         lint: Lint | None = None,
         programs: ProgramChanges | None = None,
+        baseline_x: float = 0.0,
     ) -> "Run":
         """Writes `coverage.json`, `lint.json`, `programs.json`, `rows.jsonl` and, into `run.json`, how many rows and
         the hashes of what judged them.
@@ -287,7 +289,8 @@ class Run:
         write_atomic(self.folder / "lint.json", readable(lint or Lint()).encode())
         write_atomic(self.folder / "programs.json", readable(programs or ProgramChanges()).encode())
         write_atomic(self.folder / "rows.jsonl", "".join(canonical(row) + "\n" for row in rows).encode())
-        return self.save(replace(self.info, rows=len(rows), budgets=budgets, baseline=baseline))
+        hashes = {"budgets": budgets, "baseline": baseline}
+        return self.save(replace(self.info, rows=len(rows), baseline_x=baseline_x, **hashes))
 
 
 def _lines(path: Path, cls: Any) -> Iterator[Any]:
@@ -305,13 +308,13 @@ def _lines(path: Path, cls: Any) -> Iterator[Any]:
             yield from_json(cls, value, f"{path.name}:{number}")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file so that any moment shows the old content or the new, never a part: temporary, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -321,11 +324,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from reason  # a full disk has no name
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts on disk which names a folder has: a rename is lost without it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -47,7 +47,7 @@ def _as_row(line: Accepted) -> Row:
 def _change(old: Row | None, new: Row | None) -> RowChange:
     values = [row.drift.metrics if row else {} for row in (old, new)]
     names = dict.fromkeys(name for side in values for name in side)
-    return RowChange(_status(old, new), old, new, {n: (values[0].get(n), values[1].get(n)) for n in names})
+    return RowChange(status_of(old, new), old, new, {n: (values[0].get(n), values[1].get(n)) for n in names})
 
 
 def _sorted(changes: Iterable[RowChange]) -> list[RowChange]:
@@ -69,7 +69,8 @@ def _standing(row: Row) -> int:
     return 0 if row.verdict is not Verdict.PASS else 1 if row.accepted else 2
 
 
-def _status(old: Row | None, new: Row | None) -> Status:
+def status_of(old: Row | None, new: Row | None) -> Status:
+    """What became of a row. Its verdict, its digest and the shares of its judgements decide; None was not compared."""
     if old is None or new is None:
         return Status.NEW if old is None else Status.GONE
     before, after = _standing(old), _standing(new)

@@ -101,7 +101,7 @@ def _error(drift: Drift, reason: str) -> Row:
 
 
 @dataclass(frozen=True)
-class _Bound:
+class Bound:
     """A judged metric with what decided it, and the drift that the baseline accepted, if it did."""
 
     judgement: Judgement
@@ -171,7 +171,7 @@ class _Decider:
 
         line = self.accepted.get(drift.key)
         excuse = self.excuse(drift, policy)
-        bounds: list[_Bound] = []
+        bounds: list[Bound] = []
         for name, metric in self.metrics.items():
             rule = self.rule(name, drift, policy) if metric.applies(port.kind, port.role) else None
             if rule is None:
@@ -195,7 +195,7 @@ class _Decider:
             bounds.append(_apart(drift.reassociated, line))
         if not bounds:
             return _error(drift, f"no rule of the budgets judges a {port.kind} of {policy.name} here")
-        return self.verdict(drift, bounds, line, excuse)
+        return standing(drift, bounds, line, excuse, self.budgets.baseline.factor)
 
     def floors(self, drift: Drift, port: GoldenPort, policy: DtypePolicy) -> Mapping[str, float]:
         """The peer's drifts at a port; behind a flip, those over the tokens that the value was compared over."""
@@ -218,24 +218,26 @@ class _Decider:
         least = rule.minimum_eps_x * unit_roundoff(dtype)
         return excused(drift.decided, rule.limit if rule.limit is not None else rule.factor * max(floor, least))
 
-    def verdict(self, drift: Drift, bounds: list[_Bound], line: Accepted | None, excuse: Excuse | None) -> Row:
-        factor, judgements = self.budgets.baseline.factor, tuple(bound.judgement for bound in bounds)
-        over = [bound for bound in bounds if not bound.judgement.ok]
-        if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
-            run = line.run if line else ""
-            reason = "; ".join(_regression(self.metrics, bound, factor, run) for bound in worse)
-            return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse)
-        if not over:
-            return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse)
-        reason = "; ".join(
-            refusal(drift.decided, excuse)
-            if drift.decided and excuse and bound.judgement.metric in CHOICES
-            else _excess(self.metrics, bound.judgement)
-            for bound in over
-        )
-        if line is not None and all(bound.is_accepted(factor) for bound in over):
-            return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse)
-        return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
+
+def standing(drift: Drift, bounds: Sequence[Bound], line: Accepted | None, excuse: Excuse | None, factor: float) -> Row:
+    """What a value that was judged is, by its budgets and by what was accepted of it: `line`, up to `factor` times."""
+    judgements, known = tuple(bound.judgement for bound in bounds), metrics()
+    over = [bound for bound in bounds if not bound.judgement.ok]
+    if worse := [bound for bound in bounds if bound.is_regressed(factor)]:
+        run = line.run if line else ""
+        reason = "; ".join(_regression(known, bound, factor, run) for bound in worse)
+        return Row(drift, Verdict.REGRESSED, judgements=judgements, reason=reason, excuse=excuse)
+    if not over:
+        return Row(drift, Verdict.PASS, judgements=judgements, excuse=excuse)
+    reason = "; ".join(
+        refusal(drift.decided, excuse)
+        if drift.decided and excuse and bound.judgement.metric in CHOICES
+        else _excess(known, bound.judgement)
+        for bound in over
+    )
+    if line is not None and all(bound.is_accepted(factor) for bound in over):
+        return Row(drift, Verdict.PASS, judgements=judgements, reason=reason, accepted=line.reason, excuse=excuse)
+    return Row(drift, Verdict.OVER_BUDGET, judgements=judgements, reason=reason, excuse=excuse)
 
 
 def _roles(golden: Golden, family: Family | None) -> dict[tuple[str, str], str]:
@@ -245,14 +247,12 @@ def _roles(golden: Golden, family: Family | None) -> dict[tuple[str, str], str]:
     return {(site.name, port.name): port.numerics for site in sites for port in site.ports}
 
 
-def _bound(
-    drift: Drift, metric: Metric, rule: Budget, floor: float | None, dtype: str, line: Accepted | None
-) -> _Bound:
+def _bound(drift: Drift, metric: Metric, rule: Budget, floor: float | None, dtype: str, line: Accepted | None) -> Bound:
     value = metric.drift(drift.metrics[metric.name])
     accepted = metric.drift(line.metrics[metric.name]) if line and metric.name in line.metrics else None
     if rule.limit is not None:
         judgement = Judgement(metric.name, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
-        return _Bound(judgement, accepted, least=rule.limit)
+        return Bound(judgement, accepted, least=rule.limit)
     assert floor is not None, "a rule with a factor is applied only where there is a floor"
     minimum = rule.minimum_eps_x * unit_roundoff(dtype) * (drift.scale if metric.absolute else 1.0)
     floor = metric.drift(floor)
@@ -261,31 +261,31 @@ def _bound(
     noise = min(drift.noise.get(metric.name, 0.0), max(floor, minimum))
     ratio = quotient(value, math.hypot(max(floor, minimum), noise))
     ok = ratio <= rule.factor
-    return _Bound(
+    return Bound(
         Judgement(metric.name, value, floor, minimum, ratio, rule.factor, rule.name, ok, noise), accepted, least=minimum
     )
 
 
-def _choice(metric: str, decided: Decided, excuse: Excuse | None, rule: Budget, line: Accepted | None) -> _Bound:
+def _choice(metric: str, decided: Decided, excuse: Excuse | None, rule: Budget, line: Accepted | None) -> Bound:
     """The fraction of the tokens that chose otherwise without an excuse."""
     assert rule.limit is not None, "a choice has no floor"
     value = excuse.refused / decided.tokens if excuse is not None else 0.0
     judgement = Judgement(metric, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
-    return _Bound(judgement, 1.0 - line.metrics[metric] if line and metric in line.metrics else None, least=rule.limit)
+    return Bound(judgement, 1.0 - line.metrics[metric] if line and metric in line.metrics else None, least=rule.limit)
 
 
-def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> _Bound:
+def _tail(histogram: Histogram | None, rule: Budget, line: Accepted | None) -> Bound:
     assert rule.limit is not None, "the budgets are read with a limit for each tail"
     value = histogram.beyond(math.frexp(rule.beyond_eps_x)[1] - 1) if histogram else 0.0
     judgement = Judgement(TAIL, value, 0.0, 0.0, value, rule.limit, rule.name, value <= rule.limit)
-    return _Bound(judgement, line.metrics.get(TAIL) if line else None, least=rule.limit)
+    return Bound(judgement, line.metrics.get(TAIL) if line else None, least=rule.limit)
 
 
-def _apart(found: Reassociated, line: Accepted | None) -> _Bound:
+def _apart(found: Reassociated, line: Accepted | None) -> Bound:
     """The difference to one device, up to what other orders of the same sums make."""
     apart, most = found.apart, found.bound
     judgement = Judgement(APART, apart, 0.0, 0.0, apart, most, "re-association", apart <= most)
-    return _Bound(judgement, line.metrics.get(APART) if line else None, least=most)
+    return Bound(judgement, line.metrics.get(APART) if line else None, least=most)
 
 
 def _label(known: Mapping[str, Metric], metric: str) -> str:
@@ -308,7 +308,7 @@ def _excess(known: Mapping[str, Metric], judgement: Judgement) -> str:
     return f"{label} {times} the {name} {base:.2g} (limit {judgement.limit:.3g}×, rule {judgement.rule!r})"
 
 
-def _regression(known: Mapping[str, Metric], bound: _Bound, factor: float, run: str) -> str:
+def _regression(known: Mapping[str, Metric], bound: Bound, factor: float, run: str) -> str:
     label, accepted = _label(known, bound.judgement.metric), bound.accepted
     return (
         f"{label} {bound.judgement.value:.2g} is more than {factor:.3g} × the {accepted:.2g} that was accepted in {run}"

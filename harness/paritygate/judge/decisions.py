@@ -26,7 +26,12 @@ def excused(decided: Decided, allowed: float) -> Excuse:
     rms of its token's: the one downwards, the other upwards. Flips that are not kept have narrower margins than those
     that are.
     """
-    whole = Excuse(SCORE_X * allowed, decided.flipped, 0, decided.cascaded)
+    return excused_within(decided, SCORE_X * allowed)
+
+
+def excused_within(decided: Decided, bound_x: float) -> Excuse:
+    """The same, by the bound on the ratio of a flip's margin to its scale."""
+    whole = Excuse(bound_x, decided.flipped, 0, decided.cascaded)
     refused = sum(flip.depth == 0 and not whole.allows(flip) for flip in decided.flips)
     return replace(whole, excused=decided.flipped - refused, refused=refused)
 

@@ -21,6 +21,11 @@ from paritygate.core.drift import Diagnosis, Row, Verdict
 # By the key of a diverged row (or of a twin): the row to blame (or the twin).
 ToBlame = dict[tuple[str | int, ...], Row]
 
+NOT_RUN = "its module is there, but the model does not run it"
+UNPROVEN = "run the f64 cell to tell a fault from rounding"
+UNPROVEN_ON_MESH = "run f64 on one device too to tell a fault of sharding from another"
+NOTES = (NOT_RUN, UNPROVEN, UNPROVEN_ON_MESH)
+
 NOT_COMPARED = (Verdict.MISSING, Verdict.ERROR, Verdict.SKIPPED)
 DIVERGED = frozenset({Verdict.OVER_BUDGET, Verdict.REGRESSED, Verdict.NONFINITE, Verdict.MISMATCH})
 
@@ -33,7 +38,8 @@ def diverged(row: Row) -> bool:
 def diagnose(rows: list[Row], oracles: Collection[str]) -> list[Row]:
     """The same rows, in the same order, with diagnosis, origin and, where it is unproven, the reason filled in.
 
-    `oracles` are the names of the dtype policies that compute as the oracle does (float64).
+    `oracles` are the names of the dtype policies that compute as the oracle does (float64). Rows that were diagnosed
+    before may be so again.
     """
     twins = {_twin_key(row): row for row in rows if Cell.parse(row.drift.cell).dtype in oracles}
     alone_of = {_alone_key(row): row for row in twins.values() if Cell.parse(row.drift.cell).mesh == SINGLE}
@@ -71,8 +77,7 @@ def _not_run(row: Row, alone: Collection[tuple[str | int, ...]]) -> bool:
 
 
 def _left_out(row: Row) -> Row:
-    note = "its module is there, but the model does not run it"
-    return replace(row, diagnosis=Diagnosis.SEMANTIC, reason=f"{row.reason}; {note}".removeprefix("; "))
+    return _noted(replace(row, reason=_bare(row.reason)), Diagnosis.SEMANTIC, NOT_RUN)
 
 
 def _blame_isolated(failing: list[Row]) -> ToBlame:
@@ -133,7 +138,7 @@ def _feeding(first: Row, isolated: ToBlame, replayed: Collection[tuple[str | int
 
 
 def _finish(row: Row, blame: ToBlame, twins: ToBlame, alone_of: ToBlame, oracles: Collection[str]) -> Row:
-    blamed = blame[row.drift.key]
+    blamed, row = blame[row.drift.key], replace(row, origin="", reason=_bare(row.reason))
     if Cell.parse(row.drift.cell).dtype not in oracles:
         # Low precision hides small differences, so its first one may lie downstream of the fault. Where the float64
         # twin of the row to blame differs because of another value, that value is to blame here too.
@@ -149,7 +154,17 @@ def _finish(row: Row, blame: ToBlame, twins: ToBlame, alone_of: ToBlame, oracles
         diagnosis, note = Diagnosis.SHARDING, ""  # one device has neither copies nor parts
     elif Cell.parse(row.drift.cell).mesh != SINGLE and diagnosis is Diagnosis.SEMANTIC:
         diagnosis, note = _on_mesh(row, alone_of)
+    return _noted(row, diagnosis, note)
+
+
+def _noted(row: Row, diagnosis: Diagnosis, note: str) -> Row:
     return replace(row, diagnosis=diagnosis, reason=f"{row.reason}; {note}".removeprefix("; ") if note else row.reason)
+
+
+def _bare(reason: str) -> str:
+    """Without what an earlier diagnosis added."""
+    note = next((note for note in NOTES if reason.endswith(note)), "")
+    return reason.removesuffix(note).removesuffix("; ") if note else reason
 
 
 def _own(row: Row, twins: ToBlame, oracles: Collection[str]) -> tuple[Diagnosis, str]:
@@ -158,7 +173,7 @@ def _own(row: Row, twins: ToBlame, oracles: Collection[str]) -> tuple[Diagnosis,
         return Diagnosis.SEMANTIC, ""
     twin = twins.get(_twin_key(row))
     if twin is None or twin.verdict in NOT_COMPARED:
-        return Diagnosis.NONE, "run the f64 cell to tell a fault from rounding"
+        return Diagnosis.NONE, UNPROVEN
     # A difference that a baseline accepts is a difference nevertheless.
     if diverged(twin) or twin.accepted:
         return Diagnosis.SEMANTIC, ""
@@ -169,7 +184,7 @@ def _on_mesh(row: Row, alone_of: ToBlame) -> tuple[Diagnosis, str]:
     """Another computation on the mesh only, or on one device too."""
     alone = alone_of.get(_alone_key(row))
     if alone is None or alone.verdict in NOT_COMPARED:
-        return Diagnosis.SEMANTIC, "run f64 on one device too to tell a fault of sharding from another"
+        return Diagnosis.SEMANTIC, UNPROVEN_ON_MESH
     return (Diagnosis.SEMANTIC if diverged(alone) or alone.accepted else Diagnosis.SHARDING), ""
 
 

@@ -1,91 +1,72 @@
-"""What a request is answered that is refused or fails: JSON under `/api` and for `.json`, a page elsewhere."""
+"""Answers: plain data as JSON, and how OpenAPI describes it.
 
-import html
-import logging
-import secrets
-from collections.abc import Sequence
-from http import HTTPStatus
-from typing import Any
-from urllib.parse import quote
-
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-
-from paritygate.core.errors import HarnessError
-from paritygate.service.problems import Refused, Unauthorized, as_json, status_of
-
-LOG = logging.getLogger("paritygate.service")
-LOGGED = "paritygate.logged"  # in the scope of a request whose failure is in the log
-_JSON = ("/api/", "/metrics", "/healthz", "/readyz")
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>{head}</head>
-<body><main><h1>{title}</h1><p>{text}</p></main></body></html>
+Not checked by pydantic on the way out, which would cost more than the read: the types say what is in them, and the
+schema is made of the same types.
 """
 
+import json
+from collections.abc import Iterable
+from dataclasses import is_dataclass
+from typing import Annotated, Any
 
-def wants_json(request: Request) -> bool:
-    path = request.url.path
-    return path.startswith(_JSON) or path.endswith(".json")
+from fastapi import Path, Query
+from pydantic import TypeAdapter
+from starlette.responses import Response
 
+from paritygate.service.config import Limits
+from paritygate.service.folders import PROJECT_NAME
+from paritygate.service.problems import documented
+from paritygate.service.summaries import Page
 
-def refusal(request: Request, reason: HarnessError) -> Response:
-    """The error as its reader wants it. Who has to log in first is led there, and back."""
-    status = status_of(reason)
-    if status == 500:
-        LOG.error("%s %a: %a", request.method, request.url.path, str(reason))
-    if wants_json(request):
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-        return JSONResponse(as_json(reason), status, headers)
-    if isinstance(reason, Unauthorized) and request.method in ("GET", "HEAD"):
-        return _to_login(request)
-    return _page(status, reason.what, [reason.where, reason.expected, reason.got, reason.try_])
+LIMITS = Limits()
 
-
-def by_status(request: Request, status: int, what: str = "", headers: dict[str, str] | None = None) -> Response:
-    """An error that a framework found: no such page, no such method, a body that is too large."""
-    what = what or HTTPStatus(status).phrase.lower()
-    if wants_json(request):
-        return JSONResponse(as_json(Refused(what)), status, headers)
-    answer = _page(status, what, [])
-    answer.headers.update(headers or {})
-    return answer
+InProject = Annotated[str, Path(description="A project.", pattern=f"^{PROJECT_NAME}$", max_length=64)]
+OfRun = Annotated[str, Path(description="A run, `latest`, or `latest:BRANCH`.", min_length=1, max_length=LIMITS.text)]
+Limit = Annotated[int, Query(description="How many at most.", ge=1, le=LIMITS.page_rows)]
+After = Annotated[str, Query(description="`next` of the answer before.", max_length=LIMITS.text)]
+Text = Annotated[str, Query(max_length=LIMITS.text)]
 
 
-def invalid(request: Request, errors: Sequence[Any]) -> Response:
-    """A parameter or a body that does not fit. Of what was sent nothing is repeated but where it was."""
-    first = errors[0] if errors else {}
-    where = ".".join(str(part) for part in first.get("loc", ()))
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return refusal(
-        request, Refused("request does not fit", where=_plain(where), got=_plain(first.get("msg", "")) + more)
-    )
+def answer(value: object, status: int = 200) -> Response:
+    return Response(_text(value), status, media_type="application/json")
 
 
-def unexpected(request: Request, reason: Exception) -> Response:
-    """A fault of the service's own: the log has all of it, the answer a number by which it is found there."""
-    number = secrets.token_hex(6)
-    request.scope[LOGGED] = True
-    LOG.error("%s: %s %a", number, request.method, request.url.path, exc_info=reason)
-    failed = HarnessError("the service failed", where=number, try_="whoever runs it finds this number in its log")
-    if wants_json(request):
-        return JSONResponse(as_json(failed), 500)
-    return _page(500, failed.what, [number, failed.try_])
+def line(value: object) -> str:
+    """One line of JSON lines."""
+    return _text(value) + "\n"
 
 
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:256]
+def _text(value: object) -> str:
+    return json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False)
 
 
-def _page(status: int, what: str, more: Sequence[str], head: str = "") -> HTMLResponse:
-    text = "<br>".join(html.escape(line) for line in more if line)
-    return HTMLResponse(_PAGE.format(title=html.escape(what), text=text, head=head), status)
+def _plain(value: Any) -> Any:
+    """What json does not know: a noun, as an object of its fields."""
+    if is_dataclass(value):
+        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+    raise TypeError(f"{type(value).__name__} is no plain data")
 
 
-def _to_login(request: Request) -> Response:
-    """A link from elsewhere comes without the strict cookie, even of somebody who is logged in: the page that asks
-    itself again comes with it, for that request is this site's own."""
-    if request.headers.get("sec-fetch-site") == "cross-site":
-        return _page(401, "one moment", [], head='<meta http-equiv="refresh" content="0">')
-    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
+def described(cls: Any, refusals: Iterable[int] = (401, 403, 404, 422), status: int = 200) -> dict[str, Any]:
+    """A route's arguments: its answer, and what it may refuse with."""
+    content = {"application/json": {"schema": schema(cls)}}
+    responses = {status: {"description": "the answer", "content": content}, **documented(refusals)}
+    return {"response_model": None, "responses": responses, "status_code": status}
+
+
+def schema(cls: Any) -> dict[str, Any]:
+    """The JSON schema of a type, in one piece."""
+    found = TypeAdapter(cls).json_schema(mode="serialization")
+    return _inlined(found, found.pop("$defs", {}))
+
+
+def _inlined(value: Any, defined: dict[str, Any]) -> Any:
+    if isinstance(value, dict):
+        if reference := value.get("$ref"):
+            return _inlined(defined[reference.rpartition("/")[2]], defined)
+        return {key: _inlined(each, defined) for key, each in value.items()}
+    return [_inlined(each, defined) for each in value] if isinstance(value, list) else value
+
+
+def page(limit: int, after: str) -> Page:
+    return Page(limit, after)

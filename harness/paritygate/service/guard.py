@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paritygate.service.answers import LOGGED, refusal
+from paritygate.service.refusals import LOGGED, refusal
 from paritygate.service.config import ServiceConfig
 from paritygate.service.problems import Misdirected
 

@@ -88,7 +88,7 @@ def scan(service: "Service") -> int:
     return len(changed) + len(gone)
 
 
-def _lines(project_id: int | None) -> Select[Any]:
+def _lines(project_id: int | None) -> "Select[*tuple[Any, ...]]":
     columns = (run.c.id, run.c.name, run.c.number, run.c.content, run.c.started, run.c.arrived)
     return select(*columns).where(run.c.project_id == project_id)
 

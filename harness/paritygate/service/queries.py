@@ -70,7 +70,7 @@ def projects(service: "Service", caller: Caller, page: Page = FIRST) -> Paged[Pr
         select(project.c.name, project.c.created, runs, run.c.name, run.c.verdict, run.c.arrived)
         .select_from(project.outerjoin(per, per.c.project_id == project.c.id))
         .outerjoin(run, and_(run.c.project_id == per.c.project_id, run.c.number == per.c.number))
-        .where(project.c.name > _plain(page.after))
+        .where(project.c.name > plain(page.after))
         .order_by(project.c.name)
         .limit(page.limit + 1)
     )
@@ -93,11 +93,11 @@ def runs(service: "Service", project: str, filter: RunFilter = ALL_RUNS, page: P
         where = [columns.project_id == project_id(service, connection, project)]
         for name in ("branch", "verdict", "suite", "pull_request"):
             if value := getattr(filter, name):
-                where.append(columns[name] == _plain(value))
+                where.append(columns[name] == plain(value))
         if filter.commit:
-            where.append(columns.commit.startswith(_plain(filter.commit), autoescape=True))
+            where.append(columns.commit.startswith(plain(filter.commit), autoescape=True))
         if filter.platform:
-            where.append(columns.platforms.contains(f" {_plain(filter.platform)} ", autoescape=True))
+            where.append(columns.platforms.contains(f" {plain(filter.platform)} ", autoescape=True))
         if page.after:
             where.append(columns.number < whole(page.after))
         statement = select(*_RUN).where(*where).order_by(columns.number.desc()).limit(page.limit + 1)
@@ -117,7 +117,7 @@ def run_line(service: "Service", connection: Connection, project: str, name: str
     statement = select(*columns).where(of_run.project_id == project_id(service, connection, project))
     what, _, branch = name.partition(":")
     if what == LATEST:
-        statement = statement.where(of_run.branch == _plain(branch)) if branch else statement
+        statement = statement.where(of_run.branch == plain(branch)) if branch else statement
         statement = statement.order_by(of_run.number.desc()).limit(1)
     elif re.fullmatch(RUN_NAME, name):
         statement = statement.where(of_run.name == name)
@@ -171,9 +171,9 @@ def _where(run_id: int, project_id: int, filter: RowFilter) -> list[ColumnElemen
         if filter.verdict not in tuple(Verdict):
             raise Refused("no verdict of a row", where=_shown(filter.verdict), expected=" or ".join(Verdict))
         where.append(row.verdict == filter.verdict)
-    named = [place[name] == _plain(value) for name in ("case", "cell", "mode") if (value := getattr(filter, name))]
+    named = [place[name] == plain(value) for name in ("case", "cell", "mode") if (value := getattr(filter, name))]
     if filter.address:
-        named.append(_like(place.address, _plain(filter.address)))
+        named.append(_like(place.address, plain(filter.address)))
     if named:
         where += [place.project_id == project_id, *named]
     return where
@@ -247,19 +247,26 @@ def paged(found: list[T], page: Page, cursor: Callable[[T], str]) -> Paged[T]:
     return Paged(tuple(found[: page.limit]), cursor(found[page.limit - 1]))
 
 
+def part(items: Sequence[T], page: Page) -> Paged[T]:
+    """Of a list that is read whole."""
+    first = whole(page.after) if page.after else 0
+    last = first + page.limit
+    return Paged(tuple(items[first:last]), str(last) if last < len(items) else "")
+
+
 def project_id(service: "Service", connection: Connection, name: str) -> int:
     """Raises NotFound. Of `local`, what has ended since is taken in first."""
     if name == LOCAL:
         if service.config.unnamed != "loopback":
             raise NotFound("no such project", where=LOCAL)
         local.look(service)
-    found = connection.execute(select(tables.project.c.id).where(tables.project.c.name == _plain(name))).scalar()
+    found = connection.execute(select(tables.project.c.id).where(tables.project.c.name == plain(name))).scalar()
     if found is None:
         raise NotFound("no such project", where=_shown(name))
     return found
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Raises Refused where no database would take it."""
     if not is_plain(text, 512):
         raise Refused("no text", where=_shown(text), expected="at most 512 characters, none of them NUL")

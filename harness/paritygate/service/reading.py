@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -15,6 +15,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from paritygate.core.codec import from_json
 from paritygate.core.drift import Diagnosis, Drift, Row, Verdict
 from paritygate.core.errors import ExitCode, HarnessError, UsageError
 from paritygate.core.run import Run, RunInfo
@@ -31,6 +32,7 @@ WORDS = {
 }
 _VERDICTS, _DIAGNOSES = frozenset(map(str, Verdict)), frozenset(map(str, Diagnosis))
 _LENGTHS = {"case": 256, "cell": 128, "mode": 16, "address": 256, "metric": 64, "digest": 64}
+_SHOWN_ONLY = frozenset({"worst", "where", "histogram", "ratios", "error_map", "agreeing"})  # of a drift
 _NOTHING = Drift("", "", "", "", "", 0, 0, "", "", (), "")
 
 Place = tuple[str, str, str, str]  # case, cell, mode, address
@@ -234,3 +236,22 @@ def readable_or_why(folder: Path, most_rows: int) -> Known | HarnessError:
         return reason
     except OSError as reason:
         return UsageError("run cannot be read", where=folder.name, got=reason.strerror or str(reason))
+
+
+def light_rows(run: Run) -> Iterator[Row]:
+    """The judged rows without what only a report shows of them. Raises UsageError as `Run.judged` does."""
+    if not run.is_judged:
+        yield from run.judged()  # which refuses
+        return
+    number = 0
+    with (run.folder / "rows.jsonl").open("rb") as lines:
+        for number, line in zip(count(1), lines, strict=False):
+            where = f"{run.folder.name}/rows.jsonl:{number}"
+            try:
+                row = json.loads(line)
+                drift = {name: value for name, value in row["drift"].items() if name not in _SHOWN_ONLY}
+                yield from_json(Row, {**{n: v for n, v in row.items() if n != "edges"}, "drift": drift}, where)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as reason:
+                raise UsageError("line is no row", where=where, got=_said(reason)) from None
+    if number != run.info.rows:
+        yield from run.judged()

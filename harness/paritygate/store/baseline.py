@@ -12,10 +12,10 @@ from pathlib import Path
 from paritygate.core.budget import Accepted, Approval, Proposal
 from paritygate.core.cell import Cell
 from paritygate.core.codec import canonical, from_json, said
-from paritygate.core.drift import APART, Drift, Row, Verdict
+from paritygate.core.drift import APART, Diagnosis, Drift, Row, Verdict
 from paritygate.core.errors import UsageError
 from paritygate.core.histogram import TAIL
-from paritygate.core.run import append_line, write_atomic
+from paritygate.core.run import RunInfo, append_line, write_atomic
 from paritygate.core.site import address
 
 Key = tuple[str, str, str, str, str, int]
@@ -88,6 +88,33 @@ def propose(run_rows: Iterable[Row], select: str, reason: str, run_id: str, path
         )
         for row in chosen
     ]  # fmt: skip
+
+
+def refuse_planted(info: RunInfo) -> None:
+    """Raises UsageError where a fault was planted in the candidate: nothing of such a run is ever accepted."""
+    if info.fault:
+        raise UsageError(
+            "run is of a candidate with a planted fault",
+            where=info.id,
+            expected="a run of the candidate as it is",
+            got=f"--fault {info.fault}",
+            try_=f"paritygate run {info.suite}",
+        )
+
+
+def refuse_semantic(rows: Iterable[Row], select: str) -> None:
+    """A semantic fault is a bug in the candidate, and a glob that is meant for rounding must not accept one unseen."""
+    chosen = [row for row in rows if fnmatchcase(_text(row.drift), select)]
+    found = [_text(row.drift) for row in chosen if row.diagnosis is Diagnosis.SEMANTIC]
+    if found:
+        more = [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
+        raise UsageError(
+            f"{len(found)} of {len(chosen)} rows compute something else",
+            where=select,
+            expected="rows whose diagnosis is not semantic",
+            got="\n            ".join([*found[:SHOWN], *more]),
+            try_="a glob that leaves them out, or --semantic where the reference is what is wrong",
+        )
 
 
 def approve(proposals: Sequence[Proposal], path: Path, who: str, select: str, when: str) -> Approval:

@@ -1,20 +1,15 @@
 """`approve`: accept drifts of a run as baseline, with a reason. The only writer of a baseline."""
 
 import sys
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import typer
 
-from paritygate.cli.runs import name_of, row_id
+from paritygate.cli.runs import name_of
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.budget import Accepted, Proposal
-from paritygate.core.drift import Diagnosis, Row
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.core.site import address
-
-SHOWN = 5
 
 Select = Annotated[str, typer.Option("--select", metavar="GLOB", help="Rows, as case/cell/mode/site:port.")]
 Semantic = Annotated[bool, typer.Option("--semantic", help="Accept rows, too, that compute something else.")]
@@ -38,14 +33,14 @@ def approve(
     from datetime import UTC, datetime
 
     from paritygate.cli.output import plural, say, say_json
-    from paritygate.cli.runs import find_run, refuse_planted
+    from paritygate.cli.runs import find_run
     from paritygate.cli.stages import shown
     from paritygate.store.baseline import approve as accept
-    from paritygate.store.baseline import propose
+    from paritygate.store.baseline import propose, refuse_planted, refuse_semantic
 
     settings = settings_of(context)
     found = find_run(settings, run)
-    refuse_planted(found)
+    refuse_planted(found.info)
     folder, now = settings.golden / "baselines", datetime.now(UTC)
     rows = list(found.judged())
     if not semantic:
@@ -122,21 +117,6 @@ def git_user() -> str:
     if not (name := config("user.name")):
         raise UsageError("nobody is named who accepts it", expected="git's user.name, or --by", try_='--by "Ada"')
     return f"{name} <{email}>" if (email := config("user.email")) else name
-
-
-def refuse_semantic(rows: Iterable[Row], select: str) -> None:
-    """A semantic fault is a bug in the candidate, and a glob that is meant for rounding must not accept one unseen."""
-    chosen = [row for row in rows if fnmatchcase(row_id(row), select)]
-    found = [row_id(row) for row in chosen if row.diagnosis is Diagnosis.SEMANTIC]
-    if found:
-        more = [f"and {len(found) - SHOWN} more"] * (len(found) > SHOWN)
-        raise UsageError(
-            f"{len(found)} of {len(chosen)} rows compute something else",
-            where=select,
-            expected="rows whose diagnosis is not semantic",
-            got="\n            ".join([*found[:SHOWN], *more]),
-            try_="a glob that leaves them out, or --semantic where the reference is what is wrong",
-        )
 
 
 VERB = Verb(

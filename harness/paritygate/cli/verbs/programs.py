@@ -25,7 +25,7 @@ def programs(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import note, plural, say, say_json
-    from paritygate.cli.runs import find_run, name_of, refuse_planted
+    from paritygate.cli.runs import find_run, name_of
     from paritygate.cli.stages import changed_programs, shown
     from paritygate.judge.programs import without_lines
     from paritygate.store.programs import write_programs
@@ -36,7 +36,7 @@ def programs(
     said = changed_programs(settings, found)
     files: list[Path] = []
     if accept:
-        refuse_planted(found)
+        refuse_planted(found.info)
         if not there:
             raise UsageError(
                 "run has no programs to record",

@@ -1,0 +1,45 @@
+"""Projects: which there are, and a new one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from paritygate.service import audit, queries
+from paritygate.service.access import Admin, Reader
+from paritygate.service.answers import After, Limit, answer, described, page
+from paritygate.service.app import ServiceOf
+from paritygate.service.database import writing
+from paritygate.service.folders import PROJECT_NAME, Folders
+from paritygate.service.lines import project_line
+from paritygate.service.problems import Forbidden
+from paritygate.service.summaries import Paged, ProjectSummary
+
+ROUTER = APIRouter(prefix="/api", tags=["projects"])
+
+
+class NewProject(BaseModel):
+    """What `POST /api/projects` is given."""
+
+    name: Annotated[str, Field(pattern=f"^{PROJECT_NAME}$", max_length=64)]
+
+
+@ROUTER.get("/projects", **described(Paged[ProjectSummary], (401, 403, 422)))
+def list_projects(service: ServiceOf, caller: Reader, limit: Limit = 100, after: After = "") -> Response:
+    """Those that the token may read, by name."""
+    return answer(queries.projects(service, caller, page(limit, after)))
+
+
+@ROUTER.post("/projects", **described(ProjectSummary, (401, 403, 409, 422), 201))
+def create_project(service: ServiceOf, caller: Admin, new: NewProject) -> Response:
+    """A new project, empty."""
+    if caller.project:
+        raise Forbidden("not allowed", where="/api/projects", expected="a token of all projects", got=caller.name)
+    folders = Folders(service.config)
+    folders.create(new.name)
+    created = folders.info(new.name).created
+    with writing(service.engine).begin() as connection:
+        project_line(connection, new.name, created)
+        audit.note(connection, caller.name, "create project", new.name, new.name)
+    return answer(ProjectSummary(new.name, created, 0, "", "", None), 201)

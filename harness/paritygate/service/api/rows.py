@@ -1,0 +1,55 @@
+"""The rows of a run: a part at a time, or all as lines of JSON."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from starlette.responses import Response
+
+from paritygate.service import queries
+from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject, Limit, OfRun, Text, answer, described, line, page
+from paritygate.service.app import ServiceOf
+from paritygate.service.summaries import Paged, RowSummary
+
+ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["rows"])
+_PART = 1_000  # lines that are sent at a time
+
+_described: dict[str, Any] = described(Paged[RowSummary])
+_described["responses"][200]["content"]["application/jsonl"] = {"schema": {"type": "string"}}
+
+
+@ROUTER.get("/runs/{run}/rows", **_described)
+def list_rows(
+    service: ServiceOf,
+    caller: Reader,
+    project: InProject,
+    run: OfRun,
+    verdict: Text = "",
+    case: Text = "",
+    cell: Text = "",
+    mode: Text = "",
+    address: Annotated[str, Query(description="SITE:PORT#CALL, or a glob over it: * and ?.", max_length=256)] = "",
+    order: Annotated[queries.Order, Query(description="As in the file, or the largest share first.")] = "position",
+    format: Annotated[Literal["json", "jsonl"], Query(description="jsonl: all of them, one a line.")] = "json",
+    limit: Limit = 100,
+    after: After = "",
+) -> Response:
+    """Each with the judgement that decided it. As `jsonl` all that the filter leaves, by position; the others are
+    for a part of the list."""
+    filter = queries.RowFilter(verdict, case, cell, mode, address)
+    if format == "jsonl":
+        found = queries.every_row(service, project, run, filter)
+        return StreamingResponse(_lines(found), media_type="application/jsonl")
+    return answer(queries.rows(service, project, run, filter, order, page(limit, after)))
+
+
+def _lines(rows: Iterator[RowSummary]) -> Iterator[bytes]:
+    part: list[str] = []
+    for row in rows:
+        part.append(line(row))
+        if len(part) == _PART:
+            yield "".join(part).encode()
+            part.clear()
+    yield "".join(part).encode()
