@@ -80,7 +80,7 @@ class Client:
         run: str,
         select: str,
         reason: str,
-        semantic: Literal["refuse", "accept"] = "refuse",
+        semantic: Literal["refused", "accepted"] = "refused",
         act: Literal["show", "write"] = "show",
     ) -> dict[str, Any]:
         """What would be accepted; with `write` it is."""

@@ -92,7 +92,7 @@ def lease(offer: Offer, service: ServiceOf, caller: Worker) -> Any:
 
 @ROUTER.post("/tasks/{number}/heartbeat", responses=documented(_REFUSALS))
 def heartbeat(number: Number, key: Lease, progress: Progress, service: ServiceOf, caller: Worker) -> Any:
-    said = progress.model_dump(exclude_defaults=True)
+    said = progress.model_dump(exclude_unset=True)
     return JSONResponse(to_json(leases.heartbeat(service, caller, number, key, said)))
 
 
