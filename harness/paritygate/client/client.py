@@ -40,6 +40,10 @@ class Client:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
     def __repr__(self) -> str:
         return f"Client({self._transport.url!r})"
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from paritygate import __version__
 from paritygate.core.errors import HarnessError
-from paritygate.service import api, pages, refusals
+from paritygate.service import api, pages, refusing
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import connect, migrate
 from paritygate.service.guard import Guard
@@ -97,22 +97,22 @@ def _refuse(app: FastAPI) -> None:
     @app.exception_handler(HarnessError)
     async def refuse(request: Request, reason: Exception) -> Response:
         assert isinstance(reason, HarnessError)
-        return refusals.refusal(request, reason)
+        return refusing.refusal(request, reason)
 
     @app.exception_handler(RequestValidationError)
     async def misfit(request: Request, reason: Exception) -> Response:
         assert isinstance(reason, RequestValidationError)
-        return refusals.invalid(request, reason.errors())
+        return refusing.invalid(request, reason.errors())
 
     @app.exception_handler(HTTPException)
     async def by_status(request: Request, reason: Exception) -> Response:
         assert isinstance(reason, HTTPException)
-        return refusals.by_status(request, reason.status_code, str(reason.detail), dict(reason.headers or {}))
+        return refusing.by_status(request, reason.status_code, str(reason.detail), dict(reason.headers or {}))
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, reason: Exception) -> Response:
-        return refusals.by_status(request, 400, "the connection was lost")  # nobody reads it
+        return refusing.by_status(request, 400, "the connection was lost")  # nobody reads it
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, reason: Exception) -> Response:
-        return refusals.unexpected(request, reason)
+        return refusing.unexpected(request, reason)
