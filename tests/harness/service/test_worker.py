@@ -137,7 +137,7 @@ def test_a_task_is_replayed_by_the_command_line_and_its_run_arrives(
     assert bench.said == [
         "w works for http://127.0.0.1:1: cpu",
         f"has {bench.revision} in {bench.checkout}: tiny",
-        f"task 1 of job 1 in llama: tiny in 2 cells at {bench.revision[:12]}, attempt 1",
+        f"task 1 of job 1 in llama: tiny in f64/single/cpu, bf16/single/cpu at {bench.revision[:12]}, attempt 1",
         f"task 1: done, exit code 1: {RUN}",
     ]
     assert not list((bench.root / "home" / "tasks").iterdir())

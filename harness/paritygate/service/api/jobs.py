@@ -22,7 +22,7 @@ Label = Annotated[str, Field(pattern=f"^{jobs.LABEL}$")]
 class Request(BaseModel):
     """What is to be replayed: names of the catalog, a revision that a worker has, and labels that it must have."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     suite: Name
     cells: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[A-Za-z0-9@:;,/ ._-]+$")]

@@ -1,11 +1,13 @@
 """What workers ask: a task, to keep it, and to send what comes of it. A token of one project gets its tasks only."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import FileResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from paritygate.core.run_files import RUN_FILES
 from paritygate.service import leases, tasks
 from paritygate.service.access import who
 from paritygate.service.answers import answer, described, schema
@@ -33,7 +35,7 @@ Worker = Annotated[Caller, Depends(_worker)]
 Number = Annotated[int, Path(ge=1, le=_MOST)]
 Lease = Annotated[str, Header(alias="Paritygate-Lease", pattern="^[0-9a-f]{32}$")]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-FileName = Annotated[str, Query(max_length=64)]
+FileName = Annotated[str, StringConstraints(pattern="^(" + "|".join(map(re.escape, RUN_FILES)) + ")$")]
 Label = Annotated[str, Field(pattern=f"^{LABEL}$")]
 SuiteName = Annotated[str, Field(pattern=f"^{NAME}$")]
 Revision = Annotated[str, Field(pattern=f"^{REVISION}$")]
@@ -44,7 +46,7 @@ _BYTES = {"type": "string", "format": "binary"}
 
 
 class Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Offer(Asked):
@@ -79,7 +81,7 @@ class End(Asked):
     """The exit code of the run, and its files as the worker has them."""
 
     exit_code: Annotated[int, Field(ge=0, le=255)]
-    files: Annotated[dict[Annotated[str, Field(max_length=64)], FileSent], Field(max_length=32)]
+    files: dict[FileName, FileSent]
 
 
 _LEASED = {"description": "a task", "content": {"application/json": {"schema": schema(leases.Leased)}}}
