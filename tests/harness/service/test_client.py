@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from harness.report import synthetic
 from harness.service.conftest import bearer
-from paritygate.client.client import Client
+from paritygate.client import Client
 from paritygate.core.errors import HarnessError
 from paritygate.service.config import ServiceConfig
 from paritygate.service.folders import Folders

@@ -17,7 +17,7 @@ import pytest
 from harness.report import synthetic
 from harness.service.sending import manifest
 from paritygate.cli.main import main
-from paritygate.client.client import Client
+from paritygate.client import Client
 
 RUN = "20260102T030405Z-tiny-abcd"
 Said = tuple[int, str, str]
