@@ -1,5 +1,6 @@
 """A real server, its verbs, and `kill -9` in the middle of an upload."""
 
+import json
 import os
 import re
 import signal
@@ -110,6 +111,25 @@ def test_a_server_killed_in_the_middle_of_an_upload(
         assert [each["branch"] for each in client.runs("llama")] == ["main"]
         code, said, _ = paritygate("gate", "--project", "llama", **known)
         assert code == 0 and said.startswith(f"PASS  {RUN} of llama\nbudget   pass: ")
+        code, said, _ = paritygate("gate", RUN, "--project", "llama", "--output-format", "json", **known)
+        answer = json.loads(said)
+        assert (code, answer["exit_code"], answer["url"]) == (0, 0, f"{url}/projects/llama/runs/{RUN}")
+        code, said, _ = paritygate("gate", "latest:main", "--project", "llama", "--output-format", "markdown", **known)
+        assert code == 0 and said.startswith(f"### PASS: <code>{RUN}</code> of <code>llama</code>\n")
+        files = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+        code, said, _ = paritygate("gate", "--project", "llama", "--output-format", "github", **known, **files)
+        assert code == 0 and said.startswith("::stop-commands::")
+        assert "### PASS: " in (tmp_path / "summary").read_text()
+        assert f"\n{url}/projects/llama/runs/{RUN}\n" in (tmp_path / "outputs").read_text()
+        code, _, error = paritygate("gate", "--project", "llama", "--output-format", "junit", **known)
+        assert code == 2 and error.startswith("a service says no tests")
+        asked = ("approve", "--project", "llama", "--select", "*/layers.0:out", "--reason", "a test")
+        code, said, _ = paritygate(*asked, "--dry-run", **known)
+        assert code == 0 and said.endswith("rows; reason: a test\nnothing was written\n")
+        code, said, _ = paritygate(*asked, "--yes", **known)
+        assert code == 0 and said.endswith("rows accepted in llama\n")
+        code, _, error = paritygate(*asked, "--by", "Ada", **known)
+        assert code == 2 and error.startswith("a service knows who accepts")
         code, _, error = paritygate("gate", "--project", "llama", **(known | refused))
         assert code == 2 and error.startswith("token is not, or no longer, good") and "xxx" not in error
         process.send_signal(signal.SIGTERM)
