@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import select, update
 
+from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run
 from paritygate.core.run_files import RUN_FILES, files_of
 from paritygate.service.database import writing
 from paritygate.service.events import tell
-from paritygate.service.folders import FileHash, Folders, Origin, run_name
+from paritygate.service.folders import Folders, run_name
 from paritygate.service.index import add_run
 from paritygate.service.leases import Held, done, held, line, require_holding
 from paritygate.service.problems import NotFound, Refused, TooLarge

@@ -20,11 +20,12 @@ from sqlalchemy.exc import IntegrityError
 
 from paritygate.core.codec import readable
 from paritygate.core.errors import UsageError
+from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run, write_atomic
 from paritygate.core.run_files import RUN_FILES
 from paritygate.service.audit import note
 from paritygate.service.database import writing
-from paritygate.service.folders import FileHash, Folders, Origin, origin_of, read, run_name, sync
+from paritygate.service.folders import Folders, origin_of, read, run_name, sync
 from paritygate.service.index import add_run
 from paritygate.service.lines import project_line
 from paritygate.service.problems import Conflict, NotFound, Refused, TooLarge, TooMany

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from paritygate.core.project import FileHash
 from paritygate.core.run_files import RUN_FILES
 from paritygate.service import leases, tasks
 from paritygate.service.access import who
 from paritygate.service.answers import answer, described, schema
 from paritygate.service.app import ServiceOf
-from paritygate.service.folders import FileHash
 from paritygate.service.jobs import LABEL, NAME, REVISION
 from paritygate.service.problems import Forbidden, TooLarge, Unauthorized, documented
 from paritygate.service.tokens import Caller
