@@ -23,13 +23,24 @@ from paritygate.service.folders import LOCAL, Folders, Origin, origin_of, pin_of
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Conflict, Refused
 from paritygate.service.reading import Known, is_plain, read_run, readable_or_why
-from paritygate.service.summaries import UNREADABLE, RunSummary
+from paritygate.service.summaries import UNREADABLE, ProjectSummary, RunSummary
 from paritygate.service.tables import INDEX_TABLES, project, run
 
 if TYPE_CHECKING:
     from paritygate.service.app import Service
 
 LOG = logging.getLogger(__name__)
+
+
+def create_project(service: "Service", name: str, by: str) -> ProjectSummary:
+    """A new project, empty. Raises Refused on a bad name, Conflict where there is one of that name."""
+    folders = Folders(service.config)
+    folders.create(name)
+    created = folders.info(name).created
+    with writing(service.engine).begin() as connection:
+        project_line(connection, name, created)
+        note(connection, by, "create project", name, name)
+    return ProjectSummary(name, created, 0, "", "", None)
 
 
 def add_run(service: "Service", project: str, folder: Path, origin: Origin) -> RunSummary:

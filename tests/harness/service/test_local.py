@@ -47,7 +47,7 @@ def test_runs_appear_as_they_end_change_as_they_are_judged_and_go(app: FastAPI, 
     assert listed(app) == [(1, "first", "pass"), (2, "second", "pass"), (3, "third", "fail")]
     before = sorted((path, path.stat().st_mtime_ns) for path in config.runs.rglob("*"))
     (config.runs / "second" / "rows.jsonl").write_text("{}\n")
-    assert listed(app) == [(1, "first", "pass"), (2, "second", "unreadable"), (3, "third", "fail")]
+    assert listed(app) == [(1, "first", "pass"), (2, "third", "fail"), (3, "second", "unreadable")]
     shutil.rmtree(config.runs / "second")
     assert listed(app) == [(1, "first", "pass"), (2, "third", "fail")]
     gone = [each for each in before if "second" not in str(each[0])][1:]

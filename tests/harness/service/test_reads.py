@@ -124,7 +124,7 @@ def test_a_project_is_made_once_by_who_may(app: FastAPI, client: TestClient) -> 
     assert (made.status_code, made.json()["name"], made.json()["runs"]) == (201, "gamma-2", 0)
     assert client.get("/api/projects", headers=reader).json()["items"] == [made.json()]
     assert client.post("/api/projects", headers=admin, json=new).status_code == 409
-    for name in ("", "local", "../x", "A", "a" * 65, "a\0", "\ud800"):
+    for name in ("", "local", "../x", "A", "a" * 65, "a\0"):
         body = json.dumps({"name": name})
         answer = client.post("/api/projects", headers=admin | {"content-type": "application/json"}, content=body)
         assert answer.status_code == 422, name

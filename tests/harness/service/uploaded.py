@@ -1,7 +1,7 @@
 """Runs that never ran, as they arrive: small ones of the synthetic rows, with digests, on a branch."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -15,8 +15,8 @@ from harness.report import synthetic
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Row
 from paritygate.core.run import Run
-from paritygate.service.folders import FileHash, Folders, Origin
-from paritygate.service.index import add_run
+from paritygate.service.folders import FileHash, Origin
+from paritygate.service.index import add_run, create_project
 from paritygate.service.summaries import RunSummary
 
 CASE, CELLS = synthetic.CASES[0], ("f64/single/cpu", "bf16/single/cpu")
@@ -33,8 +33,13 @@ def rows(fault: str = "none", salt: str = "") -> list[Row]:
 
 @cache
 def _rows(fault: str) -> tuple[Row, ...]:
-    made = synthetic.rows(fault, layers=2, cases=[CASE], cells=CELLS)
+    made = as_judged(synthetic.rows(fault, layers=2, cases=[CASE], cells=CELLS))
     return tuple(row for row in made if row.drift.site in ("rope", "embed", "layers.1.attn", "norm"))
+
+
+def as_judged(rows: Iterable[Row]) -> list[Row]:
+    """In the order in which the judge writes them."""
+    return sorted(rows, key=lambda row: (row.drift.case, row.drift.cell, row.drift.mode, row.drift.order))
 
 
 def _digest(row: Row, salt: str) -> str:
@@ -60,8 +65,7 @@ def origin(folder: Path, branch: str = "main", commit: str = "", arrived: float 
 
 def project(app: FastAPI, name: str = "alpha") -> str:
     """A new project."""
-    Folders(app.state.service.config).create(name)
-    return name
+    return create_project(app.state.service, name, "tests").name
 
 
 def upload(
