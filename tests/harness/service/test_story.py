@@ -181,8 +181,13 @@ def a_drift_is_approved_by_who_may(team: Team, drifting: Path) -> None:
 
 
 def gate(team: Team, run: Path) -> int:
-    with team.client("ci") as client:
-        return client.gate("toy", run.name)["exit_code"]
+    """The exit code that a CI goes by."""
+    said = subprocess.run(
+        team.place.command("gate", run.name, "--project", "toy"),
+        cwd=team.root, env=team.environment("ci"), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert said.returncode in (0, 1), said.stderr
+    return said.returncode
 
 
 def a_worker_is_killed_and_another_finishes(team: Team, jobs: Jobs, whole: Path) -> None:

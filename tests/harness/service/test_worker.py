@@ -270,6 +270,7 @@ def test_answers_that_are_lost_make_nothing_twice(bench: Bench) -> None:
     bench.submit()
     bench.work()
     assert (bench.task()["state"], bench.task()["run"]) == ("done", RUN)
+    assert bench.said[-1] == f"task 1: done, exit code 0: {RUN}"
     arrived = Folders(bench.app.state.service.config).run("llama", RUN)
     assert (arrived / "drifts.jsonl").read_bytes() == (bench.root / "whole" / RUN / "drifts.jsonl").read_bytes()
 
