@@ -15,6 +15,7 @@ from harness.report import synthetic
 from harness.service.conftest import bearer
 from harness.service.working import JOB, REVISION, ByHand, hashed, make_project
 from paritygate.core.codec import canonical
+from paritygate.core.project import FileHash
 from paritygate.core.run import Run
 from paritygate.service import events, tasks
 from paritygate.service.app import create_app
@@ -248,7 +249,7 @@ def test_a_server_killed_between_the_run_and_its_task_replays_nothing_again(
     with monkeypatch.context() as patch:
         patch.setattr(tasks, "done", killed)
         for each, end in zip((back, gone), ends, strict=True):
-            files = {name: tasks.FileHash(**sent) for name, sent in end["files"].items()}
+            files = {name: FileHash(**sent) for name, sent in end["files"].items()}
             with pytest.raises(Killed):
                 caller = Caller("w", frozenset({"work"}))
                 tasks.finish(service, caller, each.task["task"], each.task["lease"], 1, files)
