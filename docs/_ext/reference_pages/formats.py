@@ -18,6 +18,7 @@ from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Finding, Lint
 from paritygate.core.mutant import Mutant
 from paritygate.core.program import Collective, Program, ProgramChanges, Replicated
+from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import RUN_FORMAT, RunInfo
 from paritygate.core.sensitivity import Sensitivity
 
@@ -33,7 +34,7 @@ from reference_pages.markdown import (
     table,
 )
 
-Place = Literal["run", "golden", "budgets", "programs"]
+Place = Literal["run", "golden", "budgets", "programs", "service"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ FILES: dict[Place, tuple[Stored, ...]] = {
         Stored("SUITE/CELL.jsonl", Program, "one value a line", "`programs --accept`", "program"),
         Stored("SUITE/CELL.jsonl", Collective, "one value a line", "`programs --accept`", "collective"),
         Stored("SUITE/CELL.jsonl", Replicated, "one value a line", "`programs --accept`", "replicated"),
+    ),
+    "service": (
+        Stored("projects/NAME/project.json", ProjectInfo, "one value", "the service, when the project is made"),
+        Stored("projects/NAME/runs/RUN/upload.json", Origin, "one value", "the service, when the run arrives"),
+        Stored("projects/NAME/runs/RUN/pin.json", Pin, "one value", "the service, of a run that is pinned"),
     ),
 }  # fmt: skip
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from paritygate.client.work import PIECE_BYTES, Differs, Sent
 from paritygate.core.run_files import GROWING, files_of
@@ -108,7 +108,7 @@ class Following:
             last = json.loads(drifts.splitlines()[-1])
             self._last = {"cell": last["cell"], "case": last["case"]}
 
-    def _replace(self, name: str, file: BinaryIO) -> None:
+    def _replace(self, name: str, file: BufferedReader | BytesIO) -> None:
         """Sends a file if it is another than before; in pieces, for a report is large."""
         digest = hashlib.file_digest(file, "sha256").digest()
         if self._replaced.get(name) != digest:
@@ -125,7 +125,7 @@ class Following:
             raise
 
 
-def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _pieces(file: BufferedReader | BytesIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """The bytes between, in pieces; of an empty file one that is empty, so that there is such a file."""
     file.seek(start)
     while True:

@@ -14,6 +14,11 @@ from paritygate.core.run_files import files_of
 Tell = Callable[[str], None]
 _PIECE = 1 << 18
 _TRIES = 5  # behind each other that bring nothing new
+# What the service says where the manifest, asked again, says how to go on.
+_GOES_ON = (
+    "no such upload", "file is being sent", "file is not as far as that", "file is not whole",
+    "file is not what was promised",
+)  # fmt: skip
 _PACKED = (".jsonl", ".json", ".html")
 
 
@@ -36,16 +41,15 @@ def upload_run(
         try:
             state = transport.post(path_of("projects", project, "uploads"), manifest, "again")
             have = sum(each["have"] for each in state["files"])
-            tries, known = (0, have) if have > known else (tries + 1, known)
+            if have > known:
+                tries, known = 0, have
             if state["there"] is not None:
                 return state["there"]
             _send(transport, project, folder, files, state, tell)
             return transport.post(path_of("projects", project, "uploads", state["upload"], "finish"), {})
-        except ConnectionLost:
-            if tries >= _TRIES:
-                raise
-        except ServerRefused as reason:
-            if reason.status not in (404, 409) or tries >= _TRIES or "other content" in reason.what:
+        except (ConnectionLost, ServerRefused) as reason:
+            tries += 1
+            if tries > _TRIES or (isinstance(reason, ServerRefused) and reason.what not in _GOES_ON):
                 raise
         pause(min(2.0**tries, 30.0))
 

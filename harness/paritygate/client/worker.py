@@ -94,7 +94,7 @@ class Worker:
     def _do(self, task: Task, candidate: Candidate, asked: float, tasks: Path) -> None:
         """One task, from its lease to its end, whatever that is."""
         named = f"task {task.task}"
-        cells = f"{len(task.cells)} cells" if len(task.cells) > 1 else task.cells[0]
+        cells = ", ".join(task.cells) if len(task.cells) < 3 else f"{len(task.cells)} cells"
         what = f"{task.suite} in {cells} at {task.revision[:12]}"
         self._tell(f"{named} of job {task.job} in {task.project}: {what}, attempt {task.attempt}")
         folder, beats = tasks / str(task.task), self._connect()

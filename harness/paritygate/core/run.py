@@ -73,10 +73,11 @@ class RunInfo:
     can be resumed. `asked` is each family, dtype policy and worker of the plan by hash, by which it is known whether
     the catalog still says what it did. `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is
     the sum of the workers' peaks, which run side by side, of a resumed run the larger of its parts'; `compilations` the
-    sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, by which whoever reads
-    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and of
-    the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), of which metrics more
-    is better (`rising`), and `baseline_x` of these budgets, so that the rows can be held against another baseline.
+    sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, so that whoever reads
+    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and
+    of the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), of which
+    metrics more is better (`rising`), and `baseline_x` of these budgets, so that the rows can be held against another
+    baseline.
     """
 
     id: str

@@ -6,7 +6,8 @@ schema is made of the same types.
 
 import json
 from collections.abc import Iterable
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -43,8 +44,13 @@ def _text(value: object) -> str:
 def _plain(value: Any) -> Any:
     """What json does not know: a noun, as an object of its fields."""
     if is_dataclass(value):
-        return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+        return {name: getattr(value, name) for name in _names(type(value))}
     raise TypeError(f"{type(value).__name__} is no plain data")
+
+
+@cache
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
 
 
 def described(cls: Any, refusals: Iterable[int] = (401, 403, 404, 422), status: int = 200) -> dict[str, Any]:

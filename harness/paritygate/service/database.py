@@ -1,6 +1,7 @@
 """An engine for SQLite or PostgreSQL, and its tables brought up to date by Alembic."""
 
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,22 @@ def _as_we_need_it(connection: Any, record: Any) -> None:
 
 def _begin(connection: Any) -> None:
     """One that will write says so at once, or two that read first would each wait for the other to end."""
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("reads", False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("writes", False) else "BEGIN")
 
 
 def writing(engine: Engine) -> Engine:
     """The engine for transactions that write: `with writing(engine).begin() as connection`."""
     return engine.execution_options(writes=True)
+
+
+@lru_cache(maxsize=16)
+def reading(engine: Engine) -> Engine:
+    """The engine for single statements that read: without a transaction around each, which costs as much as they do."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(reads=True)
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _alembic(engine: Engine) -> Config:

@@ -4,19 +4,18 @@ Reads and writes `project.json`, `upload.json` and `pin.json`.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from paritygate.core.codec import canonical, from_json, readable
+from paritygate.core.codec import from_json, readable
 from paritygate.core.errors import UsageError
+from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import write_atomic
 from paritygate.core.run_files import RUN_FILES
 from paritygate.service.config import ServiceConfig
@@ -24,58 +23,13 @@ from paritygate.service.problems import Conflict, NotFound, Refused
 
 T = TypeVar("T")
 
+
 LOCAL = "local"  # the project of this machine's own runs, which has no folder in DATA
 PROJECT_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LATEST = "latest"
 
 OWN_FILES = ("upload.json", "pin.json")
-
-
-@dataclass(frozen=True)
-class FileHash:
-    """A file of an uploaded run."""
-
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Origin:
-    """The content of `upload.json`: where an uploaded run is from, who sent it and when, and what it was made of then.
-
-    `number` counts the runs of its project, in the order of arrival, from 1 on; the service gives it.
-    """
-
-    branch: str
-    commit: str
-    pull_request: str
-    by: str
-    arrived: float  # seconds since 1970, UTC
-    number: int
-    files: Mapping[str, FileHash] = field(default_factory=dict)
-
-    @property
-    def content(self) -> str:
-        """What tells this run from one of other content: the sha256 over the names and hashes of its files."""
-        return hashlib.sha256(canonical({name: each.sha256 for name, each in self.files.items()}).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Pin:
-    """The content of `pin.json`: who keeps a run from being pruned, since when, and why."""
-
-    by: str
-    at: float  # seconds since 1970, UTC
-    reason: str
-
-
-@dataclass(frozen=True)
-class ProjectInfo:
-    """The content of `project.json`."""
-
-    name: str
-    created: float  # seconds since 1970, UTC
 
 
 class Folders:

@@ -7,14 +7,16 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from paritygate.core.comparison import SAME, Status
 from paritygate.core.drift import Drift, Judgement, Row, Verdict
 from paritygate.judge.compare import status_of
 from paritygate.service import queries, tables
+from paritygate.service.database import reading
 from paritygate.service.problems import Refused, TooLarge
 from paritygate.service.summaries import Page
 
@@ -116,17 +118,11 @@ def history(
     limit: int = 200,
 ) -> History:
     """The last `limit` runs that have the place; of one branch, where one is named."""
-    place, row, run = tables.place, tables.row, tables.run
-    columns = (run.c.name, run.c.number, run.c.commit, run.c.branch, run.c.arrived, *_COLUMNS)
-    joined = place.join(row, row.c.place_id == place.c.id).join(run, run.c.id == row.c.run_id)
-    with service.engine.connect() as connection:
-        where = [place.c.project_id == queries.project_id(service, connection, project)]
-        named = {"case": case, "cell": cell, "mode": mode, "address": address}
-        where += [place.c[name] == queries.plain(value) for name, value in named.items()]
-        if branch:
-            where.append(run.c.branch == queries.plain(branch))
-        statement = select(*columns).select_from(joined).where(*where)
-        lines = connection.execute(statement.order_by(run.c.number.desc()).limit(limit + 1)).all()
+    named = {"case": case, "cell": cell, "mode": mode, "address": address, **({"branch": branch} if branch else {})}
+    values = {name: queries.plain(value) for name, value in named.items()}
+    with reading(service.engine).connect() as connection:
+        id = queries.project_id(service, connection, project)
+        lines = connection.execute(_across(frozenset(values)), {**values, "project": id, "limit": limit + 1}).all()
     kept = lines[:limit][::-1]
     steps, last = [], None
     for line in kept:
@@ -137,6 +133,17 @@ def history(
         last = line
     points = tuple(_point(line) for line in kept)
     return History(case, cell, mode, address, points, tuple(steps), len(lines) > limit)
+
+
+@cache
+def _across(given: frozenset[str]) -> Select[Any]:
+    place, row, run = tables.place, tables.row, tables.run
+    columns = (run.c.name, run.c.number, run.c.commit, run.c.branch, run.c.arrived, *_COLUMNS)
+    joined = place.join(row, row.c.place_id == place.c.id).join(run, run.c.id == row.c.run_id)
+    where = [place.c.project_id == bindparam("project")]
+    where += [(run if name == "branch" else place).c[name] == bindparam(name) for name in sorted(given)]
+    statement = select(*columns).select_from(joined).where(*where)
+    return statement.order_by(run.c.number.desc()).limit(bindparam("limit"))
 
 
 def _point(line: Any) -> Point:
@@ -150,11 +157,8 @@ def compare(
     """What changed from `left` to `right`, the worst first, or the rows of one status."""
     if status and status not in tuple(Status):
         raise Refused("no status of a row", where=f"{status[:80]!a}", expected=" or ".join(Status))
-    run = tables.run.c
     with service.engine.connect() as connection:
-        sides = [
-            queries.run_line(service, connection, project, name, run.id, run.name, run.rows) for name in (left, right)
-        ]
+        sides = [queries.run_line(service, connection, project, name) for name in (left, right)]
         most = service.config.limits.compared_rows
         if sum(side.rows for side in sides) > most:
             got = f"{sum(side.rows for side in sides):,}"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from paritygate.service.audit import note
@@ -102,7 +102,7 @@ def lease(service: "Service", caller: Caller, offer: Offer) -> Leased | None:
         behind = found[-1]["id"]
 
 
-def _queued(caller: Caller, offer: Offer) -> Select[Any]:
+def _queued(caller: Caller, offer: Offer) -> Select[*tuple[Any, ...]]:
     columns = (
         task.c.id, task.c.labels, task.c.attempt, task.c.cells, job.c.id.label("job"), job.c.suite, job.c.cases,
         job.c.mode, job.c.revision, project.c.name.label("project"),
@@ -113,7 +113,7 @@ def _queued(caller: Caller, offer: Offer) -> Select[Any]:
     return asked.where(project.c.name == caller.project) if caller.project else asked
 
 
-def _given(service: "Service", offer: Offer, each: Mapping[str, Any]) -> Leased | None:
+def _given(service: "Service", offer: Offer, each: RowMapping) -> Leased | None:
     """None where another was faster: of all who found the task queued, one changes its line."""
     key, attempt, now = secrets.token_hex(16), each["attempt"] + 1, time.time()
     with writing(service.engine).begin() as connection:
@@ -159,11 +159,12 @@ def held(service: "Service", caller: Caller, number: int, key: str) -> Iterator[
     """
     with writing(service.engine).begin() as connection:
         found, until = line(connection, caller, number, key)
-        _require_holding(found, until)
+        require_holding(found, until)
         yield connection, found
 
 
-def _require_holding(found: Held, until: float | None) -> None:
+def require_holding(found: Held, until: float | None) -> None:
+    """Raises Conflict where the lease does not hold, or not any more."""
     if found.state != "leased" or until is None or until <= time.time():
         raise Conflict(
             "lease does not hold any more",
@@ -199,7 +200,7 @@ def heartbeat(service: "Service", caller: Caller, number: int, key: str, progres
         found, at = line(connection, caller, number, key)
         if found.state == "cancelled":
             return Beat("cancelled", 0.0)
-        _require_holding(found, at)
+        require_holding(found, at)
         told = found.progress.get("told", 0.0)
         is_told = bool(progress) and now - told >= _TOLD_EVERY_S and not _same(progress, found.progress)
         noted = {**(progress or found.progress), "told": now if is_told else told}
@@ -269,7 +270,8 @@ def _ran_out(service: "Service", connection: Connection, number: int) -> None:
     each = connection.execute(asked.where(task.c.until <= time.time()).with_for_update(of=task)).mappings().first()
     if each is None:
         return  # another server was faster, or the worker came back
-    where, kind, more = {"task": number, "worker": each["worker"]}, "lease lost", {}
+    kind: Kind = "lease lost"
+    where, more = {"task": number, "worker": each["worker"]}, dict[str, Any]()
     arrived = select(run.c.id).where(run.c.project_id == each["project_id"], run.c.name == each["run"])
     if each["run"] and connection.execute(arrived).first():
         _end(connection, number, "done", "")
@@ -280,5 +282,4 @@ def _ran_out(service: "Service", connection: Connection, number: int) -> None:
         kind, more = "task failed", {"reason": reason}
     else:
         _queue(connection, number, each["attempt"])
-    told: Kind = kind  # type: ignore[assignment]
-    tell(connection, told, each["project"], each["job_id"], **where, **more)
+    tell(connection, kind, each["project"], each["job_id"], **where, **more)

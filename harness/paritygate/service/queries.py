@@ -1,18 +1,21 @@
 """What is read of the index: projects, runs, the rows of a run. By names only, a part of a list at a time.
 
-These are the reads that a service has most of, so each is one statement on an index of its table, and no rows are
-counted.
+These are the reads that a service has most of, so each is a statement or two on an index of its table, made once for
+each set of filters, and no rows are counted.
 """
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
+from sqlalchemy import Connection, Float, Integer, Select, and_, bindparam, func, select, tuple_
 
 from paritygate.core.drift import Verdict
 from paritygate.service import local, tables
+from paritygate.service.database import reading
 from paritygate.service.folders import LATEST, LOCAL, RUN_NAME
 from paritygate.service.problems import NotFound, Refused
 from paritygate.service.reading import is_plain
@@ -30,6 +33,7 @@ _ROW = tuple(
     (tables.place if name in tables.place.c else tables.row).c[name] for name in RowSummary.__dataclass_fields__
 )
 _OF_ROW = tables.row.join(tables.place, tables.place.c.id == tables.row.c.place_id)
+_PROJECT_ID = select(tables.project.c.id).where(tables.project.c.name == bindparam("project")).scalar_subquery()
 _STREAMED = 5_000  # rows that are read at a time where all are asked for
 
 
@@ -88,45 +92,67 @@ def runs(service: "Service", project: str, filter: RunFilter = ALL_RUNS, page: P
     """The last one first."""
     if filter.verdict and filter.verdict not in VERDICTS:
         raise Refused("no verdict of a run", where=_shown(filter.verdict), expected=" or ".join(VERDICTS))
-    columns = tables.run.c
-    with service.engine.connect() as connection:
-        where = [columns.project_id == project_id(service, connection, project)]
-        for name in ("branch", "verdict", "suite", "pull_request"):
-            if value := getattr(filter, name):
-                where.append(columns[name] == plain(value))
-        if filter.commit:
-            where.append(columns.commit.startswith(plain(filter.commit), autoescape=True))
-        if filter.platform:
-            where.append(columns.platforms.contains(f" {plain(filter.platform)} ", autoescape=True))
-        if page.after:
-            where.append(columns.number < whole(page.after))
-        statement = select(*_RUN).where(*where).order_by(columns.number.desc()).limit(page.limit + 1)
-        found = [_summary(line) for line in connection.execute(statement)]
+    given: dict[str, Any] = {name: plain(text) for name in _RUN_FILTERS if (text := getattr(filter, name))}
+    if filter.commit:
+        given["commit"] = f"{_escaped(filter.commit)}%"
+    if filter.platform:
+        given["platform"] = f"% {_escaped(filter.platform)} %"
+    if page.after:
+        given["after"] = whole(page.after)
+    _prepare(service, project)
+    values = {"project": plain(project), "limit": page.limit + 1, **given}
+    with reading(service.engine).connect() as connection:
+        found = [_summary(line) for line in connection.execute(_runs_statement(frozenset(given)), values)]
+        if not found:
+            project_id(service, connection, project)  # which says so where there is no project
     return paged(found, page, lambda each: str(each.number))
+
+
+_RUN_FILTERS = ("branch", "verdict", "suite", "pull_request")
+
+
+@cache
+def _runs_statement(given: frozenset[str]) -> Select[Any]:
+    of_run = tables.run.c
+    conditions = {name: of_run[name] == bindparam(name) for name in _RUN_FILTERS} | {
+        "commit": of_run.commit.like(bindparam("commit"), escape="\\"),
+        "platform": of_run.platforms.like(bindparam("platform"), escape="\\"),
+        "after": of_run.number < bindparam("after"),
+    }
+    where = [of_run.project_id == _PROJECT_ID, *(conditions[name] for name in sorted(given))]
+    return select(*_RUN).where(*where).order_by(of_run.number.desc()).limit(bindparam("limit"))
 
 
 def run(service: "Service", project: str, name: str) -> RunSummary:
     """A run by its name, or the last one: `latest`, `latest:BRANCH`. Raises NotFound."""
-    with service.engine.connect() as connection:
-        return _summary(run_line(service, connection, project, name, *_RUN))
+    with reading(service.engine).connect() as connection:
+        return _summary(run_line(service, connection, project, name))
 
 
-def run_line(service: "Service", connection: Connection, project: str, name: str, *columns: ColumnElement[Any]) -> Any:
-    """Columns of the run that a name names. Raises NotFound."""
-    of_run = tables.run.c
-    statement = select(*columns).where(of_run.project_id == project_id(service, connection, project))
+def run_line(service: "Service", connection: Connection, project: str, name: str) -> Any:
+    """The line of the run that a name names, its id and its project's behind what a summary has. Raises NotFound."""
+    _prepare(service, project)
     what, _, branch = name.partition(":")
-    if what == LATEST:
-        statement = statement.where(of_run.branch == plain(branch)) if branch else statement
-        statement = statement.order_by(of_run.number.desc()).limit(1)
-    elif re.fullmatch(RUN_NAME, name):
-        statement = statement.where(of_run.name == name)
-    else:
+    by = "branch" if what == LATEST and branch else LATEST if what == LATEST else "name"
+    if by == "name" and not re.fullmatch(RUN_NAME, name):
         raise NotFound("no such run", where=_shown(name))
-    line = connection.execute(statement).first()
+    given = {"project": plain(project), "name": name, "branch": plain(branch)}
+    line = connection.execute(_run_statement(by), given).first()
     if line is None:
+        project_id(service, connection, project)
         raise NotFound("no such run", where=f"{project}/{_shown(name)}")
     return line
+
+
+@cache
+def _run_statement(by: str) -> Select[Any]:
+    of_run = tables.run.c
+    statement = select(*_RUN, of_run.id, of_run.project_id).where(of_run.project_id == _PROJECT_ID)
+    if by == "name":
+        return statement.where(of_run.name == bindparam("name"))
+    if by == "branch":
+        statement = statement.where(of_run.branch == bindparam("branch"))
+    return statement.order_by(of_run.number.desc()).limit(1)
 
 
 def rows(
@@ -138,24 +164,26 @@ def rows(
     page: Page = FIRST,
 ) -> Paged[RowSummary]:
     """The rows of a run, as they are in its file, or the largest share of a budget first and those without one last."""
-    with service.engine.connect() as connection:
-        line = run_line(service, connection, project, run, tables.run.c.id, tables.run.c.project_id)
-        where = _where(line.id, line.project_id, filter)
-        found = (_by_share if order == "share" else _by_position)(connection, where, page)
+    given = _given(filter)
+    with reading(service.engine).connect() as connection:
+        line = run_line(service, connection, project, run)
+        given |= {"run": line.id, "project": line.project_id}
+        found = (_by_share if order == "share" else _by_position)(connection, given, page)
     return paged(found, page, _share_cursor if order == "share" else lambda each: str(each.position))
 
 
 def every_row(service: "Service", project: str, run: str, filter: RowFilter = ALL_ROWS) -> Iterator[RowSummary]:
     """All rows of a run; a part at a time, so that nobody waits for a reader that is slow. Raises before the first."""
-    with service.engine.connect() as connection:
-        line = run_line(service, connection, project, run, tables.run.c.id, tables.run.c.project_id)
-    where = _where(line.id, line.project_id, filter)
+    given, engine = _given(filter), reading(service.engine)
+    with engine.connect() as connection:
+        line = run_line(service, connection, project, run)
+        given |= {"run": line.id, "project": line.project_id}
 
     def parts() -> Iterator[RowSummary]:
         page = Page(_STREAMED)
         while True:
-            with service.engine.connect() as connection:
-                found = _by_position(connection, where, page)
+            with engine.connect() as connection:
+                found = _by_position(connection, given, page)
             yield from found[: page.limit]
             if len(found) <= page.limit:
                 return
@@ -164,53 +192,65 @@ def every_row(service: "Service", project: str, run: str, filter: RowFilter = AL
     return parts()
 
 
-def _where(run_id: int, project_id: int, filter: RowFilter) -> list[ColumnElement[bool]]:
+_ROW_FILTERS = ("case", "cell", "mode", "address", "like")
+
+
+def _given(filter: RowFilter) -> dict[str, Any]:
+    """What a filter says, for the statement."""
+    if filter.verdict and filter.verdict not in tuple(Verdict):
+        raise Refused("no verdict of a row", where=_shown(filter.verdict), expected=" or ".join(Verdict))
+    names = ("verdict", "case", "cell", "mode")
+    given: dict[str, Any] = {name: plain(text) for name in names if (text := getattr(filter, name))}
+    if set(filter.address) & set("*?"):  # as in a glob; every other character stands for itself, those of LIKE too
+        given["like"] = _escaped(filter.address).replace("*", "%").replace("?", "_")
+    elif filter.address:
+        given["address"] = plain(filter.address)
+    return given
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", plain(text))
+
+
+@cache
+def _rows_statement(given: frozenset[str], part: Literal["position", "share", "shareless"]) -> Select[Any]:
     row, place = tables.row.c, tables.place.c
-    where = [row.run_id == run_id]
-    if filter.verdict:
-        if filter.verdict not in tuple(Verdict):
-            raise Refused("no verdict of a row", where=_shown(filter.verdict), expected=" or ".join(Verdict))
-        where.append(row.verdict == filter.verdict)
-    named = [place[name] == plain(value) for name in ("case", "cell", "mode") if (value := getattr(filter, name))]
-    if filter.address:
-        named.append(_like(place.address, plain(filter.address)))
-    if named:
-        where += [place.project_id == project_id, *named]
-    return where
+    where = [row.run_id == bindparam("run")]
+    if "verdict" in given:
+        where.append(row.verdict == bindparam("verdict"))
+    if given & set(_ROW_FILTERS):
+        where.append(place.project_id == bindparam("project"))
+        where += [place[name] == bindparam(name) for name in ("case", "cell", "mode", "address") if name in given]
+    if "like" in given:
+        where.append(place.address.like(bindparam("like"), escape="\\"))
+    statement = select(*_ROW).select_from(_OF_ROW).where(*where).limit(bindparam("limit"))
+    if part == "share":
+        if "share" in given:
+            behind = tuple_(bindparam("share", type_=Float), bindparam("position", type_=Integer))
+            statement = statement.where(tuple_(row.share, row.position) < behind)
+        return statement.where(row.share.is_not(None)).order_by(row.share.desc(), row.position.desc())
+    if part == "shareless":
+        statement = statement.where(row.share.is_(None))
+    return statement.where(row.position > bindparam("position")).order_by(row.position)
 
 
-def _like(column: ColumnElement[str], glob: str) -> ColumnElement[bool]:
-    """`*` and `?` as in a glob; every other character stands for itself, those of LIKE too."""
-    if not set(glob) & set("*?"):
-        return column == glob
-    escaped = re.sub(r"([\\%_])", r"\\\1", glob)
-    return column.like(escaped.replace("*", "%").replace("?", "_"), escape="\\")
+def _by_position(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:
+    values = {**given, "position": whole(page.after) if page.after else -1, "limit": page.limit + 1}
+    return [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "position"), values)]
 
 
-def _select(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    return select(*_ROW).select_from(_OF_ROW).where(*where)
-
-
-def _by_position(connection: Connection, where: list[ColumnElement[bool]], page: Page) -> list[RowSummary]:
-    position = tables.row.c.position
-    behind = [position > whole(page.after)] if page.after else []
-    lines = connection.execute(_select([*where, *behind]).order_by(position).limit(page.limit + 1))
-    return [_row(line) for line in lines]
-
-
-def _by_share(connection: Connection, where: list[ColumnElement[bool]], page: Page) -> list[RowSummary]:
+def _by_share(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:
     """First those that have a share, then those that have none; a cursor says which, and where."""
-    row, wanted = tables.row.c, page.limit + 1
     share, position = _behind(page.after)
     found: list[RowSummary] = []
     if share is not None or not page.after:
-        behind = [tuple_(row.share, row.position) < tuple_(share, position)] if page.after else []
-        judged = _select([*where, row.share.is_not(None), *behind])
-        lines = connection.execute(judged.order_by(row.share.desc(), row.position.desc()).limit(wanted))
-        found, position = [_row(line) for line in lines], -1
-    if len(found) < wanted:
-        rest = _select([*where, row.share.is_(None), row.position > position])
-        found += [_row(line) for line in connection.execute(rest.order_by(row.position).limit(wanted - len(found)))]
+        judged = given if share is None else {**given, "share": share}
+        values = {**judged, "position": position, "limit": page.limit + 1}
+        found = [_row(line) for line in connection.execute(_rows_statement(frozenset(judged), "share"), values)]
+        position = -1
+    if len(found) <= page.limit:
+        values = {**given, "position": position, "limit": page.limit + 1 - len(found)}
+        found += [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "shareless"), values)]
     return found
 
 
@@ -224,9 +264,12 @@ def _behind(cursor: str) -> tuple[float | None, int]:
         return None, -1
     share, _, position = cursor.partition("@")
     try:
-        return (float.fromhex(share) if share else None), whole(position)
+        number = float.fromhex(share) if share else None
     except (ValueError, OverflowError):
         raise _no_cursor(cursor) from None
+    if number is not None and not math.isfinite(number):
+        raise _no_cursor(cursor)
+    return number, whole(position)
 
 
 def whole(cursor: str) -> int:
@@ -256,14 +299,18 @@ def part(items: Sequence[T], page: Page) -> Paged[T]:
 
 def project_id(service: "Service", connection: Connection, name: str) -> int:
     """Raises NotFound. Of `local`, what has ended since is taken in first."""
-    if name == LOCAL:
-        if service.config.unnamed != "loopback":
-            raise NotFound("no such project", where=LOCAL)
-        local.look(service)
+    _prepare(service, name)
     found = connection.execute(select(tables.project.c.id).where(tables.project.c.name == plain(name))).scalar()
     if found is None:
         raise NotFound("no such project", where=_shown(name))
     return found
+
+
+def _prepare(service: "Service", project: str) -> None:
+    if project == LOCAL:
+        if service.config.unnamed != "loopback":
+            raise NotFound("no such project", where=LOCAL)
+        local.look(service)
 
 
 def plain(text: str) -> str:
@@ -278,7 +325,7 @@ def _shown(text: str) -> str:
 
 
 def _summary(line: Sequence[Any]) -> RunSummary:
-    *values, pinned = line
+    *values, pinned = line[: len(_RUN)]
     values[6] = tuple(values[6].split())
     return RunSummary(*values, pinned=bool(pinned))
 

@@ -114,5 +114,5 @@ def test_a_metric_that_is_not_known_here_is_refused() -> None:
         for row in by([], drifts)
     ]
     line = next(row for row in rows if row.judgements)
-    with pytest.raises(UsageError, match="^metric is not known here: ours\n"):
+    with pytest.raises(UsageError, match=r"^metric is not known here: ours\n"):
         rebase(rows, {line.drift.key: accepted(line.drift, ours=1.0)}, INFO)

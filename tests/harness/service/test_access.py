@@ -1,5 +1,6 @@
 """Who may come in, by token, by cookie or from this machine; what holds for every answer; what is noted."""
 
+import hashlib
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +195,31 @@ def test_a_request_that_does_not_fit_is_told_as_any_refusal(app: FastAPI, client
     )
     answer = client.post("/api/tokens", json={"name": "a b", "scopes": ["read"]}, headers=headers)
     assert answer.json()["error"]["what"] == "bad name of a token"
+
+
+@on_sqlite
+def test_goldens_are_for_who_may_read_or_work(app: FastAPI, client: TestClient, config: ServiceConfig) -> None:
+    content = b"an object"
+    name = hashlib.sha256(content).hexdigest()
+    at = config.golden / "objects" / name[:2] / f"{name}.safetensors"
+    at.parent.mkdir(parents=True)
+    at.write_bytes(content)
+    (config.golden / "budgets.toml").write_text("not for strangers")
+    work, path = bearer(app, "work"), f"/api/goldens/objects/{name[:2]}/{name}.safetensors"
+    assert client.get(path, headers=work).content == content
+    part = client.get(path, headers={**work, "Range": "bytes=3-"})
+    assert (part.status_code, part.content) == (206, content[3:])
+    assert client.get("/api/goldens/", headers=work).headers["content-type"] == "text/html; charset=utf-8"
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers=bearer(app, "submit")).status_code == 403
+    for other in (
+        "budgets.toml",
+        "objects/../budgets.toml",
+        "%2e%2e/service.db",
+        "objects//etc/passwd",
+        "a%00b/c.json",
+    ):
+        assert client.get(f"/api/goldens/{other}", headers=work).status_code == 404, other
 
 
 def test_nothing_of_a_token_is_kept_but_its_hash(app: FastAPI) -> None:

@@ -178,6 +178,15 @@ def test_a_kill_behind_the_last_step_leaves_nothing_to_do(
     assert left(config) == []
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_run_is_called_as_it_says_itself(sender: Sender, folder: Path, config: ServiceConfig) -> None:
+    id = sender.begin(manifest(folder, run="another")).json()["upload"]
+    all_but(sender, folder, id)
+    answer = sender.finish(id)
+    assert (answer.status_code, answer.json()["error"]["what"]) == (422, "run has another name")
+    assert left(config) == []
+
+
 def _killed(*given: object) -> None:
     raise RuntimeError("killed")
 

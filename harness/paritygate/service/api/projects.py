@@ -6,13 +6,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from paritygate.service import audit, queries
+from paritygate.service import index, queries
 from paritygate.service.access import Admin, Reader
 from paritygate.service.answers import After, Limit, answer, described, page
 from paritygate.service.app import ServiceOf
-from paritygate.service.database import writing
-from paritygate.service.folders import PROJECT_NAME, Folders
-from paritygate.service.lines import project_line
+from paritygate.service.folders import PROJECT_NAME
 from paritygate.service.problems import Forbidden
 from paritygate.service.summaries import Paged, ProjectSummary
 
@@ -36,10 +34,4 @@ def create_project(service: ServiceOf, caller: Admin, new: NewProject) -> Respon
     """A new project, empty."""
     if caller.project:
         raise Forbidden("not allowed", where="/api/projects", expected="a token of all projects", got=caller.name)
-    folders = Folders(service.config)
-    folders.create(new.name)
-    created = folders.info(new.name).created
-    with writing(service.engine).begin() as connection:
-        project_line(connection, new.name, created)
-        audit.note(connection, caller.name, "create project", new.name, new.name)
-    return answer(ProjectSummary(new.name, created, 0, "", "", None), 201)
+    return answer(index.create_project(service, new.name, caller.name), 201)
