@@ -28,9 +28,11 @@ class Caller:
     project: str = ""
 
     def may(self, scope: Scope, project: str = "") -> bool:
-        """Whether it may do this in a project; where none is given, at all. `admin` may everything."""
+        """Whether it may do this in a project; where none is given, in any: what it sees is then up to the route.
+
+        `admin` may everything."""
         allowed = scope in self.scopes or "admin" in self.scopes
-        return allowed and self.project in ("", project)
+        return allowed and (not project or self.project in ("", project))
 
 
 def digest(text: str) -> str:
