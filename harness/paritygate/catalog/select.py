@@ -63,18 +63,22 @@ def cells_of(suite: str) -> str:
 
 
 def select_cases(text: str, suite: str | None = None) -> list[Case]:
-    """The cases that `text` names, within `suite` where given: a suite, a preset, a case, or a glob over case ids."""
+    """The cases that `text` names, within `suite` where given: a suite, a preset, a case, or a glob over case ids;
+    within a suite also several of the latter, with commas between."""
     known = suites()
     if suite is None and text in known:
         return list(known[text])
     if suite is not None and suite not in known:
         raise unknown_name("suite", suite, list(known))
     within = known[suite] if suite else tuple(dict.fromkeys(case for cases in known.values() for case in cases))
-    found = [case for case in within if case.preset == text or fnmatchcase(case.id, text)]
-    if not found:
-        names = dict.fromkeys([*known, *(case.preset for case in within), *(case.id for case in within)])
-        raise unknown_name("suite, preset or case", text, list(names))
-    return found
+    found: set[Case] = set()
+    for part in text.split(",") if suite else [text]:
+        named = [case for case in within if case.preset == part or fnmatchcase(case.id, part)]
+        if not named:
+            names = dict.fromkeys([*known, *(case.preset for case in within), *(case.id for case in within)])
+            raise unknown_name("suite, preset or case", part, list(names))
+        found.update(named)
+    return [case for case in within if case in found]
 
 
 def suite_of(case: Case) -> str:

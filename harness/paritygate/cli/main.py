@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +23,9 @@ Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infr
 130 interrupted, 143 terminated.
 
 Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
-with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked. PARITYGATE_DB names the
-database of a service here; PARITYGATE_SERVER and PARITYGATE_TOKEN say which service to talk to, and as whom.
+with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked. PARITYGATE_REMOTE is where
+goldens are pulled from and pushed to. PARITYGATE_DB names the database of a service here; PARITYGATE_SERVER and
+PARITYGATE_TOKEN say which service to talk to, and as whom.
 """
 
 UNLOCKED = ("", "0", "false", "no")
@@ -130,6 +132,7 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
     summary, outputs = environ.get("GITHUB_STEP_SUMMARY"), environ.get("GITHUB_OUTPUT")
     cache = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     runs = Path(environ.get("PARITYGATE_RUNS") or root / "reports" / "runs")
+    request = re.fullmatch(r"refs/pull/([0-9]+)/merge", environ.get("GITHUB_REF", ""))
     return Settings(
         golden=Path(environ.get("PARITYGATE_GOLDEN") or root / "golden"),
         runs=runs,
@@ -145,10 +148,14 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
         workspace=Path(environ.get("GITHUB_WORKSPACE") or root),
         step_summary=Path(summary) if summary else None,
         step_outputs=Path(outputs) if outputs else None,
+        remote=environ.get("PARITYGATE_REMOTE", ""),
         service=runs.parent / "service",
         database=environ.get("PARITYGATE_DB", ""),
         server=environ.get("PARITYGATE_SERVER", ""),
         token=environ.get("PARITYGATE_TOKEN", ""),
+        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
+        commit=environ.get("GITHUB_SHA", ""),
+        pull_request=request[1] if request else "",
     )
 
 

@@ -11,7 +11,11 @@ from paritygate.core.errors import UsageError
 DEFAULT_CELLS = "f64,f32,f16,bf16 x single x cpu"
 
 Suite = Annotated[
-    str, typer.Argument(metavar="SUITE", help="A suite, a preset, a case, or a glob over cases; tiny if left out.")
+    str,
+    typer.Argument(
+        metavar="SUITE",
+        help="A suite, a preset, a case, or a glob over cases; with --suite several, commas between; tiny if left out.",
+    ),
 ]
 Within = Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite to look for the cases in.")]
 Cells = Annotated[

@@ -20,7 +20,8 @@ class Settings:
     `asks` is whether somebody is there to answer a question. `workspace` is the repository's root; `step_summary` and
     `step_outputs` are the files that a step of GitHub Actions is given to write into, None elsewhere. `service` is the
     folder of a service on this machine, and `database` the URL of its database, empty for SQLite in that folder;
-    `server` and `token` are for a service elsewhere.
+    `server` and `token` are for a service elsewhere. `branch`, `commit` and `pull_request` are what a job of GitHub
+    Actions is about; empty elsewhere.
     """
 
     golden: Path
@@ -38,10 +39,14 @@ class Settings:
     workspace: Path = Path()
     step_summary: Path | None = None
     step_outputs: Path | None = None
+    remote: str = ""  # of goldens, where none is named
     service: Path = Path()
     database: str = ""
     server: str = ""
     token: str = field(default="", repr=False)
+    branch: str = ""
+    commit: str = ""
+    pull_request: str = ""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def replay(
     prepare_cache(compile_cache)
     patches = fault.patches if fault else ()
     jobs = plan(suite, cases, cells, modes, store, extensions, known, routing, skipped, limit, processes, patches)
+    pieces = pieces_of(jobs, store, skipped)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     run_id = f"{stamp}-{suite}-{secrets.token_hex(2)}"
     info = RunInfo(
@@ -99,6 +100,7 @@ def replay(
         asked=parts_of(jobs),
         floors={str(cell): floor_from(cell, goldens) for cell in cells},
         skipped=skipped,
+        values=sum(piece.size for of_job in pieces for piece in of_job),
     )
     folder = runs / run_id
     (folder / "workers").mkdir(parents=True)
@@ -106,7 +108,7 @@ def replay(
     if keep == "values":
         jobs = [replace(job, keep=str((folder / "values").resolve())) for job in jobs]
     with run.alone():
-        progress.planned(pieces_of(jobs, store, skipped), limit)
+        progress.planned(pieces, limit)
         gathered = Results(run, progress, cluster=cluster)
         run = gathered.of(jobs, limit, timeout_s, compile_cache)
     if keep == "values":

@@ -19,12 +19,19 @@ class Limits:
     run_rows: int = 1_000_000
     open_uploads: int = 64  # of one token
     upload_s: float = 24 * 3600  # after which one that nobody goes on with is dropped
+    piece_s: float = 60.0  # until the next piece of a body
+    session_s: float = 12 * 3600  # that a browser stays logged in
     page_rows: int = 1_000  # of any list
     text: int = 256  # of any parameter, in characters
     compared_rows: int = 400_000  # of both sides
     stream_s: float = 3600  # that a stream of events lasts; its reader comes again
     streams: int = 64
-    queued_jobs: int = 1_000  # of one project
+    event_s: float = 7 * 24 * 3600  # after which what happened is forgotten
+    queued_jobs: int = 1_000  # of one project that have not ended
+    job_cases: int = 256
+    job_cells: int = 256
+    attempts: int = 5  # at a task whose leases ran out
+    finish_s: float = 600  # that the last step of a task may take: its run is checked and indexed
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,13 @@ class ServiceConfig:
 
     @classmethod
     def beside(
-        cls, data: Path, runs: Path, golden: Path, database: str = "", unnamed: Unnamed = "nobody"
+        cls,
+        data: Path,
+        runs: Path,
+        golden: Path,
+        database: str = "",
+        unnamed: Unnamed = "nobody",
+        hosts: tuple[str, ...] = (),
     ) -> "ServiceConfig":
         """With SQLite in `data` where no database is named."""
-        return cls(data, database or f"sqlite:///{data / 'service.db'}", runs, golden, unnamed)
+        return cls(data, database or f"sqlite:///{data / 'service.db'}", runs, golden, unnamed, hosts)

@@ -18,6 +18,7 @@ from paritygate.core.errors import UsageError
 from paritygate.core.project import FileHash as FileHash  # where who uploads finds it
 from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import write_atomic
+from paritygate.core.run_files import RUN_FILES
 from paritygate.service.config import ServiceConfig
 from paritygate.service.problems import Conflict, NotFound, Refused
 
@@ -29,11 +30,6 @@ PROJECT_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
 RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LATEST = "latest"
 
-# What a run folder may hold here. What else a replay leaves (logs of workers, values that it kept) stays where it ran.
-RUN_FILES = (
-    "run.json", "rows.jsonl", "drifts.jsonl", "coverage.json", "lint.json", "programs.json", "programs.jsonl",
-    "inspections.jsonl", "findings.jsonl", "compilations.jsonl", "explanations.jsonl", "blames.jsonl", "report.html",
-)  # fmt: skip
 OWN_FILES = ("upload.json", "pin.json")
 
 

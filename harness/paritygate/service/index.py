@@ -1,7 +1,7 @@
 """Run folders → the index: one that arrives, those that were missed, all of them again.
 
 The folders are the truth. Reads them, moves one in that is whole, writes its `upload.json`; of the database it writes
-`project`, `run`, `place` and `row`, and no other table.
+`project`, `run`, `place` and `row`, and a line of `audit` for a run that arrived.
 """
 
 import logging
@@ -18,6 +18,7 @@ from paritygate.core.errors import HarnessError
 from paritygate.service import local
 from paritygate.service.audit import note
 from paritygate.service.database import writing
+from paritygate.service.events import tell
 from paritygate.service.folders import LOCAL, Folders, Origin, origin_of, pin_of, run_name, sync, write
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Conflict, Refused
@@ -68,8 +69,11 @@ def add_run(service: "Service", project: str, folder: Path, origin: Origin) -> R
                 sync(folder)
                 os.rename(folder, target)
                 sync(target.parent)
+                note(connection, origin.by, "run arrived", project, name, number=origin.number, branch=origin.branch)
             pinned = pin_of(target) is not None
-            return put_run(connection, project_id, name, known, origin, pinned, origin.content)
+            summary = put_run(connection, project_id, name, known, origin, pinned, origin.content)
+            tell(connection, "run arrived", project, run=name, verdict=summary.verdict, by=origin.by)
+            return summary
 
 
 def _refuse_odd(origin: Origin) -> None:

@@ -42,10 +42,28 @@ class TooLarge(Refused):
     status = 413
 
 
+class Unsupported(Refused):
+    """A kind of content that is not taken."""
+
+    status = 415
+
+
 class TooMany(Refused):
     """Later, perhaps."""
 
     status = 429
+
+
+class Misdirected(Refused):
+    """Asked by a name that is none of the service's."""
+
+    status = 421
+
+
+class Full(Refused):
+    """The disk is."""
+
+    status = 507
 
 
 def status_of(reason: HarnessError) -> int:

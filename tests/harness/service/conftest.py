@@ -35,7 +35,8 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def config(database: str, tmp_path: Path) -> ServiceConfig:
-    return ServiceConfig(tmp_path / "data", database, tmp_path / "runs", tmp_path / "golden")
+    hosts = ("testserver",)  # by which the test client asks
+    return ServiceConfig(tmp_path / "data", database, tmp_path / "runs", tmp_path / "golden", hosts=hosts)
 
 
 @pytest.fixture

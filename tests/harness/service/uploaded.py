@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from harness.report import synthetic
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Row
+from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run
-from paritygate.service.folders import FileHash, Origin
 from paritygate.service.index import add_run, create_project
 from paritygate.service.summaries import RunSummary
 

@@ -28,6 +28,7 @@ def programs(
     from paritygate.cli.runs import find_run, name_of
     from paritygate.cli.stages import changed_programs, shown
     from paritygate.judge.programs import without_lines
+    from paritygate.store.baseline import refuse_planted
     from paritygate.store.programs import write_programs
 
     settings = settings_of(context)

@@ -1,0 +1,149 @@
+"""What verbs need that run a service or look into its database on this machine: its configuration, and its server."""
+
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from paritygate.cli.verb import Settings
+from paritygate.core.errors import InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from paritygate.service.config import ServiceConfig
+
+_EVERYWHERE = ("0.0.0.0", "::", "")
+_END_S = 10  # that answers under way are given when the service ends
+
+
+@contextmanager
+def service_installed() -> Iterator[None]:
+    """Raises UsageError where the extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as reason:
+        if (reason.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        raise UsageError(
+            "the service is not installed", got=f"no {reason.name}", try_="pip install 'paritygate[serve]'"
+        ) from None
+
+
+_EXTRA = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "itsdangerous", "prometheus_client", "pydantic")
+
+
+def config_of(
+    settings: Settings,
+    host: str,
+    data: Path | None,
+    unnamed: Literal["loopback", "nobody"] | None,
+    names: Sequence[str],
+) -> "ServiceConfig":
+    """On loopback whoever is on this machine may come; elsewhere nobody without a token, and one has to be there."""
+    from paritygate.service.config import ServiceConfig
+
+    local = _is_loopback(host)
+    if unnamed == "loopback" and not local:
+        raise UsageError(
+            "unnamed callers only over loopback",
+            where=f"--unnamed loopback --host {host}",
+            try_="--host 127.0.0.1, or tokens: paritygate token create NAME --scopes read",
+        )
+    hosts = [*names, *([host] if host not in _EVERYWHERE else [])]
+    folder = (data or settings.service).resolve()
+    config = ServiceConfig.beside(
+        folder, settings.runs.resolve(), settings.golden.resolve(), settings.database,
+        unnamed or ("loopback" if local else "nobody"), tuple(hosts),
+    )  # fmt: skip
+    if config.unnamed == "nobody":
+        _require_token(config)
+    return config
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether all that a name stands for is this machine."""
+    import ipaddress
+
+    if host in _EVERYWHERE:
+        return False
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError as reason:
+        raise UsageError("no such address", where=f"--host {host}", got=str(reason)) from None
+    return all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
+
+
+def _require_token(config: "ServiceConfig") -> None:
+    from paritygate.service.tokens import known
+
+    with opened(config) as engine:
+        found = [each for each in known(engine) if not each.revoked and not 0 < (each.expires or 0) <= time.time()]
+    if not found:
+        raise UsageError(
+            "nobody could come in: there is no token",
+            where=str(config.data),
+            expected="a token, for callers without one are refused",
+            try_="paritygate token create NAME --scopes admin",
+        )
+
+
+@contextmanager
+def opened(config: "ServiceConfig") -> Iterator["Engine"]:
+    """The database of a service, brought up to date."""
+    from paritygate.service.database import connect, migrate
+
+    config.data.mkdir(parents=True, exist_ok=True)
+    engine = connect(config.database)
+    try:
+        migrate(engine)
+        yield engine
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that listens. Raises InfrastructureError where somebody else does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        made = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as reason:
+        raise InfrastructureError(
+            "cannot listen there", where=f"{host}:{port}", got=reason.strerror or str(reason), try_="another --port"
+        ) from None
+    with made:
+        yield made
+
+
+def serve_on(
+    at: socket.socket, config: "ServiceConfig", behind: str, says: Literal["problems", "each request"]
+) -> None:
+    """Until it is ended by a signal, which is raised when what was under way is answered.
+
+    h11 reads requests, also where a faster parser is installed: it is the stricter one. What a proxy says of a caller
+    is believed of `behind` only.
+    """
+    import uvicorn
+
+    from paritygate.service.app import create_app
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    uvicorn.Server(
+        uvicorn.Config(
+            create_app(config),
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=says == "each request",
+            server_header=False,
+            proxy_headers=bool(behind),
+            forwarded_allow_ips=behind or None,
+            timeout_graceful_shutdown=_END_S,
+        )
+    ).run(sockets=[at])

@@ -1,0 +1,113 @@
+"""`Client(url, token)`: a service's projects, runs, rows and gate in Python.
+
+with Client("https://parity.example.com", token) as service:
+    frame = service.rows("llama4", "latest:main", verdict="over_budget")
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import httpx2
+
+from paritygate.client.transport import Transport, Trust, path_of
+from paritygate.client.uploading import upload_run
+
+if TYPE_CHECKING:
+    import pandas
+
+_PAGE = 1_000
+
+
+class Client:
+    """One service, as one token. Its errors are HarnessErrors, and none has the token in it."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        trust: Trust = "https",
+        timeout_s: float = 60.0,
+        pause: Callable[[float], None] = time.sleep,
+        transport: httpx2.BaseTransport | None = None,
+    ):
+        self._transport, self._pause = Transport(url, token, trust, timeout_s, pause, transport), pause
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
+    def __repr__(self) -> str:
+        return f"Client({self._transport.url!r})"
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def projects(self) -> list[dict[str, Any]]:
+        return list(self._all(path_of("projects"), {}))
+
+    def runs(self, project: str, **filters: str) -> Iterator[dict[str, Any]]:
+        """The newest first; by `branch`, `commit`, `platform`, `verdict`, `suite`, `pull_request`."""
+        return self._all(path_of("projects", project, "runs"), filters)
+
+    def run(self, project: str, run: str = "latest") -> dict[str, Any]:
+        """One run, by its name, `latest`, or `latest:BRANCH`."""
+        return self._transport.get(path_of("projects", project, "runs", run))
+
+    def rows(self, project: str, run: str = "latest", **filters: str) -> "pandas.DataFrame":
+        """One line a row; by `verdict`, `case`, `cell`, `mode`, `address`, the last as a glob."""
+        import pandas
+
+        return pandas.DataFrame.from_records(
+            list(self._all(path_of("projects", project, "runs", run, "rows"), filters))
+        )
+
+    def history(self, project: str, case: str, cell: str, mode: str, address: str, **more: str) -> dict[str, Any]:
+        """One row across the runs of a project, or of one `branch`; with the steps at which it moved."""
+        place = {"case": case, "cell": cell, "mode": mode, "address": address}
+        return self._transport.get(path_of("projects", project, "history"), {**place, **more})
+
+    def gate(self, project: str, run: str = "latest", against: str = "baseline") -> dict[str, Any]:
+        """What the gate says of a run: against the baseline, `branch:NAME`, or another run."""
+        return self._transport.get(path_of("projects", project, "runs", run, "gate"), {"against": against})
+
+    def approve(
+        self,
+        project: str,
+        run: str,
+        select: str,
+        reason: str,
+        semantic: Literal["refused", "accepted"] = "refused",
+        act: Literal["show", "write"] = "show",
+    ) -> dict[str, Any]:
+        """What would be accepted; with `write` it is."""
+        asked = {"select": select, "reason": reason, "semantic": semantic, "dry_run": act == "show"}
+        return self._transport.post(path_of("projects", project, "runs", run, "approve"), asked)
+
+    def upload(
+        self,
+        project: str,
+        folder: Path,
+        branch: str = "",
+        commit: str = "",
+        pull_request: str = "",
+        tell: Callable[[str], None] = lambda line: None,
+    ) -> dict[str, Any]:
+        """A run folder, whole, as the service has it then. Gone on with where a connection broke."""
+        origin = {"branch": branch, "commit": commit, "pull_request": pull_request}
+        return upload_run(self._transport, project, folder, origin, tell, self._pause)
+
+    def _all(self, path: str, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
+        after = ""
+        while True:
+            page = self._transport.get(path, {**filters, "limit": _PAGE, "after": after})
+            yield from page["items"]
+            if not (after := page["next"]):
+                return

@@ -1,0 +1,178 @@
+"""A real server, its verbs, and `kill -9` in the middle of an upload."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import synthetic
+from harness.service.sending import manifest
+from paritygate.cli.main import main
+from paritygate.client import Client
+
+RUN = "20260102T030405Z-tiny-abcd"
+Said = tuple[int, str, str]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {"PARITYGATE_GOLDEN": str(tmp_path / "golden"), "PARITYGATE_RUNS": str(tmp_path / "runs")}
+
+
+@pytest.fixture
+def paritygate(environ: dict[str, str], capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    def call(*arguments: str, **more: str) -> Said:
+        code = main(arguments, environ | more)
+        return (code, *capfd.readouterr())
+
+    return call
+
+
+@contextmanager
+def serving(environ: dict[str, str], *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A server in a process of its own, and where it answers."""
+    command = [sys.executable, "-m", "paritygate", "serve", "--port", "0", *arguments]
+    process = subprocess.Popen(
+        command, env=os.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    try:
+        first = process.stdout.readline()
+        found = re.fullmatch(r"serving (http://127\.0\.0\.1:\d+)\n", first)
+        assert found, first + process.communicate(timeout=60)[1]
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+
+
+def answering(url: str, token: str) -> Client:
+    """A client, once the server has got as far as to answer."""
+    client = Client(url, token, pause=lambda s: time.sleep(0.2))
+    client.projects()
+    return client
+
+
+def half_sent(url: str, token: str, path: str, content: bytes, part: Path) -> socket.socket:
+    """A connection over which half a file came, and is on disk; the rest never comes."""
+    host, port = url.removeprefix("http://").split(":")
+    at = socket.create_connection((host, int(port)))
+    head = f"PUT {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nUpload-Offset: 0\r\n"
+    head += f"Content-Type: application/octet-stream\r\nContent-Length: {len(content)}\r\n\r\n"
+    at.sendall(head.encode() + content[: len(content) // 2])
+    for _ in range(600):
+        if part.is_file() and part.stat().st_size == len(content) // 2:
+            return at
+        time.sleep(0.1)
+    raise AssertionError("it did not come")
+
+
+def test_a_server_killed_in_the_middle_of_an_upload(
+    tmp_path: Path, environ: dict[str, str], paritygate: Callable[..., Said]
+) -> None:
+    folder = synthetic.write_run(tmp_path / "runs" / RUN, layers=1).folder
+    data = tmp_path / "service"
+    code, token, _ = paritygate("token", "create", "ci", "--scopes", "admin,read,submit", "--expires", "1d")
+    assert code == 0
+    token, refused = token.strip(), {"PARITYGATE_TOKEN": "pgt_" + "x" * 43}
+    asked, rows = manifest(folder), (folder / "rows.jsonl").read_bytes()
+    number = [each["name"] for each in asked["files"]].index("rows.jsonl")
+    with serving(environ, "--unnamed", "nobody") as (process, url), answering(url, token) as client:
+        client._transport.post("/api/projects", {"name": "llama"})
+        state = client._transport.post("/api/projects/llama/uploads", asked)
+        path, part = (
+            f"/api/projects/llama/uploads/{state['upload']}/files/rows.jsonl",
+            data / "uploads" / state["upload"],
+        )
+        with half_sent(url, token, path, rows, part / f"{number}.part"):
+            process.kill()
+            process.wait(timeout=60)
+    assert list((data / "projects" / "llama" / "runs").iterdir()) == []
+    with serving(environ, "--unnamed", "nobody") as (process, url), answering(url, token) as client:
+        assert list(client.runs("llama")) == []
+        known = {"PARITYGATE_SERVER": url, "PARITYGATE_TOKEN": token}
+        code, _, error = paritygate("gate", "latest", "--project", "llama", **known)
+        assert code == 2 and f"paritygate upload {RUN} --project llama" in error
+        code, said, error = paritygate(
+            "upload", "--project", "llama", "--branch", "main", "--commit", "c0ffee", **known
+        )
+        assert (code, error) == (0, "")
+        assert f"rows.jsonl  {len(rows):,} bytes, from {len(rows) // 2:,} on\n" in said
+        assert [each["branch"] for each in client.runs("llama")] == ["main"]
+        code, said, _ = paritygate("gate", "--project", "llama", **known)
+        assert code == 0 and said.startswith(f"PASS  {RUN} of llama\nbudget   pass: ")
+        code, said, _ = paritygate("gate", RUN, "--project", "llama", "--output-format", "json", **known)
+        answer = json.loads(said)
+        assert (code, answer["exit_code"], answer["url"]) == (0, 0, f"{url}/projects/llama/runs/{RUN}")
+        code, said, _ = paritygate("gate", "latest:main", "--project", "llama", "--output-format", "markdown", **known)
+        assert code == 0 and said.startswith(f"### PASS: <code>{RUN}</code> of <code>llama</code>\n")
+        files = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+        code, said, _ = paritygate("gate", "--project", "llama", "--output-format", "github", **known, **files)
+        assert code == 0 and said.startswith("::stop-commands::")
+        assert "### PASS: " in (tmp_path / "summary").read_text()
+        assert f"\n{url}/projects/llama/runs/{RUN}\n" in (tmp_path / "outputs").read_text()
+        code, _, error = paritygate("gate", "--project", "llama", "--output-format", "junit", **known)
+        assert code == 2 and error.startswith("a service says no tests")
+        asked = ("approve", "--project", "llama", "--select", "*/layers.0:out", "--reason", "a test")
+        code, said, _ = paritygate(*asked, "--dry-run", **known)
+        assert code == 0 and said.endswith("rows; reason: a test\nnothing was written\n")
+        code, said, _ = paritygate(*asked, "--yes", **known)
+        assert code == 0 and said.endswith("rows accepted in llama\n")
+        code, _, error = paritygate(*asked, "--by", "Ada", **known)
+        assert code == 2 and error.startswith("a service knows who accepts")
+        code, _, error = paritygate("gate", "--project", "llama", **(known | refused))
+        assert code == 2 and error.startswith("token is not, or no longer, good") and "xxx" not in error
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["serve", "--host", "0.0.0.0"], "nobody could come in: there is no token"),
+        (["serve", "--unnamed", "nobody"], "nobody could come in: there is no token"),
+        (["serve", "--host", "0.0.0.0", "--unnamed", "loopback"], "unnamed callers only over loopback"),
+        (["token", "create"], "whose token?"),
+        (["token", "create", "x"], "bad scopes"),
+        (["token", "create", "x", "--scopes", "root"], "bad scopes"),
+        (["token", "create", "a b", "--scopes", "read"], "bad name of a token"),
+        (["token", "create", "x", "--scopes", "read", "--expires", "soon"], "no time"),
+        (["token", "revoke", "x"], "no such token, or revoked before"),
+        (["token", "list", "x"], "list takes no name"),
+        (["upload", "--project", "x"], "there is no run yet"),
+        (["gate", "--project", "x"], "which service?"),
+        (["gate", "--server", "http://127.0.0.1:1"], "which project?"),
+    ],
+)
+def test_what_the_verbs_refuse(paritygate: Callable[..., Said], arguments: list[str], what: str) -> None:
+    code, _, error = paritygate(*arguments)
+    assert (code, error.partition("\n")[0].partition(":")[0]) == (2, what.partition(":")[0])
+
+
+def test_tokens_of_the_command_line(paritygate: Callable[..., Said]) -> None:
+    assert (
+        paritygate("token", "create", "ci", "--scopes", "read,submit", "--project", "llama", "--expires", "90d")[0] == 0
+    )
+    code, said, _ = paritygate("token", "list")
+    assert code == 0 and re.match(r"ci  read,submit  llama  until \d{4}-\d\d-\d\d  never used\n1 tokens\n", said)
+    assert paritygate("token", "revoke", "ci")[:2] == (0, "ci opens nothing any more\n")
+    assert "  revoked  " in paritygate("token", "list")[1]
+
+
+def test_an_extra_that_is_not_installed(paritygate: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*given: Any, **more: Any) -> None:
+        raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+
+    monkeypatch.setattr("paritygate.cli.serving.config_of", gone)
+    code, _, error = paritygate("serve")
+    assert code == 2 and "pip install 'paritygate[serve]'" in error
