@@ -9,6 +9,7 @@ each keep a connection, with a token. Prints a table; --plans the plan of each s
 
 import argparse
 import http.client
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import event, text
@@ -116,7 +118,7 @@ def serve(config: ServiceConfig, port: "multiprocessing.Queue[int]") -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
-        async def startup(self, sockets: list | None = None) -> None:
+        async def startup(self, sockets: list[Any] | None = None) -> None:
             await super().startup(sockets)
             port.put(self.servers[0].sockets[0].getsockname()[1])
 
@@ -174,14 +176,14 @@ def measure(port: int, token: str, ask_one: Ask, reads: int, clients: int) -> tu
 def upload_at_once(port: int, token: str, uploaders: int, folder: Path) -> str:
     """So many runs of a thousand rows, each by a client of its own, and none is lost."""
     sys.path.insert(0, str(TESTS))
-    from harness.report import synthetic
+    synthetic = importlib.import_module("harness.report.synthetic")
     from paritygate.client.client import Client
 
     names = [f"upload-{i:02}" for i in range(uploaders)]
     for name in names:
         synthetic.write_run(folder / name, "semantic")
 
-    def upload(name: str) -> dict:
+    def upload(name: str) -> Any:
         with Client(f"http://127.0.0.1:{port}", token) as client:
             return client.upload(PROJECT, folder / name, branch="upload")
 
@@ -219,7 +221,7 @@ def plans(config: ServiceConfig, rows: int, runs: int) -> None:
             for statement, values in list(seen.values()):
                 how = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN ANALYZE"
                 with engine.connect() as connection:
-                    lines = connection.exec_driver_sql(f"{how} {statement}", values).all()  # type: ignore[arg-type]
+                    lines = connection.exec_driver_sql(f"{how} {statement}", values).all()
                 print(f"\n{kind}", *(re.sub(r"\s+", " ", str(line[-1])) for line in lines), sep="\n    ")
     engine.dispose()
 
@@ -236,11 +238,10 @@ def main() -> None:
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="service-load-")))
-        url = {"sqlite": f"sqlite:///{folder / 'service.db'}"}.get(given.database, given.database)
+        url = f"sqlite:///{folder / 'service.db'}" if given.database == "sqlite" else str(given.database)
         if given.database == "postgres":
             sys.path.insert(0, str(TESTS))
-            from harness.service import postgres
-
+            postgres = importlib.import_module("harness.service.postgres")
             binaries = postgres.programs()
             if binaries is None:
                 raise SystemExit("PostgreSQL is not installed: apt-get install postgresql")

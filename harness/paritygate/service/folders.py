@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from paritygate.core.codec import from_json, readable
 from paritygate.core.errors import UsageError
+from paritygate.core.project import FileHash as FileHash  # where who uploads finds it
 from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import write_atomic
 from paritygate.core.run_files import RUN_FILES

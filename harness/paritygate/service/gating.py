@@ -206,6 +206,7 @@ def _compared(
 def _before(service: "Service", project: str, run: str, branch: str) -> str:
     """The last judged run of a branch that arrived before this one."""
     of_run, number = tables.run.c, queries.run(service, project, run).number
+    branch = queries.plain(branch)
     with service.engine.connect() as connection:
         where = [of_run.project_id == queries.project_id(service, connection, project), of_run.branch == branch]
         where += [of_run.number < number, of_run.verdict.in_(tuple(WORDS.values()))]

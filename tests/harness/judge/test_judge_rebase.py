@@ -101,7 +101,7 @@ def test_a_run_that_does_not_say_its_factor_is_refused_where_it_is_needed() -> N
     drifts = drifts_of(random.Random(1))
     rows, old = by([], drifts), replace(INFO, baseline_x=0.0)
     assert rebase(rows, {}, old) == rows
-    lines = {line.key: line for line in (accepted(each, **each.metrics) for each in drifts)}
+    lines = {line.key: line for line in (accepted(each, "known", **each.metrics) for each in drifts)}
     with pytest.raises(UsageError, match=r"^run does not say how much more") as caught:
         rebase(rows, lines, old)
     assert caught.value.try_ == "paritygate judge run-2, and upload it again"

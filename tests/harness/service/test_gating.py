@@ -1,6 +1,7 @@
 """The gate and the approvals of a project: the same answers as on a machine with that baseline, and no others."""
 
 import json
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -134,14 +135,15 @@ def test_two_runs_beside_each_other_are_as_compare_has_them(app: FastAPI) -> Non
     service, to = app.state.service, project(app)
     new = synthetic.rows(cases=["new.case"], cells=CELLS[:1], layers=1)[:4]
     left, right = rows(), as_judged([*everything()[3:], *new])
-    upload(app, "left", left), upload(app, "right", right)
+    upload(app, "left", left)
+    upload(app, "right", right)
     wanted = compare(left, right)
     found = history.compare(service, to, "left", "right", page=Page(1000))
     changed = [each for each in wanted if each.status not in ("equal", "bit-identical")]
     assert [(each.status, each.address) for each in found.items] == [
         (str(each.status), each.row.drift.address) for each in changed
     ]
-    counts = {status: sum(each.status == status for each in wanted) for status in {each.status for each in wanted}}
+    counts = Counter(str(each.status) for each in wanted)
     assert found.counts == counts
     assert {"broken", "gone", "new", "bit-identical"} <= set(found.counts)
     parts = history.compare(service, to, "left", "right", page=Page(7))

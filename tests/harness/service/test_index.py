@@ -186,7 +186,8 @@ def test_other_folders_that_are_refused(app: FastAPI, tmp_path: Path) -> None:
 
 
 def test_runs_that_arrive_at_once_are_all_there(app: FastAPI) -> None:
-    project(app), project(app, "beta")
+    project(app)
+    project(app, "beta")
     judged = rows()
     with ThreadPoolExecutor(4) as pool:
         names = [(f"run-{i}", "alpha" if i % 2 else "beta") for i in range(8)]
@@ -203,7 +204,8 @@ KINDS = ("good", "drifts", "has-a-gap", "not-judged")
 
 def _filled(app: FastAPI) -> dict[str, str]:
     """Two projects: runs of all kinds, an approval, a pin, one that cannot be read. Gives a reader's header."""
-    project(app), project(app, "beta")
+    project(app)
+    project(app, "beta")
     for name in KINDS:
         judged, fields, _ = RUNS[name]
         upload(app, name, judged, "dev" if name == "has-a-gap" else "main", **fields)  # type: ignore[arg-type]
@@ -244,7 +246,8 @@ def test_an_index_made_again_gives_the_same_answers(
 
 
 def test_what_was_missed_is_caught_up(app: FastAPI, caplog: pytest.LogCaptureFixture) -> None:
-    project(app), project(app, "beta")
+    project(app)
+    project(app, "beta")
     for name in ("one", "two", "three"):
         upload(app, name, rows("none", name))
     upload(app, "elsewhere", rows(), to="beta")

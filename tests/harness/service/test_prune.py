@@ -38,7 +38,7 @@ def filled(app: FastAPI) -> Service:
     for i, name in enumerate(("plain", "superseded", "in-force", "pinned", "old-dev", "recent", "last")):
         arrived = now - (40 - i) * DAY if name not in ("recent", "last") else now - DAY
         branch = "dev" if name == "old-dev" else "main"
-        upload(app, name, rows("semantic")[:30], branch, arrived=arrived)
+        upload(app, name, rows("semantic"), branch, arrived=arrived)
     glob = f"{CASE}/f64/*/chained/layers.1.attn:inner.probs"
     gating.approve(service, ADA, to, "superseded", glob, "known")
     gating.approve(service, ADA, to, "in-force", glob, "known better")

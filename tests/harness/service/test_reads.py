@@ -1,6 +1,7 @@
 """Reads over HTTP: who may, what is bounded, and that odd input is refused, never an error of ours."""
 
 import json
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -12,7 +13,8 @@ from harness.service.uploaded import CASE, CELLS, project, rows, upload
 
 @pytest.fixture
 def headers(app: FastAPI) -> dict[str, str]:
-    project(app), project(app, "beta")
+    project(app)
+    project(app, "beta")
     upload(app, "first", rows(), "main")
     upload(app, "second", rows("semantic"), "feature/x%_y")
     upload(app, "third", None, "main")
@@ -20,7 +22,7 @@ def headers(app: FastAPI) -> dict[str, str]:
 
 
 def test_projects_runs_rows(app: FastAPI, client: TestClient, headers: dict[str, str]) -> None:
-    def get(url: str) -> dict:
+    def get(url: str) -> Any:
         answer = client.get(f"/api/projects{url}", headers=headers)
         assert answer.status_code == 200, answer.text
         return answer.json()
