@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from paritygate.service.refusing import LOGGED, refusal
 from paritygate.service.config import ServiceConfig
 from paritygate.service.problems import Misdirected
+from paritygate.service.refusing import LOGGED, refusal
 
 _BODY = "paritygate.body"  # in the scope of a request
 # Nothing is run, nothing is loaded from elsewhere, nobody else may frame it. A route may answer with its own.

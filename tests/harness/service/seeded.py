@@ -11,8 +11,10 @@ from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.run import Run
 from paritygate.report.render import write_report
 from paritygate.service.app import Service
+from paritygate.service.database import writing
 from paritygate.service.folders import FileHash, Folders, Origin
 from paritygate.service.index import add_run
+from paritygate.service.lines import project_line
 from paritygate.service.summaries import RunSummary
 
 CASE, CELLS, MOVED = "tiny-scout.long", ("f64/single/cpu", "bf16/single/cpu"), ("layers.1.moe", "out")
@@ -61,13 +63,20 @@ def upload(
     return add_run(service, project, folder, Origin(branch, named, "", by, at, 0, files))
 
 
+def create(service: Service, project: str) -> None:
+    folders = Folders(service.config)
+    folders.create(project)
+    with writing(service.engine).begin() as connection:
+        project_line(connection, project, folders.info(project).created)
+
+
 def _hash(path: Path) -> FileHash:
     return FileHash(path.stat().st_size, sha256(path.read_bytes()).hexdigest())
 
 
 def history(service: Service, project: str, at: Path, runs: int = 9) -> list[RunSummary]:
     """A project whose row gets worse in run 3, is over its budget in 6 and 7, and better in 8; run 5 is of a branch."""
-    Folders(service.config).create(project)
+    create(service, project)
     made = []
     for i in range(1, runs + 1):
         moved_x = 0.5 if i < 3 else 0.9 if i < 6 else 3.1 if i < 8 else 0.7
@@ -107,7 +116,7 @@ ATTACK = """
       await new Promise((done) => setTimeout(done, 200)); return f.contentDocument.title; },
   };
   for (const [name, attempt] of Object.entries(tries)) {
-    try { const value = await attempt(); got.push(`${name}=${value}`.replace(/ /g, "_")); } catch (reason) { got.push(`${name}=no`); }
+    try { got.push(`${name}=${await attempt()}`.replace(/ /g, "_")); } catch (reason) { got.push(`${name}=no`); }
   }
   document.title = got.join(" ");
 })();
@@ -126,7 +135,7 @@ def forged() -> str:
 
 def hostile(service: Service, project: str, at: Path) -> RunSummary:
     """A run of which every name is markup."""
-    Folders(service.config).create(project)
+    create(service, project)
     case, cell, site = HOSTILE["case"], HOSTILE["cell"], HOSTILE["site"]
 
     def renamed(row: Row) -> Row:

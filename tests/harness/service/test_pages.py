@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from harness.service import seeded
 from harness.service.conftest import bearer
 from paritygate.service.rendering import style_address
-from paritygate.service.words import clip, tone, url, visible
+from paritygate.service.words import clip, exactly, tone, url, visible
 
 HANDLERS = re.compile(r"^on|^style$")
 OURS = frozenset(
@@ -41,7 +41,7 @@ class Read(HTMLParser):
         assert tag in OURS, f"<{tag} {given}>"
         assert not [name for name in given if HANDLERS.match(name)], f"<{tag} {given}>"
         self.found.append(tag)
-        self.links += [value for name in ("href", "src", "action") if (value := given.get(name))]
+        self.links += [value for name in ("href", "src") if (value := given.get(name))]
         self.ids += [value for name, value in attrs if name == "id" and value]
 
 
@@ -187,6 +187,7 @@ def test_the_style_has_an_address_of_its_own(site: Any) -> None:
 
 def test_words() -> None:
     assert visible("a\u202eb\n") == "a⟨202E⟩b⟨000A⟩"
+    assert exactly("<\u202e\r") == "&lt;&#x202e;&#xd;"
     assert visible("déjà vu – ρ") == "déjà vu – ρ"
     assert url("projects", "a/b?", q="x&y", none="", number=0) == "/projects/a%2Fb%3F?q=x%26y&number=0"
     assert clip("x" * 80, 10) == "x" * 9 + "…"

@@ -91,9 +91,7 @@ def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONR
     "/{id}/files/{name}",
     response_model=None,
     responses={200: _json(_FILE, "how far it is now"), **_REFUSALS},
-    openapi_extra={
-        "requestBody": {"content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}
-    },
+    openapi_extra={"requestBody": {"content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}},
 )
 async def send(
     request: Request,

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
 
-from paritygate.service import queries
-from paritygate.service.access import Reader
+from paritygate.service import prune, queries
+from paritygate.service.access import Approver, Form, Reader
+from paritygate.service.answers import InProject, OfRun
 from paritygate.service.app import Service, ServiceOf
 from paritygate.service.cells import CellCount, cells
 from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, origin_of, pin_of
 from paritygate.service.gating import GateAnswer, gate
-from paritygate.service.page import ProjectName, RunName, page
+from paritygate.service.page import page
 from paritygate.service.queries import RunFilter
 from paritygate.service.summaries import UNJUDGED, UNREADABLE, Page, RowSummary, RunSummary
+from paritygate.service.words import url
 
 ROUTER = APIRouter()
 _WORST = 12
@@ -47,14 +50,14 @@ class RunView:
 
 
 @page(ROUTER, "/projects/{project}/runs/{run}", "run.html.j2", 404)
-def run(project: ProjectName, run: RunName, service: ServiceOf, caller: Reader) -> RunView:
+def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> RunView:
     """A run by its name, or `latest`, or `latest:BRANCH`."""
     found = queries.run(service, project, run)
     is_judged = found.verdict not in (UNJUDGED, UNREADABLE)
     earlier = queries.runs(service, project, RunFilter(branch=found.branch), Page(1, str(found.number)))
     folder = Folders(service.config).run(project, found.name)
     files = _files(service, project, found.name)
-    is_ours = project != LOCAL
+    may = project != LOCAL and caller.may("approve", project)
     return RunView(
         found,
         gate(service, project, found.name) if is_judged else None,
@@ -64,8 +67,20 @@ def run(project: ProjectName, run: RunName, service: ServiceOf, caller: Reader) 
         files,
         any(file.name == "report.html" for file in files),
         pin_of(folder),
-        {"approve": is_ours and is_judged and caller.may("approve", project), "pin": is_ours and caller.may("approve", project)},
+        {"approve": may and is_judged, "pin": may},
     )
+
+
+@ROUTER.post("/projects/{project}/runs/{run}/pin", include_in_schema=False)
+def pin(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller: Approver) -> RedirectResponse:
+    prune.pin(service, caller, project, run, form.get("reason", ""))
+    return RedirectResponse(url("projects", project, "runs", run), 303)
+
+
+@ROUTER.post("/projects/{project}/runs/{run}/unpin", include_in_schema=False)
+def unpin(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller: Approver) -> RedirectResponse:
+    prune.unpin(service, caller, project, run)
+    return RedirectResponse(url("projects", project, "runs", run), 303)
 
 
 def _files(service: Service, project: str, run: str) -> tuple[FileLine, ...]:
