@@ -19,9 +19,9 @@ from paritygate.service.words import clip, exactly, tone, url, visible
 
 HANDLERS = re.compile(r"^on|^style$")
 OURS = frozenset(
-    "html head meta title link body a header div nav main footer h1 h2 h3 p span bdi b code pre ul ol li dl dt dd table "
-    "caption thead tbody tr th td br form label input select option datalist button section details summary iframe time "
-    "figure figcaption svg g rect line polyline circle path text progress".split()
+    "html head meta title link body a header div nav main footer h1 h2 h3 p span bdi b code pre ul ol li dl dt dd "
+    "table caption thead tbody tr th td br form label input select option datalist button section details summary "
+    "iframe time figure figcaption svg g rect line polyline circle path text progress".split()
 )
 
 
@@ -52,7 +52,7 @@ class Walk:
     client: TestClient
     headers: dict[str, str]
 
-    def pages(self, begin: str, most: int = 3) -> Iterator[tuple[str, str]]:
+    def pages(self, begin: str, most: int = 2) -> Iterator[tuple[str, str]]:
         waiting, seen, kinds = [begin], {begin}, dict[str, int]()
         while waiting:
             address = waiting.pop(0)

@@ -1,4 +1,4 @@
-"""Every page in a real browser, behind a login: no violation, no request elsewhere, and a report that can do nothing."""
+"""Every page in a real browser, behind a login: no violation, no request elsewhere; a report that can do nothing."""
 
 import socket
 import threading
@@ -68,7 +68,8 @@ def logged_in(browser: Any, site: SimpleNamespace, address: str) -> Iterator[Sim
     context.on("request", lambda request: asked.append(request.url))
     page.goto(address + PAGES["runs"])
     page.fill("input[name=token]", token)
-    page.click("main button")
+    with page.expect_navigation():
+        page.click("main button")
     assert page.url == address + PAGES["runs"]  # back where it was going
     yield SimpleNamespace(page=page, said=said, asked=asked, context=context)
     context.close()
@@ -103,7 +104,8 @@ def test_a_page_is_worked_by_keyboard_alone(logged_in: Any, address: str) -> Non
     page.keyboard.press("Enter")
     assert page.url.endswith("#content")
     page.fill("input[name=branch]", "rope-halves")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     assert "branch=rope-halves" in page.url
     assert page.locator("tbody tr").count() == 1
 

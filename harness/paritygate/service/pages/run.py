@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
+from paritygate.core.drift import Diagnosis
 from paritygate.service import prune, queries
 from paritygate.service.access import Approver, Form, Reader
 from paritygate.service.answers import InProject, OfRun
@@ -19,7 +20,7 @@ from paritygate.service.summaries import UNJUDGED, UNREADABLE, Page, RowSummary,
 from paritygate.service.words import url
 
 ROUTER = APIRouter()
-_WORST = 12
+_WORST, _LOOKED_AT = 12, 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class FileLine:
 class RunView:
     """`gate` is None of a run that no gate can judge. `before` is the run before it on its branch; empty without one.
 
-    `worst` are the rows that use most of their budgets.
+    `worst` are the rows that use most of their budgets, those first that are not bad because of another.
     """
 
     run: RunSummary
@@ -63,12 +64,17 @@ def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> R
         gate(service, project, found.name) if is_judged else None,
         earlier.items[0].name if earlier.items else "",
         cells(service, project, found.name),
-        queries.rows(service, project, found.name, order="share", page=Page(_WORST)).items,
+        _worst(service, project, found.name),
         files,
         any(file.name == "report.html" for file in files),
         pin_of(folder),
         {"approve": may and is_judged, "pin": may},
     )
+
+
+def _worst(service: Service, project: str, run: str) -> tuple[RowSummary, ...]:
+    rows = queries.rows(service, project, run, order="share", page=Page(_LOOKED_AT)).items
+    return tuple(sorted(rows, key=lambda row: row.diagnosis == Diagnosis.PROPAGATED)[:_WORST])
 
 
 @ROUTER.post("/projects/{project}/runs/{run}/pin", include_in_schema=False)
