@@ -23,8 +23,9 @@ Exit codes: 0 pass, 1 drift, 2 usage, 3 golden missing, stale or corrupt, 4 infr
 130 interrupted, 143 terminated.
 
 Environment: PARITYGATE_GOLDEN and PARITYGATE_RUNS name the folders of goldens and of runs, PARITYGATE_PATH directories
-with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked. PARITYGATE_DB names the
-database of a service here; PARITYGATE_SERVER and PARITYGATE_TOKEN say which service to talk to, and as whom.
+with further families, dtypes, metrics, sections and verbs. PARITYGATE_LOCKED=1 is --locked. PARITYGATE_REMOTE is where
+goldens are pulled from and pushed to. PARITYGATE_DB names the database of a service here; PARITYGATE_SERVER and
+PARITYGATE_TOKEN say which service to talk to, and as whom.
 """
 
 UNLOCKED = ("", "0", "false", "no")
@@ -147,6 +148,7 @@ def read_settings(environ: Mapping[str, str], arguments: Sequence[str], access: 
         workspace=Path(environ.get("GITHUB_WORKSPACE") or root),
         step_summary=Path(summary) if summary else None,
         step_outputs=Path(outputs) if outputs else None,
+        remote=environ.get("PARITYGATE_REMOTE", ""),
         service=runs.parent / "service",
         database=environ.get("PARITYGATE_DB", ""),
         server=environ.get("PARITYGATE_SERVER", ""),

@@ -10,6 +10,7 @@ from paritygate.cli.verb import Settings
 from paritygate.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from paritygate.client.client import Client
     from paritygate.client.transport import Transport, Trust
 
 Server = Annotated[
@@ -44,6 +45,19 @@ def address_of(settings: Settings, server: str) -> str:
     if not (server or settings.server):
         raise UsageError("which service?", where="--server", expected="--server URL, or PARITYGATE_SERVER")
     return server or settings.server
+
+
+@contextmanager
+def client_to(settings: Settings, server: str, project: str, plain_http: bool) -> "Iterator[Client]":
+    """Raises UsageError where nothing says which service, or which project."""
+    url = address_of(settings, server)
+    if not project:
+        raise UsageError("which project?", where="--project", expected="--project NAME")
+    with client_installed():
+        from paritygate.client.client import Client
+
+        with Client(url, settings.token, trust_of(plain_http)) as service:
+            yield service
 
 
 def transport_to(settings: Settings, server: str, plain_http: bool) -> "Transport":

@@ -39,6 +39,7 @@ class Settings:
     workspace: Path = Path()
     step_summary: Path | None = None
     step_outputs: Path | None = None
+    remote: str = ""  # of goldens, where none is named
     service: Path = Path()
     database: str = ""
     server: str = ""

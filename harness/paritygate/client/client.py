@@ -40,6 +40,10 @@ class Client:
     def __exit__(self, *raised: object) -> None:
         self.close()
 
+    @property
+    def url(self) -> str:
+        return self._transport.url
+
     def __repr__(self) -> str:
         return f"Client({self._transport.url!r})"
 
@@ -80,7 +84,7 @@ class Client:
         run: str,
         select: str,
         reason: str,
-        semantic: Literal["refuse", "accept"] = "refuse",
+        semantic: Literal["refused", "accepted"] = "refused",
         act: Literal["show", "write"] = "show",
     ) -> dict[str, Any]:
         """What would be accepted; with `write` it is."""

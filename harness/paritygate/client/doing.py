@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from paritygate.client.following import Following
 from paritygate.client.keeping import Keeping
 from paritygate.client.running import Running
 from paritygate.client.work import Differs, LeaseLost, Task, Unreachable, Work
-from paritygate.core.errors import ExitCode, HarnessError
+from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -19,6 +20,7 @@ Tell = Callable[[str], None]
 _LOOKS_EVERY_S = 0.5  # at whether the replay has ended
 _SENDS_EVERY_S = 1.0
 _RETRY_S = 1.0
+_TRIES = 3
 _HAVE_A_RUN = (ExitCode.PASS, ExitCode.DRIFT, ExitCode.INFRASTRUCTURE, ExitCode.NOTHING_COMPARED)
 _NOT_AS_BEGUN = (ExitCode.USAGE, ExitCode.GOLDEN)
 
@@ -93,7 +95,7 @@ class Doing:
                 if time.monotonic() - sent >= _SENDS_EVERY_S:
                     self._send_so_far()
                     sent = time.monotonic()
-        return code, running.complained or running.said
+        return code, (running.complained or running.said).strip()
 
     def _send_so_far(self) -> None:
         """A service that does not answer, or has lost some of it, gets it the next time."""
@@ -118,18 +120,20 @@ class Doing:
             self._fail("the candidate was changed while it was replayed")
         elif following and code in _HAVE_A_RUN and (following.folder / "rows.jsonl").is_file():
             self._keeping.tell({"phase": "sending"})
-            run = self._insist(lambda: self._finished(code, following))
+            run = self._finished(code, following)
             self._tell(f"done, exit code {code}: {run}")
         else:
             self._fail(_why(code, said))
 
     def _finished(self, code: int, following: Following) -> str:
-        while True:
+        """The name of the run. Once this was asked for, nothing is sent any more: the answer may be what was lost."""
+        for _ in range(_TRIES):
             try:
-                return self._work.finish(self._task, code, following.send_all())
+                sent = self._insist(following.send_all)
+                return self._insist(partial(self._work.finish, self._task, code, sent))
             except Differs:
                 following.forget()
-                self._require_held()
+        raise InfrastructureError("the service does not have what it was sent", where=f"task {self._task.task}")
 
     def _fail(self, reason: str) -> None:
         self._insist(lambda: self._work.fail(self._task, reason))
@@ -161,7 +165,6 @@ class Doing:
 
 def _why(code: int, said: str) -> str:
     """Why a command has no run, in its own words."""
-    said = said.strip()
     if code < 0:
         return f"the run was killed by signal {-code}\n{said[-1000:]}".strip()
     hint = (

@@ -165,15 +165,16 @@ class Work:
 
 def _refusal(answer: httpx2.Response, url: str, *, of_task: bool) -> HarnessError:
     try:
-        said = {name: str(text) for name, text in answer.json()["error"].items()}
-        words = (said["what"], said["where"], said["expected"], said["got"], said["try"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        words = (f"service answered {answer.status_code}", url, "", answer.text[:200], "")
+        said = answer.json()["error"]
+        words = {name: str(said[name]) for name in ("where", "expected", "got")} | {"try_": str(said["try"])}
+        what = str(said["what"])
+    except (ValueError, KeyError, TypeError):
+        what, words = f"the service answered {answer.status_code}", {"where": url, "got": answer.text[:200]}
     if answer.status_code in _AGAIN:
-        return Unreachable(*words)
+        return Unreachable(what, **words)
     if of_task and answer.status_code in (404, 409):
-        return LeaseLost(*words)
-    return Differs(*words) if answer.status_code == 412 else UsageError(*words)
+        return LeaseLost(what, **words)
+    return Differs(what, **words) if answer.status_code == 412 else UsageError(what, **words)
 
 
 def _fitting(reason: str) -> str:

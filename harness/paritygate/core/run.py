@@ -73,10 +73,10 @@ class RunInfo:
     can be resumed. `asked` is each family, dtype policy and worker of the plan by hash, by which it is known whether
     the catalog still says what it did. `goldens` maps a case id to the sha256 of its manifest. `peak_memory_bytes` is
     the sum of the workers' peaks, which run side by side, of a resumed run the larger of its parts'; `compilations` the
-    sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, by which whoever reads
-    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and of
-    the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), and `baseline_x`
-    of these budgets, so that the rows can be held against another baseline.
+    sum of the programs that they asked XLA for. `values` is how many a replay of all of it gives, so that whoever reads
+    the folder meanwhile knows how far it is. The judge sets how many `rows` it wrote, the sha256 of the `budgets` and
+    of the `baseline` files, one behind the other by name, that it wrote them by (no baseline: nothing), and
+    `baseline_x` of these budgets, so that the rows can be held against another baseline.
     """
 
     id: str
@@ -308,13 +308,13 @@ def _lines(path: Path, cls: Any) -> Iterator[Any]:
             yield from_json(cls, value, f"{path.name}:{number}")
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file so that any moment shows the old content or the new, never a part: temporary, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines((content,) if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -324,11 +324,16 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise OSError(reason.errno, reason.strerror or str(reason), str(path)) from reason  # a full disk has no name
     finally:
         temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Puts on disk which names a folder has: a rename is lost without it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -18,6 +18,7 @@ from paritygate.judge.gate import exit_code, summary
 from paritygate.judge.rebase import Key, rebase
 from paritygate.service import audit, local, queries, tables
 from paritygate.service.database import writing
+from paritygate.service.events import tell
 from paritygate.service.folders import Folders
 from paritygate.service.problems import NotFound
 from paritygate.service.reading import WORDS, light_rows
@@ -164,6 +165,7 @@ def approve(
             said = {"select": select, "reason": reason.strip(), "rows": len(proposals), "semantic": semantic}
             audit.note(connection, caller.name, "approve", project, found.folder.name, **said)
             approval = baseline.approve(proposals, folder, caller.name, select, when)
+            tell(connection, "run approved", project, run=found.folder.name, by=caller.name, rows=len(proposals))
     return ApprovalAnswer(found.folder.name, tuple(proposals), approval)
 
 

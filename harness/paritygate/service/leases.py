@@ -159,11 +159,12 @@ def held(service: "Service", caller: Caller, number: int, key: str) -> Iterator[
     """
     with writing(service.engine).begin() as connection:
         found, until = line(connection, caller, number, key)
-        _require_holding(found, until)
+        require_holding(found, until)
         yield connection, found
 
 
-def _require_holding(found: Held, until: float | None) -> None:
+def require_holding(found: Held, until: float | None) -> None:
+    """Raises Conflict where the lease does not hold, or not any more."""
     if found.state != "leased" or until is None or until <= time.time():
         raise Conflict(
             "lease does not hold any more",
@@ -199,7 +200,7 @@ def heartbeat(service: "Service", caller: Caller, number: int, key: str, progres
         found, at = line(connection, caller, number, key)
         if found.state == "cancelled":
             return Beat("cancelled", 0.0)
-        _require_holding(found, at)
+        require_holding(found, at)
         told = found.progress.get("told", 0.0)
         is_told = bool(progress) and now - told >= _TOLD_EVERY_S and not _same(progress, found.progress)
         noted = {**(progress or found.progress), "told": now if is_told else told}

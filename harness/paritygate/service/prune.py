@@ -12,10 +12,12 @@ from sqlalchemy import delete, select, update
 
 from paritygate.service import audit, queries, tables
 from paritygate.service.database import writing
+from paritygate.service.events import forget
 from paritygate.service.folders import LOCAL, Folders, Pin, sync, write
 from paritygate.service.problems import Refused
 from paritygate.service.reading import is_plain
 from paritygate.service.summaries import RunSummary
+from paritygate.service.tasks import drop_ended
 from paritygate.service.tokens import Caller
 from paritygate.store.baseline import audit_of, read_audit, read_baseline
 
@@ -69,7 +71,8 @@ def _pin(service: "Service", caller: Caller, project: str, run: str, pin: Pin | 
 def prune(
     service: "Service", by: str, keep_days: float, keep_last: int = 1, act: Literal["remove", "dry run"] = "remove"
 ) -> Iterator[Pruned]:
-    """Removes runs that arrived more than so many days ago, and tells of each as it goes.
+    """Removes runs that arrived more than so many days ago, and tells of each as it goes; then what is left of tasks
+    that gave no run, and old events.
 
     Kept are those that are pinned, that a baseline has a line of, that something was ever accepted of, and the last
     ones of each branch, one at least. Raises UsageError where a baseline cannot be read, before any run of its
@@ -84,6 +87,10 @@ def prune(
                 if act == "remove":
                     _remove(service, folders, project, name, by, pruned.bytes)
                 yield pruned
+    if act == "remove":
+        drop_ended(service, time.time() - keep_days * DAY_S)
+        with writing(service.engine).begin() as connection:
+            forget(connection, time.time() - service.config.limits.event_s)
 
 
 def _old(service: "Service", folders: Folders, project: str, since: float, last: int) -> list[str]:

@@ -23,7 +23,7 @@ from paritygate.service.database import writing
 from paritygate.service.events import tell
 from paritygate.service.folders import FileHash, Folders, Origin, run_name
 from paritygate.service.index import add_run
-from paritygate.service.leases import Held, done, held, line
+from paritygate.service.leases import Held, done, held, line, require_holding
 from paritygate.service.problems import NotFound, Refused, TooLarge
 from paritygate.service.tables import run, task
 from paritygate.service.tokens import Caller
@@ -127,9 +127,10 @@ def finish(
     """
     with _alone(service, number):
         with writing(service.engine).begin() as connection:
-            found, _ = line(connection, caller, number, key)
+            found, until = line(connection, caller, number, key)
             if found.state == "done":
                 return found.run
+            require_holding(found, until)
         folders = Folders(service.config)
         folder = folders.task(number)
         if not (found.run and not folder.exists()):

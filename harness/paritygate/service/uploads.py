@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +56,20 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class FileState:
+    """How many bytes of a file are here."""
+
+    name: str
+    have: int
+
+
+@dataclass(frozen=True)
 class State:
-    """How far an upload is: the bytes of each file that are here. `there` is the run, where it is in its project."""
+    """How far an upload is. `there` is the run, where it is in its project, and there is nothing left to upload."""
 
     upload: str
     run: str
-    have: dict[str, int] = field(default_factory=dict)
+    files: tuple[FileState, ...]
     there: RunSummary | None = None
 
 
@@ -99,8 +107,8 @@ def _there(service: "Service", project: str, run: str, content: str, target: Pat
     there = origin_of(target)
     if there.content != content:
         raise Conflict("there is a run of that name with other content", where=f"{project}/{run}")
-    have = {name: each.bytes for name, each in there.files.items()}
-    return State("", run, have, summary_of(service, project, run))
+    files = tuple(FileState(name, each.bytes) for name, each in there.files.items())
+    return State("", run, files, summary_of(service, project, run))
 
 
 def _find(service: "Service", folders: Folders, project: str, run: str, content: str) -> str | None:
@@ -145,8 +153,8 @@ def _new(service: "Service", folders: Folders, caller: Caller, project: str, man
 def state(service: "Service", project: str, id: str) -> State:
     """Raises NotFound where no such upload is under way in the project."""
     folder, manifest = _open(service, project, id)
-    have = {name: _size(folder / f"{number}.part") for number, name in enumerate(manifest.files)}
-    return State(id, manifest.run, have)
+    parts = ((name, folder / f"{number}.part") for number, name in enumerate(manifest.files))
+    return State(id, manifest.run, tuple(FileState(name, _size(path)) for name, path in parts))
 
 
 def part(service: "Service", project: str, id: str, name: str, offset: int, packed: str) -> Part:

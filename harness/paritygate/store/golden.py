@@ -17,7 +17,7 @@ from paritygate.core.golden import GOLDEN_FORMAT, Golden, TensorRef
 from paritygate.core.run import write_atomic
 from paritygate.store.objects import ObjectStore
 
-_NOT_SUITES = {"objects", "baselines", "programs"}
+NOT_SUITES = {"objects", "baselines", "programs"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class GoldenStore:
     def suites(self) -> list[str]:
         """Suites that have a golden."""
         folders = self.root.iterdir() if self.root.is_dir() else ()
-        return sorted(f.name for f in folders if f.is_dir() and f.name not in _NOT_SUITES and any(f.glob("*.json")))
+        return sorted(f.name for f in folders if f.is_dir() and f.name not in NOT_SUITES and any(f.glob("*.json")))
 
     def cases(self, suite: str) -> list[str]:
         return sorted(path.stem for path in (self.root / suite).glob("*.json"))
@@ -61,35 +61,12 @@ class GoldenStore:
         """Raises GoldenError where the manifest is missing, unreadable or of another format."""
         path = self.path(suite, case_id)
         try:
-            data = json.loads(path.read_text())
+            content = path.read_bytes()
         except FileNotFoundError:
             raise self._missing(suite, case_id) from None
-        except (OSError, ValueError) as reason:
+        except OSError as reason:
             raise GoldenError("golden manifest cannot be read", where=str(path), got=str(reason)) from reason
-        found = data.get("format") if isinstance(data, dict) else None
-        if found != GOLDEN_FORMAT:
-            raise GoldenError(
-                "golden of another format",
-                where=str(path),
-                expected=str(GOLDEN_FORMAT),
-                got=str(found),
-                try_=f"paritygate capture {case_id}",
-            )
-        try:
-            golden = from_json(Golden, data, case_id)
-        except HarnessError as reason:
-            raise GoldenError(
-                "golden manifest is corrupt", where=str(path), got=reason.what + " at " + reason.where
-            ) from reason
-        if golden.digest != golden.content_digest() or golden.case.id != case_id:
-            raise GoldenError(
-                "golden manifest was changed after it was captured",
-                where=str(path),
-                expected=f"{case_id}, digest {golden.content_digest()[:12]}",
-                got=f"{golden.case.id}, digest {golden.digest[:12]}",
-                try_=f"restore it from git, or paritygate capture {case_id}",
-            )
-        return golden
+        return parse(content, case_id, str(path))
 
     def _missing(self, suite: str, case_id: str) -> GoldenError:
         return GoldenError(
@@ -154,7 +131,7 @@ class GoldenStore:
     def gc(self) -> list[str]:
         """Removes the objects that no manifest names; refuses while a manifest cannot be read."""
         with self.lock(exclusive=True):
-            for litter in self.root.rglob(".*.tmp"):  # of captures that were killed while they wrote
+            for litter in self.root.rglob(".*.tmp"):  # of captures that were killed while they wrote, and of pulls
                 litter.unlink()
             kept = {
                 ref.object
@@ -169,16 +146,54 @@ class GoldenStore:
 
     @contextmanager
     def lock(self, *, exclusive: bool) -> Iterator[None]:
-        """Held shared by a capture, whose objects no manifest names yet, and exclusively by `gc`."""
+        """Held shared by a capture, whose objects no manifest names yet, and by a push; alone by `gc` and by a pull."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise GoldenError(
-                    "golden store is in use", where=str(self.root), try_="wait for the other capture or gc to end"
+                    "golden store is in use", where=str(self.root), try_="wait for the other capture, pull or gc to end"
                 ) from None
             yield
+
+
+def parse(content: bytes, case_id: str, where: str) -> Golden:
+    """The golden that a manifest's file holds. Raises GoldenError where it is unreadable, of another format or case.
+
+    Whatever the bytes are, nothing else is raised: they may come from elsewhere.
+    """
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as reason:
+        raise GoldenError("golden manifest cannot be read", where=where, got=str(reason)) from reason
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != GOLDEN_FORMAT:
+        raise GoldenError(
+            "golden of another format",
+            where=where,
+            expected=str(GOLDEN_FORMAT),
+            got=f"{found!s:.80}",
+            try_=f"paritygate capture {case_id}",
+        )
+    try:
+        golden = from_json(Golden, data, case_id)
+        digest = golden.content_digest()
+    except HarnessError as reason:
+        raise GoldenError(
+            "golden manifest is corrupt", where=where, got=reason.what + " at " + reason.where
+        ) from reason
+    except (ValueError, RecursionError) as reason:  # no number, or nested without an end
+        raise GoldenError("golden manifest is corrupt", where=where, got=str(reason)) from reason
+    if golden.digest != digest or golden.case.id != case_id:
+        raise GoldenError(
+            "golden manifest was changed after it was captured",
+            where=where,
+            expected=f"{case_id}, digest {digest[:12]}",
+            got=f"{golden.case.id[:200]}, digest {golden.digest[:12]}",
+            try_=f"restore it from git, or paritygate capture {case_id}",
+        )
+    return golden
 
 
 def uses(golden: Golden) -> Iterator[tuple[str, TensorRef]]:

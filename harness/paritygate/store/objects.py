@@ -47,11 +47,24 @@ def encode(array: np.ndarray) -> bytes:
     if code is None:
         raise ValueError(f"dtype {array.dtype} cannot be stored; known: {', '.join(_CODES)}")
     data = np.ascontiguousarray(array).tobytes()
+    return _head(code, array.shape, len(data)) + data
+
+
+def _head(code: str, shape: tuple[int, ...], data_bytes: int) -> bytes:
+    """All of a file before its data."""
     header = json.dumps(
-        {TENSOR: {"dtype": code, "shape": list(array.shape), "data_offsets": [0, len(data)]}}, separators=(",", ":")
+        {TENSOR: {"dtype": code, "shape": list(shape), "data_offsets": [0, data_bytes]}}, separators=(",", ":")
     ).encode()
     header += b" " * (-(8 + len(header)) % ALIGNMENT)
-    return struct.pack("<Q", len(header)) + header + data
+    return struct.pack("<Q", len(header)) + header
+
+
+def size_of(ref: TensorRef) -> int:
+    """The bytes of a tensor's file. Raises ValueError on a dtype or a shape that no object has."""
+    if ref.dtype not in _CODES or len(ref.shape) > 64 or any(not 0 <= length < 2**63 for length in ref.shape):
+        raise ValueError(f"no object is {ref.dtype[:40]} {str(ref.shape)[:80]}")
+    data_bytes = math.prod(ref.shape) * dtype_of(ref.dtype).itemsize
+    return len(_head(_CODES[ref.dtype], ref.shape, data_bytes)) + data_bytes
 
 
 def ref_of(array: np.ndarray) -> TensorRef:
@@ -107,14 +120,13 @@ class ObjectStore:
         """What is wrong with an object's file: empty where its bytes hash to its name."""
         path = self.path(name)
         try:
-            content = path.read_bytes()
+            with path.open("rb") as file:
+                found, size = hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
         except FileNotFoundError:
             return "missing"
         except OSError as reason:
             return f"unreadable ({reason.strerror})"
-        if hashlib.sha256(content).hexdigest() == name:
-            return ""
-        return f"corrupt: its {len(content)} bytes do not hash to its name"
+        return "" if found == name else f"corrupt: its {size} bytes do not hash to its name"
 
     def names(self) -> list[str]:
         """Every object in the folder."""

@@ -147,6 +147,8 @@ WRITING = {
     "golden gc": (),
     "golden floors": (),
     "golden describe": (),
+    "golden pull": ("--remote", "elsewhere"),
+    "golden push": ("--remote", "elsewhere", "--replace"),
 }
 
 

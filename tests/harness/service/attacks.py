@@ -236,6 +236,7 @@ def _sql(world: World) -> Got:
     return Got(worst, "at most")
 
 
+SECOND = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FITS = "request does not fit"
 BAD = "token is not, or no longer, good"
 GONE = "no such upload"
@@ -323,7 +324,7 @@ ATTACKS = (
     Attack("smuggling", "two lengths", Got(400, "1 answer"),
            _http(*JSON_HEAD, "Content-Length: 2", "Content-Length: 9", body="{}")),
     Attack("smuggling", "a length and chunks", Got(401, "1 answer"),
-           _http(*JSON_HEAD, "Via: x", "Content-Length: 5", "Transfer-Encoding: chunked", body="0\r\n\r\nGET / HTTP/1.1\r\n")),
+           _http(*JSON_HEAD, "Via: x", "Content-Length: 9", "Transfer-Encoding: chunked", body=f"0\r\n\r\n{SECOND}")),
     Attack("smuggling", "chunks by another name", Got(400, "1 answer"),
            _http(*JSON_HEAD, "Transfer-Encoding: xchunked", body="0\r\n\r\n")),
     Attack("smuggling", "two hosts", Got(400, "1 answer"),

@@ -1,10 +1,11 @@
-"""`approve`: accept drifts of a run as baseline, with a reason. The only writer of a baseline."""
+"""`approve`: accept drifts of a run as baseline, with a reason, here or at a service. The only writer of a baseline."""
 
 import sys
 from typing import Annotated
 
 import typer
 
+from paritygate.cli.remote import PlainHttp, Project, Server, client_to
 from paritygate.cli.runs import name_of
 from paritygate.cli.verb import Context, Json, RunName, Verb, settings_of
 from paritygate.core.budget import Accepted, Proposal
@@ -28,6 +29,9 @@ def approve(
     dry_run: DryRun = False,
     yes: Yes = False,
     by: By = "",
+    server: Server = "",
+    project: Project = "",
+    plain_http: PlainHttp = False,
     as_json: Json = False,
 ) -> ExitCode:
     from datetime import UTC, datetime
@@ -39,6 +43,18 @@ def approve(
     from paritygate.store.baseline import propose, refuse_planted, refuse_semantic
 
     settings = settings_of(context)
+    if server or project:
+        from paritygate.cli import asking
+
+        if by:
+            raise UsageError("a service knows who accepts", where=f"--by {by}", expected="the name of the token")
+        asked = {"select": select, "reason": reason, "semantic": "accepted" if semantic else "refused"}
+
+        def goes_on(rows: int) -> bool:
+            return not dry_run and (yes or agreed(asks=settings.asks and not as_json, rows=rows))
+
+        with client_to(settings, server, project, plain_http) as service:
+            return asking.approve_there(settings, service, project, run, asked, goes_on, as_json)
     found = find_run(settings, run)
     refuse_planted(found.info)
     folder, now = settings.golden / "baselines", datetime.now(UTC)

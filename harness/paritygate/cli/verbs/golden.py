@@ -1,4 +1,4 @@
-"""`golden`: list the store, verify it, remove what nothing names, add to manifests what they lack; compare two."""
+"""`golden`: list the store, verify it, remove what nothing names, add to manifests; compare two; pull and push."""
 
 from enum import StrEnum
 from functools import partial
@@ -25,19 +25,29 @@ class Action(StrEnum):
     DESCRIBE = "describe"
     FLOORS = "floors"
     COMPARE = "compare"
+    PULL = "pull"
+    PUSH = "push"
 
 
 WRITING = (Action.GC, Action.DESCRIBE, Action.FLOORS)
+CARRYING = (Action.PULL, Action.PUSH)
+QUIET = (Action.DESCRIBE, Action.FLOORS, *CARRYING)
 
 What = Annotated[
     Action,
     typer.Argument(
         metavar="|".join(Action),
-        help="List, verify, remove unused objects, add to manifests what the reference consists of or floors, compare.",
+        help="List, verify, remove unused objects, add to manifests what the reference consists of or floors, compare, "
+        "fetch from a remote, send to one.",
     ),
 ]
-Suite = Annotated[str, typer.Argument(metavar="[SUITE]", help="For all but gc; all suites if left out.")]
-
+Suite = Annotated[
+    str,
+    typer.Argument(
+        metavar="[SUITE]",
+        help="For all but gc; all suites if left out. Of pull and push also a case, or a glob over either.",
+    ),
+]
 
 Against = Annotated[str, typer.Option("--against", metavar="FOLDER", help="Of compare: a newer capture.")]
 
@@ -48,6 +58,17 @@ class OfPlatform(StrEnum):
 
 
 Platform = Annotated[OfPlatform, typer.Option("--platform", help="Of floors: where the peers run.")]
+RemoteUrl = Annotated[
+    str,
+    typer.Option(
+        "--remote",
+        metavar="URL",
+        help="Of pull and push: s3://, gs://, a folder; http(s):// to pull; PARITYGATE_REMOTE.",
+    ),
+]
+Replace = Annotated[bool, typer.Option("--replace", help="Of pull and push: give up goldens that differ there.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Of pull and push: hash the objects that are there already.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Of pull and push: only show what would go.")]
 
 
 def golden(
@@ -57,14 +78,29 @@ def golden(
     platform: Platform = OfPlatform.CPU,
     quiet: Quiet = False,
     against: Against = "",
+    remote: RemoteUrl = "",
+    replace: Replace = False,
+    verify: Verify = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.store.golden import GoldenStore
 
     settings = settings_of(context)
     store = GoldenStore(settings.golden)
-    if quiet and action not in (Action.DESCRIBE, Action.FLOORS):
+    if quiet and action not in QUIET:
         raise UsageError("nothing to be quiet about", where=f"golden {action} --quiet")
+    if against and action is not Action.COMPARE:
+        raise UsageError("only compare is with another folder", where=f"golden {action} --against {against}")
+    if platform is not OfPlatform.CPU and action is not Action.FLOORS:
+        raise UsageError("only floors are of a platform", where=action, try_="paritygate golden floors --platform gpu")
+    if action in CARRYING:
+        from paritygate.cli.carrying import Way, carry
+
+        way = Way("replace" if replace else "refuse", "content" if verify else "size", "plan" if dry_run else "carry")
+        return carry(settings, store, action.value, suite, remote or settings.remote, way, as_json)
+    if remote or replace or verify or dry_run:
+        raise UsageError("only pull and push are with a remote", where=f"golden {action}")
     if suite and action is Action.GC:
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
     if suite and suite not in store.suites():
@@ -73,12 +109,8 @@ def golden(
         from paritygate.cli.recapturing import compare_goldens
 
         return compare_goldens(settings, store, suite, against, as_json)
-    if against:
-        raise UsageError("only compare is with another folder", where=f"golden {action} --against {against}")
     if action is Action.FLOORS:
         return _floors(settings, store, suite, platform.value, as_json)
-    if platform is not OfPlatform.CPU:
-        raise UsageError("only floors are of a platform", where=action, try_=f"paritygate golden floors {suite}")
     do = {Action.LS: _ls, Action.VERIFY: _verify, Action.GC: _gc, Action.DESCRIBE: _describe}
     return do[action](settings, store, suite, as_json)
 
@@ -214,9 +246,18 @@ def _rewritten(
     return ExitCode.PASS
 
 
+def written(given: "Mapping[str, Any]") -> str:
+    """Which goldens change. A push adds to a remote and changes none here; with --replace it gives up what is there."""
+    if given["action"] in CARRYING and given["dry_run"]:
+        return ""
+    if given["action"] is Action.PUSH:
+        return "goldens of a remote" if given["replace"] else ""
+    return "goldens" if given["action"] in (*WRITING, Action.PULL) else ""
+
+
 VERB = Verb(
     "golden",
     golden,
-    "The store of goldens: list, verify, collect garbage, describe, add floors, compare with another.",
-    writes=lambda given: "goldens" if given["action"] in WRITING else "",
+    "The store of goldens: list, verify, collect garbage, describe, add floors, compare with another; pull and push.",
+    writes=written,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paritygate.cli.options import ModeName
-from paritygate.cli.remote import PlainHttp, Project, Server, transport_to
+from paritygate.cli.remote import PlainHttp, Project, Server, client_installed, transport_to
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -56,11 +56,12 @@ def job(
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.cli.output import say, say_json
-    from paritygate.client.jobs import Jobs
 
     settings = settings_of(context)
     if not project:
         raise UsageError("which project?", where=f"job {action}", expected="--project NAME")
+    with client_installed():
+        from paritygate.client.jobs import Jobs
     jobs = Jobs(transport_to(settings, server, plain_http), project)
     if action is Action.LIST:
         found = jobs.latest()

@@ -1,5 +1,6 @@
 """`serve`: a team's runs, history, jobs and gate over HTTP, on this machine or, with tokens, for others."""
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,6 +38,10 @@ Proxy = Annotated[
     str,
     typer.Option("--behind", metavar="ADDRESS", help="A proxy whose X-Forwarded-For and -Proto are believed."),
 ]
+Lease = Annotated[
+    float,
+    typer.Option("--lease", min=1.0, metavar="S", help="Seconds without a heartbeat until another worker goes on."),
+]
 Says = Annotated[bool, typer.Option("--access-log", help="Say each request.")]
 
 
@@ -48,6 +53,7 @@ def serve(
     unnamed: Who = None,
     name: Names = None,
     behind: Proxy = "",
+    lease: Lease = 60.0,
     access_log: Says = False,
 ) -> ExitCode:
     from paritygate.cli.output import say
@@ -55,6 +61,7 @@ def serve(
 
     with service_installed():
         config = config_of(settings_of(context), host, data, unnamed.value if unnamed else None, name or [])
+        config = replace(config, lease_s=lease)
         with listening(host, port) as socket:
             say(f"serving {_url(socket)}", f"data    {config.data}", _whom(config.unnamed))
             serve_on(socket, config, behind, "each request" if access_log else "problems")

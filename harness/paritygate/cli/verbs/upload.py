@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from paritygate.cli.remote import PlainHttp, Project, Server, address_of, client_installed, trust_of
+from paritygate.cli.remote import PlainHttp, Project, Server, client_to
 from paritygate.cli.verb import Context, Json, RunName, Settings, Verb, settings_of
-from paritygate.core.errors import ExitCode, HarnessError, UsageError
+from paritygate.core.errors import ExitCode, HarnessError
 
 Branch = Annotated[
     str, typer.Option("--branch", help="Which branch it is of; that of the CI job, or as git names it, if left out.")
@@ -33,21 +33,17 @@ def upload(
     from paritygate.cli.runs import find_run, name_of
 
     settings = settings_of(context)
-    if not project:
-        raise UsageError("which project?", where="upload", expected="--project NAME")
-    url, found = address_of(settings, server), find_run(settings, run)
-    with client_installed():
-        from paritygate.client.client import Client
-
-        with Client(url, settings.token, trust_of(plain_http)) as service:
-            there = service.upload(
-                project,
-                found.folder,
-                branch or settings.branch or _git(settings, "branch", "--show-current"),
-                commit or settings.commit or _revision(settings),
-                pull_request or settings.pull_request,
-                (lambda line: None) if as_json else say,
-            )
+    found = find_run(settings, run)
+    with client_to(settings, server, project, plain_http) as service:
+        url = service.url
+        there = service.upload(
+            project,
+            found.folder,
+            branch or settings.branch or _git(settings, "branch", "--show-current"),
+            commit or settings.commit or _revision(settings),
+            pull_request or settings.pull_request,
+            (lambda line: None) if as_json else say,
+        )
     if as_json:
         say_json(there)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from paritygate.cli.options import Workers
-from paritygate.cli.remote import PlainHttp, Server, address_of, trust_of
+from paritygate.cli.remote import PlainHttp, Server, address_of, client_installed, trust_of
 from paritygate.cli.verb import Context, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -43,9 +43,10 @@ def worker(
     import time
 
     from paritygate.cli.output import say
-    from paritygate.client.work import Work
-    from paritygate.client.worker import Place, Worker, name_of
 
+    with client_installed():
+        from paritygate.client.work import Work
+        from paritygate.client.worker import Place, Worker, name_of
     settings = settings_of(context)
     url, name = address_of(settings, server), name or name_of(socket.gethostname())
     if folder is None and settings.cache is None:

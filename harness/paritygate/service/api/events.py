@@ -17,12 +17,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from paritygate.service import events, jobs
 from paritygate.service.access import Reader
+from paritygate.service.answers import InProject
 from paritygate.service.app import Service, ServiceOf
 from paritygate.service.leases import sweep
 from paritygate.service.problems import TooMany, documented
 
 ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["events"])
-ProjectName = Annotated[str, Path(max_length=64)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Happened = Callable[[int], tuple[list[events.Event], bool]]
 LOOKS_EVERY_S = 0.5
@@ -49,15 +49,17 @@ After = Annotated[int, Depends(_after)]
 
 
 @ROUTER.get("/events", response_class=StreamingResponse, responses=_ANSWERS)
-def of_project(project: ProjectName, after: After, request: Request, service: ServiceOf, caller: Reader) -> Any:
+def of_project(project: InProject, after: After, request: Request, service: ServiceOf, caller: Reader) -> Any:
+    """What happens in a project."""
     jobs.require_project(service, project)
     return Stream(request, service, project, after, None)
 
 
 @ROUTER.get("/jobs/{number}/events", response_class=StreamingResponse, responses=_ANSWERS)
 def of_job(
-    project: ProjectName, number: Number, after: After, request: Request, service: ServiceOf, caller: Reader
+    project: InProject, number: Number, after: After, request: Request, service: ServiceOf, caller: Reader
 ) -> Any:
+    """What happens to a job, from the beginning or behind an event, until it has ended."""
     jobs.show(service, project, number)
     if after and jobs.has_ended(service, number) and not events.since(service, project, after, number, limit=1):
         return Response(status_code=204)  # a browser then asks no more

@@ -1,20 +1,19 @@
 """Jobs of a project: asked for by names of the catalog, listed, taken back; and who works at them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
-from paritygate.core.codec import to_json
 from paritygate.service import jobs
 from paritygate.service.access import Reader, Submitter
+from paritygate.service.answers import After, InProject, Limit, answer, described, page
 from paritygate.service.app import ServiceOf
-from paritygate.service.problems import documented
-from paritygate.service.summaries import Page
+from paritygate.service.jobs import JobSummary, WorkerSummary
+from paritygate.service.summaries import Paged
 
 ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["jobs"])
-ProjectName = Annotated[str, Path(max_length=64)]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 Name = Annotated[str, Field(pattern=f"^{jobs.NAME}$")]
 Label = Annotated[str, Field(pattern=f"^{jobs.LABEL}$")]
@@ -34,35 +33,34 @@ class Request(BaseModel):
     labels: Annotated[list[Label], Field(max_length=16)] = []
 
 
-@ROUTER.post("/jobs", status_code=201, responses=documented([401, 403, 404, 413, 422, 429]))
-def request(project: ProjectName, asked: Request, service: ServiceOf, caller: Submitter) -> Any:
+@ROUTER.post("/jobs", **described(JobSummary, (401, 403, 404, 413, 422, 429), 201))
+def request(project: InProject, asked: Request, service: ServiceOf, caller: Submitter) -> Response:
+    """Asks for a replay; it is split into a task a platform."""
     given = asked.model_dump()
     named = {name: given[name] for name in ("suite", "cells", "mode", "revision", "branch")}
     made = jobs.Asked(cases=tuple(asked.cases), labels=tuple(asked.labels), **named)
-    return JSONResponse(to_json(jobs.request(service, caller, project, made)), 201)
+    return answer(jobs.request(service, caller, project, made), 201)
 
 
-@ROUTER.get("/jobs", responses=documented([401, 403, 404, 422]))
-def list_(
-    project: ProjectName,
-    service: ServiceOf,
-    caller: Reader,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    after: Annotated[str, Query(max_length=32)] = "",
-) -> Any:
-    return JSONResponse(to_json(jobs.jobs(service, project, Page(limit, after))))
+@ROUTER.get("/jobs", **described(Paged[JobSummary]))
+def list_(project: InProject, service: ServiceOf, caller: Reader, limit: Limit = 100, after: After = "") -> Response:
+    """The latest first."""
+    return answer(jobs.jobs(service, project, page(limit, after)))
 
 
-@ROUTER.get("/jobs/{number}", responses=documented([401, 403, 404, 422]))
-def show(project: ProjectName, number: Number, service: ServiceOf, caller: Reader) -> Any:
-    return JSONResponse(to_json(jobs.show(service, project, number)))
+@ROUTER.get("/jobs/{number}", **described(JobSummary))
+def show(project: InProject, number: Number, service: ServiceOf, caller: Reader) -> Response:
+    """A job, its tasks, and how far each is."""
+    return answer(jobs.show(service, project, number))
 
 
-@ROUTER.delete("/jobs/{number}", responses=documented([401, 403, 404, 409, 422]))
-def cancel(project: ProjectName, number: Number, service: ServiceOf, caller: Submitter) -> Any:
-    return JSONResponse(to_json(jobs.cancel(service, caller, project, number)))
+@ROUTER.delete("/jobs/{number}", **described(JobSummary, (401, 403, 404, 409, 422)))
+def cancel(project: InProject, number: Number, service: ServiceOf, caller: Submitter) -> Response:
+    """Takes a job back: nothing of it begins any more, and who is at it stops."""
+    return answer(jobs.cancel(service, caller, project, number))
 
 
-@ROUTER.get("/workers", responses=documented([401, 403, 404, 422]))
-def workers(project: ProjectName, service: ServiceOf, caller: Reader) -> Any:
-    return JSONResponse(to_json(jobs.workers(service, project)))
+@ROUTER.get("/workers", **described(list[WorkerSummary]))
+def workers(project: InProject, service: ServiceOf, caller: Reader) -> Response:
+    """Who asked for work in the last day, and may take that of the project."""
+    return answer(jobs.workers(service, project))

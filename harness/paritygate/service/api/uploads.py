@@ -1,42 +1,32 @@
 """`/api/projects/P/uploads`: a run folder in pieces, gone on with where the connection was lost."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Header, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
 
-from paritygate.core.codec import to_json
 from paritygate.core.run_files import RUN_FILES
 from paritygate.service import uploads
 from paritygate.service.access import Submitter
+from paritygate.service.answers import LIMITS, InProject, answer, described
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import RUN_NAME, FileHash
 from paritygate.service.guard import reads
-from paritygate.service.problems import Refused, Unsupported, documented
+from paritygate.service.problems import Refused, Unsupported
 from paritygate.service.receiving import SLACK_BYTES
-from paritygate.service.uploads import Manifest, State
+from paritygate.service.summaries import RunSummary
+from paritygate.service.uploads import FileState, Manifest, State
 
 ROUTER = APIRouter(prefix="/api/projects/{project}/uploads", tags=["uploads"])
 _PLAIN = r"^[^\x00-\x1f\x7f]*$"
 _KIND = "application/octet-stream"
-_BYTES = {"type": "string", "format": "binary"}
-_TEXT: dict[str, Any] = {"type": "string"}
-_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
-_FILE = {"type": "object", "properties": {"name": _TEXT, "have": _COUNT}, "required": ["name", "have"]}
-_RUN = {"type": "object", "properties": {"name": _TEXT, "verdict": _TEXT}, "required": ["name", "verdict"]}
-_STATE = {
-    "type": "object",
-    "properties": {
-        "upload": _TEXT,
-        "run": _TEXT,
-        "files": {"type": "array", "items": _FILE},
-        "there": {"anyOf": [_RUN, {"type": "null"}]},
-    },
-    "required": ["upload", "run", "files", "there"],
-}
-_REFUSALS = documented([401, 403, 404, 409, 413, 415, 429, 507])
+_BYTES = {"required": True, "content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}
+_STATUSES = (401, 403, 404, 409, 413, 415, 422, 429, 507)
+
+
+Id = Annotated[str, Path(description="Of an upload under way.", max_length=LIMITS.text)]
 
 
 class File(BaseModel):
@@ -59,50 +49,33 @@ class Asked(BaseModel):
     pull_request: str = Field("", max_length=32, pattern=_PLAIN)
 
 
-def _json(schema: dict[str, Any], description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _said(state: State, status: int = 200) -> JSONResponse:
-    files = [{"name": name, "have": have} for name, have in state.have.items()]
-    said = {"upload": state.upload, "run": state.run, "files": files, "there": to_json(state.there)}
-    return JSONResponse(said, status)
-
-
-@ROUTER.post("", response_model=None, responses={200: _json(_STATE, "how far it is"), **_REFUSALS})
-def begin(service: ServiceOf, caller: Submitter, project: str, asked: Asked) -> JSONResponse:
+@ROUTER.post("", **described(State, _STATUSES))
+def begin(service: ServiceOf, caller: Submitter, project: InProject, asked: Asked) -> Response:
     """Begins an upload, or goes on with one of the same content. `there` is the run, where it is there already."""
     files = {each.name: FileHash(each.size, each.sha256) for each in asked.files}
     if len(files) != len(asked.files):
         raise Refused("file is named twice", where="files")
     manifest = Manifest(asked.run, files, asked.branch, asked.commit, asked.pull_request)
-    return _said(uploads.begin(service, caller, project, manifest))
+    return answer(uploads.begin(service, caller, project, manifest))
 
 
-@ROUTER.get(
-    "/{id}", response_model=None, responses={200: _json(_STATE, "how far it is"), **documented([401, 403, 404])}
-)
-def state(service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONResponse:
+@ROUTER.get("/{id}", **described(State))
+def state(service: ServiceOf, caller: Submitter, project: InProject, id: Id) -> Response:
     """How far each file is: where to go on."""
-    return _said(uploads.state(service, project, id))
+    return answer(uploads.state(service, project, id))
 
 
-@ROUTER.put(
-    "/{id}/files/{name}",
-    response_model=None,
-    responses={200: _json(_FILE, "how far it is now"), **_REFUSALS},
-    openapi_extra={"requestBody": {"content": {_KIND: {"schema": {"type": "string", "format": "binary"}}}}},
-)
+@ROUTER.put("/{id}/files/{name}", **described(FileState, _STATUSES), openapi_extra={"requestBody": _BYTES})
 async def send(
     request: Request,
     service: ServiceOf,
     caller: Submitter,
-    project: str,
-    id: str,
-    name: str,
+    project: InProject,
+    id: Id,
+    name: Annotated[str, Path(max_length=LIMITS.text)],
     upload_offset: Annotated[int, Header(ge=0, le=1 << 53)],
     content_encoding: Annotated[Literal["identity", "gzip"], Header()] = "identity",
-) -> JSONResponse:
+) -> Response:
     """The bytes of a file from an offset on, which is how far it is. What came of a body that breaks off is kept.
 
     With `Content-Encoding: gzip` the body is packed by itself; the offset counts unpacked bytes.
@@ -120,12 +93,12 @@ async def send(
     finally:
         request.app.state.metrics.bytes.inc(part.have - before)
         await run_in_threadpool(part.close)
-    return JSONResponse({"name": name, "have": part.have})
+    return answer(FileState(name, part.have))
 
 
-@ROUTER.post("/{id}/finish", response_model=None, responses={200: _json(_RUN, "the run in its project"), **_REFUSALS})
-def finish(request: Request, service: ServiceOf, caller: Submitter, project: str, id: str) -> JSONResponse:
+@ROUTER.post("/{id}/finish", **described(RunSummary, _STATUSES))
+def finish(request: Request, service: ServiceOf, caller: Submitter, project: InProject, id: Id) -> Response:
     """Checks all that came, and makes it a run of the project."""
     found = uploads.finish(service, caller, project, id)
     request.app.state.metrics.uploads.inc()
-    return JSONResponse(to_json(found))
+    return answer(found)

@@ -1,14 +1,14 @@
 """What workers ask: a task, to keep it, and to send what comes of it. A token of one project gets its tasks only."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from paritygate.core.codec import to_json
 from paritygate.service import leases, tasks
 from paritygate.service.access import who
+from paritygate.service.answers import answer, described, schema
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import FileHash
 from paritygate.service.jobs import LABEL, NAME, REVISION
@@ -82,43 +82,57 @@ class End(Asked):
     files: Annotated[dict[Annotated[str, Field(max_length=64)], FileSent], Field(max_length=32)]
 
 
-@ROUTER.post("/lease", responses={204: {"description": "nothing to do"}, **documented([401, 403, 409, 413, 422])})
-def lease(offer: Offer, service: ServiceOf, caller: Worker) -> Any:
+_LEASED = {"description": "a task", "content": {"application/json": {"schema": schema(leases.Leased)}}}
+
+
+@ROUTER.post(
+    "/lease",
+    response_model=None,
+    responses={200: _LEASED, 204: {"description": "nothing to do"}, **documented([401, 403, 409, 413, 422])},
+)
+def lease(offer: Offer, service: ServiceOf, caller: Worker) -> Response:
+    """A task that the worker can do, and the right to it for a while."""
     revisions = {name: tuple(suites) for name, suites in offer.revisions.items()}
     made = leases.Offer(offer.worker, tuple(offer.labels), revisions, offer.versions)
     given = leases.lease(service, caller, made)
-    return JSONResponse(to_json(given)) if given else Response(status_code=204)
+    return answer(given) if given else Response(status_code=204)
 
 
-@ROUTER.post("/tasks/{number}/heartbeat", responses=documented(_REFUSALS))
-def heartbeat(number: Number, key: Lease, progress: Progress, service: ServiceOf, caller: Worker) -> Any:
-    said = progress.model_dump(exclude_defaults=True)
-    return JSONResponse(to_json(leases.heartbeat(service, caller, number, key, said)))
+@ROUTER.post("/tasks/{number}/heartbeat", **described(leases.Beat, _REFUSALS))
+def heartbeat(number: Number, key: Lease, progress: Progress, service: ServiceOf, caller: Worker) -> Response:
+    """Keeps the lease; says whether somebody still wants the task."""
+    said = progress.model_dump(exclude_unset=True)
+    return answer(leases.heartbeat(service, caller, number, key, said))
 
 
 @ROUTER.post("/tasks/{number}/give-back", status_code=204, responses=documented(_REFUSALS))
 def give_back(number: Number, key: Lease, service: ServiceOf, caller: Worker) -> Response:
+    """Another worker may go on at once."""
     leases.give_back(service, caller, number, key)
     return Response(status_code=204)
 
 
 @ROUTER.post("/tasks/{number}/fail", status_code=204, responses=documented(_REFUSALS))
 def fail(number: Number, key: Lease, why: Reason, service: ServiceOf, caller: Worker) -> Response:
+    """The task has no run, and this is why."""
     leases.fail(service, caller, number, key, why.reason)
     return Response(status_code=204)
 
 
-@ROUTER.get("/tasks/{number}/files", responses=documented(_REFUSALS))
-def files(number: Number, key: Lease, service: ServiceOf, caller: Worker) -> Any:
-    return JSONResponse(to_json(tasks.kept(service, caller, number, key)))
+@ROUTER.get("/tasks/{number}/files", **described(tasks.Kept, _REFUSALS))
+def files(number: Number, key: Lease, service: ServiceOf, caller: Worker) -> Response:
+    """What is here from an earlier worker, to go on with."""
+    return answer(tasks.kept(service, caller, number, key))
 
 
 @ROUTER.get(
     "/tasks/{number}/content",
     response_class=FileResponse,
+    response_model=None,
     responses={200: {"content": {"application/octet-stream": {}}}, **documented(_REFUSALS)},
 )
-def content(number: Number, key: Lease, name: FileName, service: ServiceOf, caller: Worker) -> Any:
+def content(number: Number, key: Lease, name: FileName, service: ServiceOf, caller: Worker) -> Response:
+    """A file of an earlier worker."""
     path = tasks.content(service, caller, number, key, name)
     return FileResponse(path, media_type="application/octet-stream", filename=name)
 
@@ -158,12 +172,13 @@ def put(
 
 @ROUTER.post("/tasks/{number}/begin-anew", status_code=204, responses=documented(_REFUSALS))
 def begin_anew(number: Number, key: Lease, why: Reason, service: ServiceOf, caller: Worker) -> Response:
+    """Drops what is here of the task, and says why."""
     tasks.begin_anew(service, caller, number, key, why.reason)
     return Response(status_code=204)
 
 
-@ROUTER.post("/tasks/{number}/finish", responses=documented([*_REFUSALS, 412]))
-def finish(number: Number, key: Lease, end: End, service: ServiceOf, caller: Worker) -> Any:
+@ROUTER.post("/tasks/{number}/finish", **described(dict[str, str], [*_REFUSALS, 412]))
+def finish(number: Number, key: Lease, end: End, service: ServiceOf, caller: Worker) -> Response:
     """The folder of the task becomes a run of its project; asked again, the same answer."""
     sent = {name: FileHash(each.bytes, each.sha256) for name, each in end.files.items()}
-    return JSONResponse({"run": tasks.finish(service, caller, number, key, end.exit_code, sent)})
+    return answer({"run": tasks.finish(service, caller, number, key, end.exit_code, sent)})
