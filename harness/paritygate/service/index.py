@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, case, delete, func, select, update
 
 from paritygate.core.errors import HarnessError
 from paritygate.service import local
@@ -176,11 +176,17 @@ def rebuild(service: "Service", tell: Callable[[str], None] = LOG.info) -> int:
             connection.execute(update(project).where(project.c.id == project_id).values(created=created))
     tell("the index is empty; reading all run folders")
     catch_up(service)
+    found = counts(service)
+    for name, (total, unreadable) in found.items():
+        unread = f", {unreadable:,} cannot be read" if unreadable else ""
+        tell(f"{name}: {total:,} run{'s' * (total != 1)}{unread}")
+    return sum(total for total, _ in found.values())
+
+
+def counts(service: "Service") -> dict[str, tuple[int, int]]:
+    """By project: how many runs it has, and of these how many cannot be read."""
+    unreadable = func.sum(case((run.c.verdict == UNREADABLE, 1), else_=0))
+    joined = project.join(run, run.c.project_id == project.c.id)
+    statement = select(project.c.name, func.count(), unreadable).select_from(joined).group_by(project.c.name)
     with service.engine.connect() as connection:
-        counts = connection.execute(select(project.c.name, run.c.verdict).join(run, run.c.project_id == project.c.id))
-        verdicts = [(each.name, each.verdict) for each in counts]
-    for name in sorted({name for name, _ in verdicts}):
-        of_it = [verdict for project, verdict in verdicts if project == name]
-        unread = f", {of_it.count(UNREADABLE):,} cannot be read" if UNREADABLE in of_it else ""
-        tell(f"{name}: {len(of_it):,} run{'s' * (len(of_it) != 1)}{unread}")
-    return len(verdicts)
+        return {line[0]: (line[1], line[2]) for line in connection.execute(statement.order_by(project.c.name))}
