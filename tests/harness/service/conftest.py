@@ -71,5 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     made = seeded.history(service, "port", folder)
     seeded.hostile(service, "hostile", folder)
     seeded.create(service, "empty")
+    seeded.work(service, "port")
+    seeded.accept(service, "port", made[6].name)
     with TestClient(app) as client:
         yield SimpleNamespace(app=app, client=client, runs=made, drawn=made[4].name)

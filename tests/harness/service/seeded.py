@@ -10,12 +10,14 @@ from harness.report import synthetic
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.run import Run
 from paritygate.report.render import write_report
+from paritygate.service import gating, jobs, leases
 from paritygate.service.app import Service
 from paritygate.service.database import writing
 from paritygate.service.folders import FileHash, Folders, Origin
 from paritygate.service.index import add_run
 from paritygate.service.lines import project_line
 from paritygate.service.summaries import RunSummary
+from paritygate.service.tokens import Caller
 
 CASE, CELLS, MOVED = "tiny-scout.long", ("f64/single/cpu", "bf16/single/cpu"), ("layers.1.moe", "out")
 ADDRESS = "layers.1.moe:out"
@@ -147,3 +149,34 @@ def hostile(service: Service, project: str, at: Path) -> RunSummary:
     files = {path.name: _hash(path) for path in folder.iterdir()}
     named = [HOSTILE[name] for name in ("branch", "commit", "pull_request", "by")]
     return add_run(service, project, folder, Origin(*named, time.time(), 0, files))
+
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def work(service: Service, project: str) -> None:
+    """A job that is done by half, one that failed, one that was taken back, one that waits; two workers."""
+    asker, hand = Caller("ada", frozenset({"submit"})), Caller("gpu-host", frozenset({"work"}))
+    offer = leases.Offer("h100-1", ("cpu", "gpu", "h100"), {REVISION: ("tiny",)}, {"jax": "0.10.2", "python": "3.11"})
+
+    def ask(cells: str, *cases: str) -> int:
+        asked = jobs.Asked("tiny", cells, cases, "chained", REVISION, "main")
+        return jobs.request(service, asker, project, asked).number
+
+    ask("f32,bf16 x single x cpu")
+    failed = leases.lease(service, hand, offer)
+    assert failed
+    leases.fail(service, hand, failed.task, failed.lease, "RESOURCE_EXHAUSTED: <b>out of memory</b>")
+    jobs.cancel(service, asker, project, ask("f16"))
+    ask("f64,bf16 x single,tp4 x gpu", CASE)
+    held = leases.lease(service, hand, offer)
+    assert held
+    said = {"phase": "replay", "cell": "bf16/tp4/gpu", "case": CASE, "values": 260, "of": 400}
+    leases.heartbeat(service, hand, held.task, held.lease, said)
+    ask("bf16 x tp4 x tpu")
+
+
+def accept(service: Service, project: str, run: str) -> None:
+    """The row that moved, as it is in a run."""
+    reason = "router logits are rounded once more since #412"
+    gating.approve(service, Caller("ada", frozenset({"approve"})), project, run, f"*/bf16/*/{ADDRESS}", reason)

@@ -177,6 +177,32 @@ def test_an_empty_project_says_what_to_type(site: Any, reader: dict[str, str]) -
         assert command in site.client.get(f"/projects/empty/{path}", headers=reader).text
 
 
+def test_what_is_under_way_is_shown_anew_until_that_is_stopped(site: Any, reader: dict[str, str]) -> None:
+    for path in ("/projects/port/jobs", "/projects/port/jobs/3"):
+        answer = site.client.get(path, headers=reader)
+        assert answer.headers["refresh"] == "5"
+        assert f'<a href="{path}?refresh=off">stop</a>' in answer.text
+        assert "refresh" not in site.client.get(f"{path}?refresh=off", headers=reader).headers
+    for path in ("/projects/port/jobs/1", "/projects/empty/jobs", "/projects/port/runs"):
+        assert "refresh" not in site.client.get(path, headers=reader).headers
+    said = site.client.get("/projects/port/jobs/3", headers=reader).text
+    assert 'value="260" max="400"' in said and "h100-1" in said and "Cancel this job" in said
+    assert "&lt;b&gt;out of memory&lt;/b&gt;" in site.client.get("/projects/port/jobs/1", headers=reader).text
+
+
+def test_a_run_is_held_against_what_was_accepted(site: Any, reader: dict[str, str]) -> None:
+    before, after = (
+        site.client.get(f"/projects/port/runs/{run.name}.json", headers=reader).json()["gate"] for run in site.runs[5:7]
+    )
+    assert before["verdict"] == after["verdict"] == "pass"  # what is accepted passes, in the run before it too
+    text = site.client.get(f"/projects/port/runs/{site.runs[6].name}", headers=reader).text
+    assert "By the baseline of this project; where it ran it was judged <b>fail</b>." in text
+    assert (
+        "router logits are rounded once more since #412"
+        in site.client.get("/projects/port/baselines", headers=reader).text
+    )
+
+
 def test_the_style_has_an_address_of_its_own(site: Any) -> None:
     answer = site.client.get(style_address())
     assert answer.headers["content-type"].startswith("text/css")
