@@ -48,7 +48,7 @@ def write_run(folder: Path, made: list[Row], report: str = "", **changes: object
     """A judged run folder; `report` is its page, or `drawn` for the one that it has."""
     folder.mkdir(parents=True)
     info = synthetic.info(**{"id": folder.name, "cases": (CASE,), "cells": CELLS, **changes})
-    Run(folder, info).save(info).save_rows(made)
+    Run(folder, info).save(info).save_rows(made, baseline_x=1.1)
     if report == "drawn":
         write_report(folder)
     elif report:

@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
 from paritygate.core.drift import Diagnosis
+from paritygate.core.errors import UsageError
 from paritygate.service import prune, queries
 from paritygate.service.access import Approver, Form, Reader
 from paritygate.service.answers import InProject, OfRun
@@ -15,8 +16,9 @@ from paritygate.service.cells import CellCount, cells
 from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, origin_of, pin_of
 from paritygate.service.gating import GateAnswer, gate
 from paritygate.service.page import page
+from paritygate.service.problems import status_of
 from paritygate.service.queries import RunFilter
-from paritygate.service.summaries import UNJUDGED, UNREADABLE, Page, RowSummary, RunSummary
+from paritygate.service.summaries import Page, RowSummary, RunSummary
 from paritygate.service.words import url
 
 ROUTER = APIRouter()
@@ -34,13 +36,14 @@ class FileLine:
 
 @dataclass(frozen=True)
 class RunView:
-    """`gate` is None of a run that no gate can judge. `before` is the run before it on its branch; empty without one.
+    """`gate` is None of a run that no gate can judge, and `ungated` then says why. `before` is the run before it on its branch; empty without one.
 
     `worst` are the rows that use most of their budgets, those first that are not bad because of another.
     """
 
     run: RunSummary
     gate: GateAnswer | None
+    ungated: tuple[str, ...]
     before: str
     cells: tuple[CellCount, ...]
     worst: tuple[RowSummary, ...]
@@ -54,22 +57,32 @@ class RunView:
 def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> RunView:
     """A run by its name, or `latest`, or `latest:BRANCH`."""
     found = queries.run(service, project, run)
-    is_judged = found.verdict not in (UNJUDGED, UNREADABLE)
+    judged, why_not = _gated(service, project, found.name)
     earlier = queries.runs(service, project, RunFilter(branch=found.branch), Page(1, str(found.number)))
     folder = Folders(service.config).run(project, found.name)
     files = _files(service, project, found.name)
     may = project != LOCAL and caller.may("approve", project)
     return RunView(
         found,
-        gate(service, project, found.name) if is_judged else None,
+        judged,
+        why_not,
         earlier.items[0].name if earlier.items else "",
         cells(service, project, found.name),
         _worst(service, project, found.name),
         files,
         any(file.name == "report.html" for file in files),
         pin_of(folder),
-        {"approve": may and is_judged, "pin": may},
+        {"approve": may and judged is not None, "pin": may},
     )
+
+
+def _gated(service: Service, project: str, run: str) -> tuple[GateAnswer | None, tuple[str, ...]]:
+    try:
+        return gate(service, project, run), ()
+    except UsageError as reason:
+        if status_of(reason) != 422:
+            raise
+        return None, tuple(filter(None, (reason.what, reason.got, reason.try_)))
 
 
 def _worst(service: Service, project: str, run: str) -> tuple[RowSummary, ...]:
