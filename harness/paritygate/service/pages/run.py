@@ -36,9 +36,10 @@ class FileLine:
 
 @dataclass(frozen=True)
 class RunView:
-    """`gate` is None of a run that no gate can judge, and `ungated` then says why. `before` is the run before it on its branch; empty without one.
+    """`gate` is None of a run that no gate can judge, and `ungated` then says why.
 
-    `worst` are the rows that use most of their budgets, those first that are not bad because of another.
+    `before` is the run before it on its branch, empty without one; `worst` are the rows that use most of their
+    budgets, those first that are not bad because of another.
     """
 
     run: RunSummary
