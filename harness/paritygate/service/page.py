@@ -43,7 +43,7 @@ def answer(request: Request, template: str, shown: Any, status: int = 200, twin:
     """A page for whoever asks."""
     refresh = getattr(shown, "refresh_s", 0)
     html = render(template, **around(request), shown=shown, twin=twin)
-    # As a header, not as an element: what reads a page aloud can then say so, and be told not to.
+    # As a header: as an element it is a violation by itself, to axe, even beside a link that stops it.
     return HTMLResponse(html, status, {"Refresh": str(refresh)} if refresh else None)
 
 
