@@ -39,6 +39,8 @@ def _moved(row: Row, by: float) -> Row:
         replace(each, value=each.value * by, ratio=each.ratio * by, ok=each.ratio * by <= each.limit)
         for each in row.judgements
     )
+    metrics = {name: value * by if name != "cosine" else value for name, value in row.drift.metrics.items()}
+    row = replace(row, drift=replace(row.drift, metrics=metrics))
     if all(each.ok for each in judged):
         return replace(row, judgements=judged)
     return replace(row, verdict=Verdict.OVER_BUDGET, diagnosis=Diagnosis.PRECISION, judgements=judged)

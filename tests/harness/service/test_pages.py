@@ -63,7 +63,8 @@ class Walk:
             yield address, answer.text
             for link in Read(answer.text).links:
                 kind = _kind(link)
-                if link.startswith("/") and link not in seen and kinds.get(kind, 0) < most:
+                is_page = link.startswith("/") and not urlsplit(link).path.endswith(".json")
+                if is_page and link not in seen and kinds.get(kind, 0) < most:
                     seen.add(link)
                     kinds[kind] = kinds.get(kind, 0) + 1
                     waiting.append(link)
