@@ -19,7 +19,7 @@ from report_page import SIZES, chromium
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from harness.service import seeded
+from harness.service import seeded  # pyright: ignore[reportMissingImports]
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
 from paritygate.service.words import url

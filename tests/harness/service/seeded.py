@@ -149,8 +149,8 @@ def hostile(service: Service, project: str, at: Path) -> RunSummary:
     made = [renamed(row) for row in synthetic.rows("semantic", layers=2, cases=(CASE,), cells=CELLS[1:])]
     folder = write_run(at / "hostile", made, forged(), suite=HOSTILE["suite"], cases=(case,), cells=(cell,))
     files = {path.name: _hash(path) for path in folder.iterdir()}
-    named = [HOSTILE[name] for name in ("branch", "commit", "pull_request", "by")]
-    return add_run(service, project, folder, Origin(*named, time.time(), 0, files))
+    branch, commit, pull_request, by = (HOSTILE[name] for name in ("branch", "commit", "pull_request", "by"))
+    return add_run(service, project, folder, Origin(branch, commit, pull_request, by, time.time(), 0, files))
 
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

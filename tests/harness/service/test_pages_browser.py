@@ -145,6 +145,7 @@ def test_a_hostile_report_reaches_nothing(logged_in: Any, address: str) -> None:
 
 def _told(frame: Any) -> str:
     """What the script of the hostile report ended with, in its title; its policy lets nobody else run one there."""
+    said = ""
     for _ in range(200):
         if "frame=" in (said := frame.title()):
             return said
