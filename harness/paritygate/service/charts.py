@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from paritygate.report.chart import BOTTOM, LEFT, RIGHT, TOP, Scale
 from paritygate.report.words import times
-from paritygate.service.words import tone, url
+from paritygate.service.words import tone, url, words
 
 if TYPE_CHECKING:
-    from paritygate.service.pages.history import HistoryPoint, HistoryView
+    from paritygate.service.history import Point
+    from paritygate.service.pages.history import HistoryView
     from paritygate.service.summaries import RunSummary
 
 HISTORY_WIDTH, HISTORY_HEIGHT = 1000, 300
@@ -105,22 +106,24 @@ def history_of(shown: "HistoryView", project: str) -> HistoryDrawing:
     every = max(1, math.ceil(len(points) / TICKS))
     ticks = [(dot.x, f"#{point.number}") for dot, point in zip(dots, points, strict=True)]
     decades = tuple((y, times(10.0 ** int(label[2:]))) for y, label in scale.decades)
-    label = f"share of the budget over {len(points)} runs, at most {times(max(shares, default=0.0))}; {len(leaps)} steps"
+    label = (
+        f"share of the budget over {len(points)} runs, at most {times(max(shares, default=0.0))}; {len(leaps)} steps"
+    )
     return HistoryDrawing(
         HISTORY_WIDTH, HISTORY_HEIGHT, LEFT, HISTORY_WIDTH - RIGHT, TOP, HISTORY_HEIGHT - BOTTOM, scale.y(1.0),
         _lines(points, dots), tuple(dots), tuple(leaps), tuple(ticks[::-1][::every][::-1]), decades, label,
     )  # fmt: skip
 
 
-def _dot(point: "HistoryPoint", scale: Scale, place: int, project: str) -> Dot:
+def _dot(point: "Point", scale: Scale, place: int, project: str) -> Dot:
     number = "no number" if point.share is None else f"{times(point.share)} of its limit"
-    title = f"#{point.number}: {point.verdict.replace('_', ' ')}, {number}" + (f", {point.commit[:10]}" if point.commit else "")
+    title = f"#{point.number}: {words(point.verdict)}, {number}" + f", {point.commit[:10]}" * bool(point.commit)
     look = "pass" if point.verdict == "pass" else "none" if point.verdict == "skipped" else "fail"
     y = float(TOP + 22) if point.share is None else scale.y(point.share)
     return Dot(scale.x(place), y, look, title, url("projects", project, "runs", point.run))
 
 
-def _lines(points: Sequence["HistoryPoint"], dots: Sequence[Dot]) -> tuple[str, ...]:
+def _lines(points: Sequence["Point"], dots: Sequence[Dot]) -> tuple[str, ...]:
     """The stretches between places that have a number."""
     found: list[list[str]] = [[]]
     for point, dot in zip(points, dots, strict=True):

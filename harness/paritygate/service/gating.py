@@ -57,8 +57,13 @@ class ChangedRow:
 
     status: str
     row: str
+    case: str
+    cell: str
+    mode: str
+    address: str
     verdicts: str
     text: str
+    numbers: str
 
 
 @dataclass(frozen=True)
@@ -225,4 +230,6 @@ def _name(row: Row) -> str:
 
 
 def _changed(change: RowChange) -> ChangedRow:
-    return ChangedRow(str(change.status), _name(change.row), change.verdicts, change.text)
+    drift = change.row.drift
+    named = (drift.case, drift.cell, drift.mode, drift.address)
+    return ChangedRow(str(change.status), _name(change.row), *named, change.verdicts, change.text, change.numbers)

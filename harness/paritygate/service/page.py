@@ -3,22 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar, get_type_hints
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
-from pydantic import TypeAdapter
 
-from paritygate.service import access
-from paritygate.service.problems import documented
+from paritygate.service import access, answers
 from paritygate.service.rendering import render
 from paritygate.service.words import with_query
 
 View = TypeVar("View", bound=Callable[..., Any])
-_TEXT = r"^[^\x00-\x1f\x7f]*$"  # no database takes a NUL, and no name that is looked for has another of these
-Text = Annotated[str, Query(max_length=256, pattern=_TEXT)]
-Cursor = Annotated[str, Query(max_length=128, pattern=r"^[\x21-\x7e]*$")]
-ProjectName = Annotated[str, Path(max_length=64)]
 _ORDERS = ("after", "order", "refresh")  # parameters that leave nothing out
-RunName = Annotated[str, Path(max_length=128)]
 
 
 def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callable[[View], View]:
@@ -29,19 +22,17 @@ def page(router: APIRouter, path: str, template: str, *refusals: int) -> Callabl
 
     def register(view: View) -> View:
         kind = get_type_hints(view)["return"]
-        written = TypeAdapter(kind)
 
         def html(request: Request, shown: Annotated[Any, Depends(view)]) -> Response:
             return answer(request, template, shown, twin=_twin_of(request))
 
         def twin(shown: Annotated[Any, Depends(view)]) -> Response:
-            return Response(written.dump_json(shown), media_type="application/json")
+            return answers.answer(shown)
 
         # The twin comes first: `{run}` would take its ending too.
-        router.add_api_route(
-            path + ".json", twin, response_class=Response, operation_id=f"page_{view.__name__}", tags=["pages"],
-            description=view.__doc__, responses={200: {"model": kind}} | documented(sorted({401, 403, 422, *refusals})),
-        )  # fmt: skip
+        said: dict[str, Any] = answers.described(kind, sorted({401, 403, 422, *refusals}))
+        said |= {"description": view.__doc__, "operation_id": f"page_{view.__name__}", "tags": ["pages"]}
+        router.add_api_route(path + ".json", twin, **said)
         router.add_api_route(path, html, response_class=HTMLResponse, include_in_schema=False)
         return view
 
@@ -52,7 +43,7 @@ def answer(request: Request, template: str, shown: Any, status: int = 200, twin:
     """A page for whoever asks."""
     refresh = getattr(shown, "refresh_s", 0)
     html = render(template, **around(request), shown=shown, twin=twin)
-    # As a header, not as an element: what reads a page aloud can then say so, and be told not to.
+    # As a header: as an element it is a violation by itself, to axe, even beside a link that stops it.
     return HTMLResponse(html, status, {"Refresh": str(refresh)} if refresh else None)
 
 

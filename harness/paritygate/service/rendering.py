@@ -11,7 +11,7 @@ import paritygate.report
 from paritygate import __version__
 from paritygate.report.words import count, number, seconds, times
 from paritygate.service import charts
-from paritygate.service.words import clip, exactly, size, tone, until, url, visible, when
+from paritygate.service.words import clip, exactly, size, tone, until, url, visible, when, words
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "count": count, "number": number, "seconds": seconds, "times": times, "when": when, "until": until,
-        "size": size, "tone": tone, "exactly": exactly, "clip": clip, "words": lambda text: str(text).replace("_", " "),
+        "size": size, "tone": tone, "exactly": exactly, "clip": clip, "words": words,
     }  # fmt: skip
     known = {"url": url, "style": style_address(), "charts": charts, "version": __version__}
     made.globals |= known  # pyright: ignore[reportAttributeAccessIssue]

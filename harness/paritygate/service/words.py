@@ -17,15 +17,19 @@ _DAY_S = 24 * 3600
 
 
 def visible(text: str) -> str:
-    """The same with what nobody sees written as its number: `a\\u202eb` is `a⟨202E⟩b`."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"⟨{ord(c):04X}⟩" if unicodedata.category(c) in _UNSEEN else c for c in text)
+    """The same with what nobody sees written as its number: `a\u202eb` is `a⟨202E⟩b`."""
+    return _numbered(text, "⟨{:04X}⟩")
 
 
 def exactly(text: str) -> Markup:
-    """For a field that is sent back: escaped, and every character kept."""
-    return escape(text)
+    """For a field that is sent back: escaped, and every character kept, as a reference where nobody sees it."""
+    return Markup(_numbered(str(escape(text)), "&#x{:x};"))
+
+
+def _numbered(text: str, form: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(form.format(ord(c)) if unicodedata.category(c) in _UNSEEN else c for c in text)
 
 
 def clip(text: str, most: int = 60) -> str:
@@ -74,13 +78,20 @@ def size(number_bytes: float) -> str:
     return f"{int(number_bytes)} B"
 
 
+# What a word that is no verdict to worry about is shown as; any other is bad.
 TONES: Mapping[str, str] = {
-    "pass": "good", "done": "good", "fixed": "good", "better": "good", 
-    "skipped": "warn", "accepted": "warn", "incomplete": "warn", "nothing compared": "warn", "gone": "warn", "new": "warn",
-    "cancelled": "muted", "queued": "muted", "equal": "muted", "bit-identical": "muted", "leased": "run", "running": "run",
-}  # fmt: skip
+    **dict.fromkeys(("pass", "done", "fixed", "better"), "good"),
+    **dict.fromkeys(("skipped", "accepted", "incomplete", "nothing compared", "unjudged", "gone", "new"), "warn"),
+    **dict.fromkeys(("cancelled", "queued", "equal", "bit-identical", "absent"), "muted"),
+    **dict.fromkeys(("leased", "running"), "run"),
+}
+
+
+def words(text: str) -> str:
+    """`over_budget` as it is said."""
+    return str(text).replace("_", " ")
 
 
 def tone(word: str) -> str:
     """The class of a verdict, a status, or a state; what is not known to be well is bad."""
-    return TONES.get(str(word).replace("_", " "), "bad")
+    return TONES.get(words(word), "bad")

@@ -13,7 +13,6 @@ from harness.service import postgres as servers
 from harness.service import seeded
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
-from paritygate.service.folders import Folders
 from paritygate.service.tokens import Scope, create
 
 
@@ -71,6 +70,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     service = app.state.service
     made = seeded.history(service, "port", folder)
     seeded.hostile(service, "hostile", folder)
-    Folders(service.config).create("empty")
+    seeded.create(service, "empty")
+    seeded.work(service, "port")
+    seeded.accept(service, "port", made[6].name)
     with TestClient(app) as client:
         yield SimpleNamespace(app=app, client=client, runs=made, drawn=made[4].name)

@@ -10,10 +10,14 @@ from harness.report import synthetic
 from paritygate.core.drift import Diagnosis, Row, Verdict
 from paritygate.core.run import Run
 from paritygate.report.render import write_report
+from paritygate.service import gating, jobs, leases
 from paritygate.service.app import Service
+from paritygate.service.database import writing
 from paritygate.service.folders import FileHash, Folders, Origin
 from paritygate.service.index import add_run
+from paritygate.service.lines import project_line
 from paritygate.service.summaries import RunSummary
+from paritygate.service.tokens import Caller
 
 CASE, CELLS, MOVED = "tiny-scout.long", ("f64/single/cpu", "bf16/single/cpu"), ("layers.1.moe", "out")
 ADDRESS = "layers.1.moe:out"
@@ -35,6 +39,8 @@ def _moved(row: Row, by: float) -> Row:
         replace(each, value=each.value * by, ratio=each.ratio * by, ok=each.ratio * by <= each.limit)
         for each in row.judgements
     )
+    metrics = {name: value * by if name != "cosine" else value for name, value in row.drift.metrics.items()}
+    row = replace(row, drift=replace(row.drift, metrics=metrics))
     if all(each.ok for each in judged):
         return replace(row, judgements=judged)
     return replace(row, verdict=Verdict.OVER_BUDGET, diagnosis=Diagnosis.PRECISION, judgements=judged)
@@ -44,7 +50,7 @@ def write_run(folder: Path, made: list[Row], report: str = "", **changes: object
     """A judged run folder; `report` is its page, or `drawn` for the one that it has."""
     folder.mkdir(parents=True)
     info = synthetic.info(**{"id": folder.name, "cases": (CASE,), "cells": CELLS, **changes})
-    Run(folder, info).save(info).save_rows(made)
+    Run(folder, info).save(info).save_rows(made, baseline_x=1.1)
     if report == "drawn":
         write_report(folder)
     elif report:
@@ -61,13 +67,20 @@ def upload(
     return add_run(service, project, folder, Origin(branch, named, "", by, at, 0, files))
 
 
+def create(service: Service, project: str) -> None:
+    folders = Folders(service.config)
+    folders.create(project)
+    with writing(service.engine).begin() as connection:
+        project_line(connection, project, folders.info(project).created)
+
+
 def _hash(path: Path) -> FileHash:
     return FileHash(path.stat().st_size, sha256(path.read_bytes()).hexdigest())
 
 
 def history(service: Service, project: str, at: Path, runs: int = 9) -> list[RunSummary]:
     """A project whose row gets worse in run 3, is over its budget in 6 and 7, and better in 8; run 5 is of a branch."""
-    Folders(service.config).create(project)
+    create(service, project)
     made = []
     for i in range(1, runs + 1):
         moved_x = 0.5 if i < 3 else 0.9 if i < 6 else 3.1 if i < 8 else 0.7
@@ -107,7 +120,7 @@ ATTACK = """
       await new Promise((done) => setTimeout(done, 200)); return f.contentDocument.title; },
   };
   for (const [name, attempt] of Object.entries(tries)) {
-    try { const value = await attempt(); got.push(`${name}=${value}`.replace(/ /g, "_")); } catch (reason) { got.push(`${name}=no`); }
+    try { got.push(`${name}=${await attempt()}`.replace(/ /g, "_")); } catch (reason) { got.push(`${name}=no`); }
   }
   document.title = got.join(" ");
 })();
@@ -126,7 +139,7 @@ def forged() -> str:
 
 def hostile(service: Service, project: str, at: Path) -> RunSummary:
     """A run of which every name is markup."""
-    Folders(service.config).create(project)
+    create(service, project)
     case, cell, site = HOSTILE["case"], HOSTILE["cell"], HOSTILE["site"]
 
     def renamed(row: Row) -> Row:
@@ -136,5 +149,36 @@ def hostile(service: Service, project: str, at: Path) -> RunSummary:
     made = [renamed(row) for row in synthetic.rows("semantic", layers=2, cases=(CASE,), cells=CELLS[1:])]
     folder = write_run(at / "hostile", made, forged(), suite=HOSTILE["suite"], cases=(case,), cells=(cell,))
     files = {path.name: _hash(path) for path in folder.iterdir()}
-    named = [HOSTILE[name] for name in ("branch", "commit", "pull_request", "by")]
-    return add_run(service, project, folder, Origin(*named, time.time(), 0, files))
+    branch, commit, pull_request, by = (HOSTILE[name] for name in ("branch", "commit", "pull_request", "by"))
+    return add_run(service, project, folder, Origin(branch, commit, pull_request, by, time.time(), 0, files))
+
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def work(service: Service, project: str) -> None:
+    """A job that is done by half, one that failed, one that was taken back, one that waits; two workers."""
+    asker, hand = Caller("ada", frozenset({"submit"})), Caller("gpu-host", frozenset({"work"}))
+    offer = leases.Offer("h100-1", ("cpu", "gpu", "h100"), {REVISION: ("tiny",)}, {"jax": "0.10.2", "python": "3.11"})
+
+    def ask(cells: str, *cases: str) -> int:
+        asked = jobs.Asked("tiny", cells, cases, "chained", REVISION, "main")
+        return jobs.request(service, asker, project, asked).number
+
+    ask("f32,bf16 x single x cpu")
+    failed = leases.lease(service, hand, offer)
+    assert failed
+    leases.fail(service, hand, failed.task, failed.lease, "RESOURCE_EXHAUSTED: <b>out of memory</b>")
+    jobs.cancel(service, asker, project, ask("f16"))
+    ask("f64,bf16 x single,tp4 x gpu", CASE)
+    held = leases.lease(service, hand, offer)
+    assert held
+    said = {"phase": "replay", "cell": "bf16/tp4/gpu", "case": CASE, "values": 260, "of": 400}
+    leases.heartbeat(service, hand, held.task, held.lease, said)
+    ask("bf16 x tp4 x tpu")
+
+
+def accept(service: Service, project: str, run: str) -> None:
+    """The row that moved, as it is in a run."""
+    reason = "router logits are rounded once more since #412"
+    gating.approve(service, Caller("ada", frozenset({"approve"})), project, run, f"*/bf16/*/{ADDRESS}", reason)

@@ -15,13 +15,13 @@ from fastapi.testclient import TestClient
 from harness.service import seeded
 from harness.service.conftest import bearer
 from paritygate.service.rendering import style_address
-from paritygate.service.words import clip, tone, url, visible
+from paritygate.service.words import clip, exactly, tone, url, visible
 
 HANDLERS = re.compile(r"^on|^style$")
 OURS = frozenset(
-    "html head meta title link body a header div nav main footer h1 h2 h3 p span bdi b code pre ul ol li dl dt dd table "
-    "caption thead tbody tr th td br form label input select option datalist button section details summary iframe time "
-    "figure figcaption svg g rect line polyline circle path text progress".split()
+    "html head meta title link body a header div nav main footer h1 h2 h3 p span bdi b code pre ul ol li dl dt dd "
+    "table caption thead tbody tr th td br form label input select option datalist button section details summary "
+    "iframe time figure figcaption svg g rect line polyline circle path text progress".split()
 )
 
 
@@ -41,7 +41,7 @@ class Read(HTMLParser):
         assert tag in OURS, f"<{tag} {given}>"
         assert not [name for name in given if HANDLERS.match(name)], f"<{tag} {given}>"
         self.found.append(tag)
-        self.links += [value for name in ("href", "src", "action") if (value := given.get(name))]
+        self.links += [value for name in ("href", "src") if (value := given.get(name))]
         self.ids += [value for name, value in attrs if name == "id" and value]
 
 
@@ -52,7 +52,7 @@ class Walk:
     client: TestClient
     headers: dict[str, str]
 
-    def pages(self, begin: str, most: int = 3) -> Iterator[tuple[str, str]]:
+    def pages(self, begin: str, most: int = 2) -> Iterator[tuple[str, str]]:
         waiting, seen, kinds = [begin], {begin}, dict[str, int]()
         while waiting:
             address = waiting.pop(0)
@@ -63,7 +63,8 @@ class Walk:
             yield address, answer.text
             for link in Read(answer.text).links:
                 kind = _kind(link)
-                if link.startswith("/") and link not in seen and kinds.get(kind, 0) < most:
+                is_page = link.startswith("/") and not urlsplit(link).path.endswith(".json")
+                if is_page and link not in seen and kinds.get(kind, 0) < most:
                     seen.add(link)
                     kinds[kind] = kinds.get(kind, 0) + 1
                     waiting.append(link)
@@ -177,6 +178,32 @@ def test_an_empty_project_says_what_to_type(site: Any, reader: dict[str, str]) -
         assert command in site.client.get(f"/projects/empty/{path}", headers=reader).text
 
 
+def test_what_is_under_way_is_shown_anew_until_that_is_stopped(site: Any, reader: dict[str, str]) -> None:
+    for path in ("/projects/port/jobs", "/projects/port/jobs/3"):
+        answer = site.client.get(path, headers=reader)
+        assert answer.headers["refresh"] == "5"
+        assert f'<a href="{path}?refresh=off">stop</a>' in answer.text
+        assert "refresh" not in site.client.get(f"{path}?refresh=off", headers=reader).headers
+    for path in ("/projects/port/jobs/1", "/projects/empty/jobs", "/projects/port/runs"):
+        assert "refresh" not in site.client.get(path, headers=reader).headers
+    said = site.client.get("/projects/port/jobs/3", headers=reader).text
+    assert 'value="260" max="400"' in said and "h100-1" in said and "Cancel this job" in said
+    assert "&lt;b&gt;out of memory&lt;/b&gt;" in site.client.get("/projects/port/jobs/1", headers=reader).text
+
+
+def test_a_run_is_held_against_what_was_accepted(site: Any, reader: dict[str, str]) -> None:
+    before, after = (
+        site.client.get(f"/projects/port/runs/{run.name}.json", headers=reader).json()["gate"] for run in site.runs[5:7]
+    )
+    assert before["verdict"] == after["verdict"] == "pass"  # what is accepted passes, in the run before it too
+    text = site.client.get(f"/projects/port/runs/{site.runs[6].name}", headers=reader).text
+    assert "By the baseline of this project; where it ran it was judged <b>fail</b>." in text
+    assert (
+        "router logits are rounded once more since #412"
+        in site.client.get("/projects/port/baselines", headers=reader).text
+    )
+
+
 def test_the_style_has_an_address_of_its_own(site: Any) -> None:
     answer = site.client.get(style_address())
     assert answer.headers["content-type"].startswith("text/css")
@@ -187,6 +214,7 @@ def test_the_style_has_an_address_of_its_own(site: Any) -> None:
 
 def test_words() -> None:
     assert visible("a\u202eb\n") == "a⟨202E⟩b⟨000A⟩"
+    assert exactly("<\u202e\r") == "&lt;&#x202e;&#xd;"
     assert visible("déjà vu – ρ") == "déjà vu – ρ"
     assert url("projects", "a/b?", q="x&y", none="", number=0) == "/projects/a%2Fb%3F?q=x%26y&number=0"
     assert clip("x" * 80, 10) == "x" * 9 + "…"

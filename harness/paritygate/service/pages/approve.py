@@ -11,8 +11,9 @@ from paritygate.core.errors import UsageError
 from paritygate.core.site import address
 from paritygate.service import gating, queries
 from paritygate.service.access import Approver, Form
+from paritygate.service.answers import InProject, OfRun, Text
 from paritygate.service.app import ServiceOf
-from paritygate.service.page import ProjectName, RunName, Text, page
+from paritygate.service.page import page
 from paritygate.service.problems import Refused, status_of
 from paritygate.service.summaries import RunSummary
 from paritygate.service.words import url
@@ -50,8 +51,8 @@ class ApproveView:
 
 @page(ROUTER, "/projects/{project}/runs/{run}/approve", "approve.html.j2", 404)
 def approve(
-    project: ProjectName,
-    run: RunName,
+    project: InProject,
+    run: OfRun,
     service: ServiceOf,
     caller: Approver,
     select: Text = "",
@@ -74,7 +75,7 @@ def approve(
 
 
 @ROUTER.post("/projects/{project}/runs/{run}/approve", include_in_schema=False)
-def accept(form: Form, project: ProjectName, run: RunName, service: ServiceOf, caller: Approver) -> RedirectResponse:
+def accept(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller: Approver) -> RedirectResponse:
     semantic: Semantic = "accepted" if form.get("semantic") == "accepted" else "refused"
     select, reason = (_text(form.get(name, ""), name) for name in ("select", "reason"))
     gating.approve(service, caller, project, run, select, reason, semantic)

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 
 from paritygate.service.access import Admin
+from paritygate.service.answers import After
+from paritygate.service.api.audit import Text
 from paritygate.service.app import ServiceOf
 from paritygate.service.audit import Noted, noted
-from paritygate.service.page import Cursor, Text, page
+from paritygate.service.page import page
 from paritygate.service.problems import NotFound
 from paritygate.service.queries import whole
 
@@ -27,7 +29,7 @@ class AuditView:
 
 @page(ROUTER, "/audit", "audit.html.j2", 404)
 def audit(
-    service: ServiceOf, caller: Admin, project: Text = "", who: Text = "", action: Text = "", after: Cursor = ""
+    service: ServiceOf, caller: Admin, project: Text = "", who: Text = "", action: Text = "", after: After = ""
 ) -> AuditView:
     """The newest first. An admin of one project sees the changes of that project."""
     if caller.project and project not in ("", caller.project):

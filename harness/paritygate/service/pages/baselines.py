@@ -10,9 +10,10 @@ from paritygate.core.budget import Accepted
 from paritygate.core.site import address
 from paritygate.service import queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import Folders
-from paritygate.service.page import Cursor, ProjectName, page
+from paritygate.service.page import page
 from paritygate.service.reading import platforms
 from paritygate.store.baseline import audit_of, read_audit, read_baseline
 
@@ -57,7 +58,7 @@ class BaselinesView:
 
 
 @page(ROUTER, "/projects/{project}/baselines", "baselines.html.j2", 404)
-def baselines(project: ProjectName, service: ServiceOf, caller: Reader, after: Cursor = "") -> BaselinesView:
+def baselines(project: InProject, service: ServiceOf, caller: Reader, after: After = "") -> BaselinesView:
     """Approvals, and the rows that they accepted, in the order of the files."""
     folder, begin = Folders(service.config).baselines(project), queries.whole(after) if after else 0
     lines, approvals = list(read_baseline(folder).values()), read_audit(audit_of(folder))[: -_APPROVALS - 1 : -1]
@@ -74,6 +75,4 @@ def _platform(line: Accepted) -> str:
 def _line(line: Accepted) -> AcceptedLine:
     where = address(line.site, line.port, line.call)
     share = max(line.shares.values(), default=None)
-    return AcceptedLine(
-        line.case, line.cell, line.mode, where, line.verdict, share, line.reason, line.run, line.date
-    )
+    return AcceptedLine(line.case, line.cell, line.mode, where, line.verdict, share, line.reason, line.run, line.date)

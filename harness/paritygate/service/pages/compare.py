@@ -6,9 +6,10 @@ from fastapi import APIRouter
 
 from paritygate.service import history, queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject, Text
 from paritygate.service.app import ServiceOf
 from paritygate.service.history import ComparisonPage
-from paritygate.service.page import Cursor, ProjectName, Text, page
+from paritygate.service.page import page
 from paritygate.service.summaries import Page, RunSummary
 
 ROUTER = APIRouter()
@@ -31,15 +32,15 @@ class CompareView:
 
 @page(ROUTER, "/projects/{project}/compare", "compare.html.j2", 404, 413)
 def compare(
-    project: ProjectName,
+    project: InProject,
     service: ServiceOf,
     caller: Reader,
     left: Text = "",
     right: Text = "",
     status: Text = "",
-    after: Cursor = "",
+    after: After = "",
 ) -> CompareView:
-    """`left` is the earlier run, by its name, or `latest`, or `latest:BRANCH`; rows of a status, or all that changed."""
+    """`left` is the earlier run: a name, `latest`, or `latest:BRANCH`. Rows of a status, or all that changed."""
     recent = queries.runs(service, project, page=Page(_RECENT)).items
     if not (left and right):
         return CompareView(left, right, status, recent, None, None, None, after)

@@ -9,9 +9,10 @@ from paritygate.report.words import times
 from paritygate.service import history as past
 from paritygate.service import queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import InProject, Text
 from paritygate.service.app import ServiceOf
 from paritygate.service.history import History, Point, Step
-from paritygate.service.page import ProjectName, Text, page
+from paritygate.service.page import page
 from paritygate.service.words import words
 
 ROUTER = APIRouter()
@@ -46,7 +47,7 @@ class HistoryView:
 
 @page(ROUTER, "/projects/{project}/history", "history.html.j2", 404)
 def history(
-    project: ProjectName,
+    project: InProject,
     service: ServiceOf,
     caller: Reader,
     case: Text = "",

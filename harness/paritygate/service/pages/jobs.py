@@ -1,4 +1,4 @@
-"""Jobs of a project, and who works at them. What is under way is shown anew every few seconds, unless that is stopped."""
+"""Jobs of a project, and who works at them. What is under way is shown anew every few seconds."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,9 +8,10 @@ from fastapi.responses import RedirectResponse
 
 from paritygate.service import jobs as queue
 from paritygate.service.access import Form, Reader, Submitter
+from paritygate.service.answers import After, InProject
 from paritygate.service.app import ServiceOf
 from paritygate.service.jobs import JobSummary, WorkerSummary
-from paritygate.service.page import Cursor, ProjectName, page
+from paritygate.service.page import page
 from paritygate.service.summaries import Page
 from paritygate.service.words import url
 
@@ -37,9 +38,7 @@ class JobView:
 
 
 @page(ROUTER, "/projects/{project}/jobs", "jobs.html.j2", 404)
-def jobs(
-    project: ProjectName, service: ServiceOf, caller: Reader, after: Cursor = "", refresh: Refresh = ""
-) -> JobsView:
+def jobs(project: InProject, service: ServiceOf, caller: Reader, after: After = "", refresh: Refresh = "") -> JobsView:
     """The newest first, and the workers that asked for work in the last day."""
     found = queue.jobs(service, project, Page(_JOBS, after))
     workers = tuple(queue.workers(service, project))
@@ -47,9 +46,7 @@ def jobs(
 
 
 @page(ROUTER, "/projects/{project}/jobs/{number}", "job.html.j2", 404)
-def job(
-    project: ProjectName, number: Number, service: ServiceOf, caller: Reader, refresh: Refresh = ""
-) -> JobView:
+def job(project: InProject, number: Number, service: ServiceOf, caller: Reader, refresh: Refresh = "") -> JobView:
     """What was asked for, and how far each task of it is."""
     found = queue.show(service, project, number)
     may = caller.may("submit", project) and found.state in ("queued", "running")
@@ -57,7 +54,7 @@ def job(
 
 
 @ROUTER.post("/projects/{project}/jobs/{number}/cancel", include_in_schema=False)
-def cancel(form: Form, project: ProjectName, number: Number, service: ServiceOf, caller: Submitter) -> RedirectResponse:
+def cancel(form: Form, project: InProject, number: Number, service: ServiceOf, caller: Submitter) -> RedirectResponse:
     queue.cancel(service, caller, project, number)
     return RedirectResponse(url("projects", project, "jobs", number), 303)
 

@@ -7,8 +7,9 @@ from fastapi.responses import RedirectResponse
 
 from paritygate.service import queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject
 from paritygate.service.app import ServiceOf
-from paritygate.service.page import Cursor, ProjectName, page
+from paritygate.service.page import page
 from paritygate.service.summaries import Page, ProjectSummary, RunSummary
 from paritygate.service.words import url
 
@@ -32,7 +33,7 @@ class ProjectsView:
 
 
 @page(ROUTER, "/projects", "projects.html.j2")
-def projects(service: ServiceOf, caller: Reader, after: Cursor = "") -> ProjectsView:
+def projects(service: ServiceOf, caller: Reader, after: After = "") -> ProjectsView:
     """The projects that the caller may read, by name."""
     found = queries.projects(service, caller, Page(_PROJECTS, after))
     lines = [
@@ -48,5 +49,5 @@ def root() -> RedirectResponse:
 
 
 @ROUTER.get("/projects/{project}", include_in_schema=False)
-def project(project: ProjectName) -> RedirectResponse:
+def project(project: InProject) -> RedirectResponse:
     return RedirectResponse(url("projects", project, "runs"), 303)

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse
 
 from paritygate.service.access import Reader
+from paritygate.service.answers import InProject, OfRun
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import Folders
-from paritygate.service.page import ProjectName, RunName
 from paritygate.service.problems import documented
 
 ROUTER = APIRouter(include_in_schema=False)
@@ -19,9 +19,12 @@ _OWN = re.compile(rf"style-src ({_HASH}); script-src ({_HASH});")
 
 
 @ROUTER.get("/projects/{project}/runs/{run}/report", responses=documented([401, 403, 404, 422]))
-def report(project: ProjectName, run: RunName, service: ServiceOf, caller: Reader) -> FileResponse:
-    """With no origin, so that it has neither cookie nor storage, and nothing to ask anybody. Of a report as paritygate
-    writes them only its own style and script are taken, whatever a name in it turned out to be; of any other no script."""
+def report(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> FileResponse:
+    """With no origin, so that it has neither cookie nor storage, and with nobody whom it may ask anything.
+
+    Of a report as paritygate writes them only its own style and script are taken, whatever a name in it turns out to
+    be; of any other no script.
+    """
     path = Folders(service.config).file(project, run, "report.html")
     with path.open("rb") as file:
         said = _OWN.search(file.read(_HEAD_BYTES).decode(errors="replace"))
@@ -35,11 +38,14 @@ def report(project: ProjectName, run: RunName, service: ServiceOf, caller: Reade
 
 @ROUTER.get("/projects/{project}/runs/{run}/files/{name}", responses=documented([401, 403, 404, 422]))
 def file(
-    project: ProjectName, run: RunName, name: Annotated[str, Path(max_length=64)], service: ServiceOf, caller: Reader
+    project: InProject, run: OfRun, name: Annotated[str, Path(max_length=64)], service: ServiceOf, caller: Reader
 ) -> FileResponse:
     """To be kept, never to be shown: whatever it holds, no browser takes it for a page."""
     path = Folders(service.config).file(project, run, name)
     policy = "sandbox; default-src 'none'"
     return FileResponse(
-        path, media_type="application/octet-stream", filename=f"{run}-{name}", headers={"Content-Security-Policy": policy}
+        path,
+        media_type="application/octet-stream",
+        filename=f"{run}-{name}",
+        headers={"Content-Security-Policy": policy},
     )

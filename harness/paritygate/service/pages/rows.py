@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 from paritygate.core.drift import Verdict
 from paritygate.service import queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject, OfRun, Text
 from paritygate.service.app import ServiceOf
-from paritygate.service.page import Cursor, ProjectName, RunName, Text, page
+from paritygate.service.page import page
 from paritygate.service.queries import RowFilter
 from paritygate.service.summaries import Page, RowSummary, RunSummary
 
@@ -31,8 +32,8 @@ class RowsView:
 
 @page(ROUTER, "/projects/{project}/runs/{run}/rows", "rows.html.j2", 404)
 def rows(
-    project: ProjectName,
-    run: RunName,
+    project: InProject,
+    run: OfRun,
     service: ServiceOf,
     caller: Reader,
     verdict: Text = "",
@@ -41,7 +42,7 @@ def rows(
     mode: Text = "",
     address: Text = "",
     order: Annotated[Order, Query()] = "",
-    after: Cursor = "",
+    after: After = "",
 ) -> RowsView:
     """Rows of a verdict, a case, a cell, a mode, or whose address a glob matches; `order=share` the worst first."""
     filter, by = RowFilter(verdict, case, cell, mode, address), "share" if order == "share" else "position"

@@ -4,19 +4,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter
+from fastapi.responses import RedirectResponse
 
-from paritygate.service import queries
-from paritygate.service.access import Reader
+from paritygate.core.drift import Diagnosis
+from paritygate.core.errors import UsageError
+from paritygate.service import prune, queries
+from paritygate.service.access import Approver, Form, Reader
+from paritygate.service.answers import InProject, OfRun
 from paritygate.service.app import Service, ServiceOf
 from paritygate.service.cells import CellCount, cells
 from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, origin_of, pin_of
 from paritygate.service.gating import GateAnswer, gate
-from paritygate.service.page import ProjectName, RunName, page
+from paritygate.service.page import page
+from paritygate.service.problems import status_of
 from paritygate.service.queries import RunFilter
-from paritygate.service.summaries import UNJUDGED, UNREADABLE, Page, RowSummary, RunSummary
+from paritygate.service.summaries import Page, RowSummary, RunSummary
+from paritygate.service.words import url
 
 ROUTER = APIRouter()
-_WORST = 12
+_WORST, _LOOKED_AT = 12, 200
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,15 @@ class FileLine:
 
 @dataclass(frozen=True)
 class RunView:
-    """`gate` is None of a run that no gate can judge. `before` is the run before it on its branch; empty without one.
+    """`gate` is None of a run that no gate can judge, and `ungated` then says why.
 
-    `worst` are the rows that use most of their budgets.
+    `before` is the run before it on its branch, empty without one; `worst` are the rows that use most of their
+    budgets, those first that are not bad because of another.
     """
 
     run: RunSummary
     gate: GateAnswer | None
+    ungated: tuple[str, ...]
     before: str
     cells: tuple[CellCount, ...]
     worst: tuple[RowSummary, ...]
@@ -47,25 +55,52 @@ class RunView:
 
 
 @page(ROUTER, "/projects/{project}/runs/{run}", "run.html.j2", 404)
-def run(project: ProjectName, run: RunName, service: ServiceOf, caller: Reader) -> RunView:
+def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> RunView:
     """A run by its name, or `latest`, or `latest:BRANCH`."""
     found = queries.run(service, project, run)
-    is_judged = found.verdict not in (UNJUDGED, UNREADABLE)
+    judged, why_not = _gated(service, project, found.name)
     earlier = queries.runs(service, project, RunFilter(branch=found.branch), Page(1, str(found.number)))
     folder = Folders(service.config).run(project, found.name)
     files = _files(service, project, found.name)
-    is_ours = project != LOCAL
+    may = project != LOCAL and caller.may("approve", project)
     return RunView(
         found,
-        gate(service, project, found.name) if is_judged else None,
+        judged,
+        why_not,
         earlier.items[0].name if earlier.items else "",
         cells(service, project, found.name),
-        queries.rows(service, project, found.name, order="share", page=Page(_WORST)).items,
+        _worst(service, project, found.name),
         files,
         any(file.name == "report.html" for file in files),
         pin_of(folder),
-        {"approve": is_ours and is_judged and caller.may("approve", project), "pin": is_ours and caller.may("approve", project)},
+        {"approve": may and judged is not None, "pin": may},
     )
+
+
+def _gated(service: Service, project: str, run: str) -> tuple[GateAnswer | None, tuple[str, ...]]:
+    try:
+        return gate(service, project, run), ()
+    except UsageError as reason:
+        if status_of(reason) != 422:
+            raise
+        return None, tuple(filter(None, (reason.what, reason.got, reason.try_)))
+
+
+def _worst(service: Service, project: str, run: str) -> tuple[RowSummary, ...]:
+    rows = queries.rows(service, project, run, order="share", page=Page(_LOOKED_AT)).items
+    return tuple(sorted(rows, key=lambda row: row.diagnosis == Diagnosis.PROPAGATED)[:_WORST])
+
+
+@ROUTER.post("/projects/{project}/runs/{run}/pin", include_in_schema=False)
+def pin(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller: Approver) -> RedirectResponse:
+    prune.pin(service, caller, project, run, form.get("reason", ""))
+    return RedirectResponse(url("projects", project, "runs", run), 303)
+
+
+@ROUTER.post("/projects/{project}/runs/{run}/unpin", include_in_schema=False)
+def unpin(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller: Approver) -> RedirectResponse:
+    prune.unpin(service, caller, project, run)
+    return RedirectResponse(url("projects", project, "runs", run), 303)
 
 
 def _files(service: Service, project: str, run: str) -> tuple[FileLine, ...]:

@@ -6,8 +6,9 @@ from fastapi import APIRouter
 
 from paritygate.service import queries
 from paritygate.service.access import Reader
+from paritygate.service.answers import After, InProject, Text
 from paritygate.service.app import ServiceOf
-from paritygate.service.page import Cursor, ProjectName, Text, page
+from paritygate.service.page import page
 from paritygate.service.queries import RunFilter
 from paritygate.service.summaries import VERDICTS, Page, RunSummary
 
@@ -29,7 +30,7 @@ class RunsView:
 
 @page(ROUTER, "/projects/{project}/runs", "runs.html.j2", 404)
 def runs(
-    project: ProjectName,
+    project: InProject,
     service: ServiceOf,
     caller: Reader,
     branch: Text = "",
@@ -38,7 +39,7 @@ def runs(
     verdict: Text = "",
     suite: Text = "",
     pull_request: Text = "",
-    after: Cursor = "",
+    after: After = "",
 ) -> RunsView:
     """Runs, those of a branch, a commit (or its beginning), a platform, a verdict, a suite, a pull request."""
     filter = RunFilter(branch, commit, platform, verdict, suite, pull_request)
