@@ -24,11 +24,11 @@ class Unreachable(InfrastructureError):
     """The service does not answer now."""
 
 
-class LeaseLost(HarnessError):
+class LeaseLost(InfrastructureError):
     """The task is not, or no longer, this worker's: it stops, and sends nothing more."""
 
 
-class Differs(HarnessError):
+class Differs(InfrastructureError):
     """What the service has of the task is not what was taken for sent: all of it is sent again."""
 
 

@@ -28,7 +28,7 @@ def cells(service: "Service", project: str, run: str) -> tuple[CellCount, ...]:
     """In the order in which the run has them."""
     row, place = tables.row.c, tables.place.c
     with service.engine.connect() as connection:
-        line = run_line(service, connection, project, run, tables.run.c.id)
+        line = run_line(service, connection, project, run)
         counted = (
             select(place.cell, place.mode, row.verdict, func.count(), func.min(row.position))
             .select_from(tables.row.join(tables.place, place.id == row.place_id))
