@@ -1,15 +1,15 @@
 """Answers: plain data as JSON, and how OpenAPI describes it.
 
 Not checked by pydantic on the way out, which would cost more than the read: the types say what is in them, and the
-schema is made of the same types.
+schema is made of the same types. orjson takes dataclasses as they are, in a fifth of the time of json.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Path, Query
 from pydantic import TypeAdapter
 from starlette.responses import Response
@@ -32,25 +32,23 @@ def answer(value: object, status: int = 200) -> Response:
     return Response(_text(value), status, media_type="application/json")
 
 
-def line(value: object) -> str:
+def line(value: object) -> bytes:
     """One line of JSON lines."""
-    return _text(value) + "\n"
+    return _text(value) + b"\n"
 
 
-def _text(value: object) -> str:
-    return json.dumps(value, default=_plain, separators=(",", ":"), allow_nan=False)
+def _text(value: object) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # half of a surrogate pair, or a number of more than 64 bits, in what a run says
+        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
 
 
 def _plain(value: Any) -> Any:
     """What json does not know: a noun, as an object of its fields."""
     if is_dataclass(value):
-        return {name: getattr(value, name) for name in _names(type(value))}
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} is no plain data")
-
-
-@cache
-def _names(cls: Any) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
 
 
 def described(cls: Any, refusals: Iterable[int] = (401, 403, 404, 422), status: int = 200) -> dict[str, Any]:

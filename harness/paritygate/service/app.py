@@ -39,7 +39,7 @@ class Service:
     looked: Looked = field(default_factory=Looked)
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # as a coroutine it needs no thread
     return request.app.state.service
 
 

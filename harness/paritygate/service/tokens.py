@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sqlalchemy import Engine, or_, select, update
+from sqlalchemy import Engine, bindparam, or_, select, update
 
 from paritygate.service.audit import note
-from paritygate.service.database import writing
+from paritygate.service.database import reading, writing
 from paritygate.service.problems import Conflict, NotFound, Refused
 from paritygate.service.tables import token
 
@@ -138,13 +138,17 @@ def by_hash(engine: Engine, hash: str) -> Caller | None:
     A guess has a chance of 2^-256 for each token: guesses are not counted, and nobody is locked out by another's.
     """
     now = time.time()
-    with engine.connect() as connection:
-        found = connection.execute(select(token).where(token.c.hash == hash)).mappings().first()
-    if found is None or not hmac.compare_digest(found["hash"], hash):
+    with reading(engine).connect() as connection:
+        found = connection.execute(_BY_HASH, {"hash": hash}).first()
+    if found is None or not hmac.compare_digest(found.hash, hash):
         return None
-    if found["revoked"] is not None or (found["expires"] is not None and found["expires"] <= now):
+    if found.revoked is not None or (found.expires is not None and found.expires <= now):
         return None
-    return Caller(found["name"], frozenset(_scopes(found["scopes"])), found["project"])
+    return Caller(found.name, frozenset(_scopes(found.scopes)), found.project)
+
+
+# Asked before every answer, so made once.
+_BY_HASH = select(token).where(token.c.hash == bindparam("hash"))
 
 
 class Uses:

@@ -46,10 +46,10 @@ def list_rows(
 
 
 def _lines(rows: Iterator[RowSummary]) -> Iterator[bytes]:
-    part: list[str] = []
+    part: list[bytes] = []
     for row in rows:
         part.append(line(row))
         if len(part) == _PART:
-            yield "".join(part).encode()
+            yield b"".join(part)
             part.clear()
-    yield "".join(part).encode()
+    yield b"".join(part)
