@@ -229,6 +229,7 @@ def plans(config: ServiceConfig, rows: int, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--database", default="sqlite", help="sqlite, postgres (one of its own), or a URL")
+    parser.add_argument("--folder", type=Path, help="is kept; what is filled there is asked again as it is")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--reads", type=int, default=2_000, help="of each kind")
@@ -237,7 +238,7 @@ def main() -> None:
     parser.add_argument("--plans", action="store_true")
     given = parser.parse_args()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="service-load-")))
+        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="service-load-")))
         url = f"sqlite:///{folder / 'service.db'}" if given.database == "sqlite" else str(given.database)
         if given.database == "postgres":
             sys.path.insert(0, str(TESTS))
@@ -249,12 +250,13 @@ def main() -> None:
         config = ServiceConfig(folder / "data", url, folder / "runs", folder / "golden")
         service = Service(config, connect(url))
         migrate(service.engine)
-        began = time.perf_counter()
-        fill(service, given.rows, given.runs)
-        total, seconds = given.rows * given.runs, time.perf_counter() - began
-        print(f"{service.engine.dialect.name}: {total:,} rows of {given.runs} runs in {seconds:.0f} s", end="; ")
+        if PROJECT not in Folders(config).projects():
+            began = time.perf_counter()
+            fill(service, given.rows, given.runs)
+            print(f"filled in {time.perf_counter() - began:.0f} s")
+        print(f"{service.engine.dialect.name}: {given.rows * given.runs:,} rows of {given.runs} runs", end="; ")
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
-        token = create(service.engine, "load", ("read", "submit"), "load")
+        token = create(service.engine, f"load-{time.time_ns()}", ("read", "submit"), "load")
         service.engine.dispose()
         if given.plans:
             plans(config, given.rows, given.runs)
