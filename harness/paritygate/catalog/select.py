@@ -176,6 +176,7 @@ def select_cells(expression: str) -> list[Cell]:
             raise UsageError("bad cell expression", where=repr(expression), expected=repr(DEFAULT_CELLS))
         axes[0] = [found for name in axes[0] for found in (policies() if name == ALL_DTYPES else [name])]
         axes[1] = [found for name in axes[1] for found in (meshes() if name == ALL_MESHES else [name])]
+        axes = [list(dict.fromkeys(axis)) for axis in axes]  # or their product has a cell a million times
         targets = [str(parse_target(name)) for name in axes[2] if ":" in name]
         platforms = (*PLATFORMS, *targets)
         for noun, axis, names in (("dtype policy", axes[0], policies()), ("platform", axes[2], platforms)):

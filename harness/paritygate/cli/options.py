@@ -1,6 +1,7 @@
 """Options that several verbs share."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +17,10 @@ Suite = Annotated[
         metavar="SUITE",
         help="A suite, a preset, a case, or a glob over cases; with --suite several, commas between; tiny if left out.",
     ),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The folder of the service; `service` beside the runs if left out."),
 ]
 Within = Annotated[str, typer.Option("--suite", metavar="NAME", help="The suite to look for the cases in.")]
 Cells = Annotated[

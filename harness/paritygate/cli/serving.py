@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from paritygate.core.errors import InfrastructureError, UsageError
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from paritygate.service.app import Service
     from paritygate.service.config import ServiceConfig
 
 _EVERYWHERE = ("0.0.0.0", "::", "")
@@ -36,29 +38,49 @@ def service_installed() -> Iterator[None]:
 _EXTRA = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "itsdangerous", "prometheus_client", "pydantic")
 
 
+def config_here(settings: Settings, data: Path | None) -> "ServiceConfig":
+    """Of the service on this machine, as the environment or an option says where it is."""
+    from paritygate.service.config import ServiceConfig
+
+    folder = (data or settings.service).resolve()
+    return ServiceConfig.beside(folder, settings.runs.resolve(), settings.golden.resolve(), settings.database)
+
+
+@contextmanager
+def service_here(settings: Settings, data: Path | None) -> "Iterator[Service]":
+    """For who looks into its database. Its tables are as they are: `database.migrate` brings them up to date."""
+    from paritygate.service.app import Service
+    from paritygate.service.database import connect
+
+    config = config_here(settings, data)
+    config.data.mkdir(parents=True, exist_ok=True)
+    service = Service(config, connect(config.database))
+    try:
+        yield service
+    finally:
+        service.engine.dispose()
+
+
 def config_of(
     settings: Settings,
     host: str,
     data: Path | None,
     unnamed: Literal["loopback", "nobody"] | None,
     names: Sequence[str],
+    behind: str = "",
 ) -> "ServiceConfig":
-    """On loopback whoever is on this machine may come; elsewhere nobody without a token, and one has to be there."""
-    from paritygate.service.config import ServiceConfig
-
-    local = _is_loopback(host)
+    """On loopback whoever is on this machine may come; elsewhere, and behind a proxy, nobody without a token, and one
+    has to be there."""
+    local = _is_loopback(host) and not behind
     if unnamed == "loopback" and not local:
         raise UsageError(
             "unnamed callers only over loopback",
-            where=f"--unnamed loopback --host {host}",
+            where=f"--unnamed loopback --host {host}" + (f" --behind {behind}" if behind else ""),
             try_="--host 127.0.0.1, or tokens: paritygate token create NAME --scopes read",
         )
     hosts = [*names, *([host] if host not in _EVERYWHERE else [])]
-    folder = (data or settings.service).resolve()
-    config = ServiceConfig.beside(
-        folder, settings.runs.resolve(), settings.golden.resolve(), settings.database,
-        unnamed or ("loopback" if local else "nobody"), tuple(hosts),
-    )  # fmt: skip
+    allowed = unnamed or ("loopback" if local else "nobody")
+    config = replace(config_here(settings, data), unnamed=allowed, hosts=tuple(hosts))
     if config.unnamed == "nobody":
         _require_token(config)
     return config

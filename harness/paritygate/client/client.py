@@ -59,14 +59,14 @@ class Client:
 
     def run(self, project: str, run: str = "latest") -> dict[str, Any]:
         """One run, by its name, `latest`, or `latest:BRANCH`."""
-        return self._transport.get(path_of("projects", project, "runs", run))
+        return self._transport.get(path_of("projects", project, "runs", _named(run)))
 
     def rows(self, project: str, run: str = "latest", **filters: str) -> "pandas.DataFrame":
         """One line a row; by `verdict`, `case`, `cell`, `mode`, `address`, the last as a glob."""
         import pandas
 
         return pandas.DataFrame.from_records(
-            list(self._all(path_of("projects", project, "runs", run, "rows"), filters))
+            list(self._all(path_of("projects", project, "runs", _named(run), "rows"), filters))
         )
 
     def history(self, project: str, case: str, cell: str, mode: str, address: str, **more: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Client:
 
     def gate(self, project: str, run: str = "latest", against: str = "baseline") -> dict[str, Any]:
         """What the gate says of a run: against the baseline, `branch:NAME`, or another run."""
-        return self._transport.get(path_of("projects", project, "runs", run, "gate"), {"against": against})
+        return self._transport.get(path_of("projects", project, "runs", _named(run), "gate"), {"against": against})
 
     def approve(
         self,
@@ -89,7 +89,7 @@ class Client:
     ) -> dict[str, Any]:
         """What would be accepted; with `write` it is."""
         asked = {"select": select, "reason": reason, "semantic": semantic, "dry_run": act == "show"}
-        return self._transport.post(path_of("projects", project, "runs", run, "approve"), asked)
+        return self._transport.post(path_of("projects", project, "runs", _named(run), "approve"), asked)
 
     def upload(
         self,
@@ -111,3 +111,8 @@ class Client:
             yield from page["items"]
             if not (after := page["next"]):
                 return
+
+
+def _named(run: str) -> str:
+    """`latest:feature/x` as a path has it: many a proxy takes an encoded `/` for one."""
+    return run.replace("/", "~") if run.startswith("latest:") else run

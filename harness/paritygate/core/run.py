@@ -133,7 +133,7 @@ class Run:
             data = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError("no such run", where=str(folder), try_="paritygate run tiny") from None
-        except (OSError, ValueError) as reason:
+        except (OSError, ValueError, RecursionError) as reason:
             raise UsageError("run.json cannot be read", where=str(folder), got=str(reason)) from reason
         found = data.get("format") if isinstance(data, dict) else None
         if found != RUN_FORMAT:
@@ -204,7 +204,7 @@ class Run:
         path = self._of_judge(name)
         try:
             return from_json(cls, json.loads(path.read_text(encoding="utf-8")), name)
-        except (OSError, ValueError) as reason:
+        except (OSError, ValueError, RecursionError) as reason:
             raise UsageError(f"{name} cannot be read", where=str(path), got=str(reason)) from reason
 
     def _of_judge(self, name: str) -> Path:

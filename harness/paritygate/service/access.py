@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
-from paritygate.service.problems import Forbidden, NotFound, Unauthorized
+from paritygate.service.problems import Forbidden, NotFound, Unauthorized, Unsupported
 from paritygate.service.tokens import SCOPES, Caller, Scope, by_hash, digest, looks_like_one
 
 UNNAMED = Caller("somebody on this machine", frozenset(SCOPES))
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_FORM = "application/x-www-form-urlencoded"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -90,19 +91,24 @@ def _is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def require(request: Request, scope: Scope) -> Caller:
+    """The caller. Raises where there is none, or one who may not do this in the project that the path names."""
+    caller, project = who(request), request.path_params.get("project", "")
+    if caller is None:
+        raise Unauthorized("a token is needed", expected="Authorization: Bearer pgt_...")
+    request.state.caller = caller  # for the head of a page
+    if not caller.may(scope, project):
+        if project and caller.project not in ("", project):  # it is not even told that there is one
+            raise NotFound("no such project", where=project)
+        raise Forbidden("not allowed", where=request.url.path, expected=f"scope {scope}", got=_said(caller))
+    return caller
+
+
 def needs(scope: Scope) -> Any:
     """A dependency that gives the caller, or refuses one who may not do this in the project that the path names."""
 
     def check(request: Request) -> Caller:
-        caller, project = who(request), request.path_params.get("project", "")
-        if caller is None:
-            raise Unauthorized("a token is needed", expected="Authorization: Bearer pgt_...")
-        request.state.caller = caller  # for the head of a page
-        if not caller.may(scope, project):
-            if project and caller.project not in ("", project):  # it is not even told that there is one
-                raise NotFound("no such project", where=project)
-            raise Forbidden("not allowed", where=request.url.path, expected=f"scope {scope}", got=_said(caller))
-        return caller
+        return require(request, scope)
 
     return Depends(check)
 
@@ -117,9 +123,12 @@ def form_token(request: Request) -> str:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form that a page of this service sent, files left out. Raises Forbidden on any other."""
+    """The fields of a form that a page of this service sent. Raises Forbidden on any other."""
     refuse_elsewhere(request)
-    async with request.form(max_files=0, max_fields=64) as sent:
+    kind = request.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() != _FORM:  # one of parts says itself how its text is to be read
+        raise Unsupported("no form of a page", where="Content-Type", expected=_FORM, got=ascii(kind[:80]))
+    async with request.form(max_fields=64) as sent:
         fields = {name: value for name, value in sent.items() if isinstance(value, str)}
     if not hmac.compare_digest(fields.pop("form_token", "").encode(), form_token(request).encode()):
         raise Forbidden("form is not of this session", where=request.url.path, try_="load the page again")

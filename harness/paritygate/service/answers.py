@@ -22,7 +22,8 @@ from paritygate.service.summaries import Page
 LIMITS = Limits()
 
 InProject = Annotated[str, Path(description="A project.", pattern=f"^{PROJECT_NAME}$", max_length=64)]
-OfRun = Annotated[str, Path(description="A run, `latest`, or `latest:BRANCH`.", min_length=1, max_length=LIMITS.text)]
+_OF_RUN = "A run, `latest`, or `latest:BRANCH`, with `~` for each `/` of the branch."
+OfRun = Annotated[str, Path(description=_OF_RUN, min_length=1, max_length=LIMITS.text)]
 Limit = Annotated[int, Query(description="How many at most.", ge=1, le=LIMITS.page_rows)]
 After = Annotated[str, Query(description="`next` of the answer before.", max_length=LIMITS.text)]
 Text = Annotated[str, Query(max_length=LIMITS.text)]

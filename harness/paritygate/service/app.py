@@ -21,6 +21,7 @@ from paritygate.core.errors import HarnessError
 from paritygate.service import api, pages, refusing
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import connect, migrate
+from paritygate.service.gating import Recent
 from paritygate.service.guard import Guard
 from paritygate.service.index import catch_up
 from paritygate.service.local import Looked
@@ -37,6 +38,7 @@ class Service:
     config: ServiceConfig
     engine: Engine
     looked: Looked = field(default_factory=Looked)
+    gates: Recent = field(default_factory=Recent)
 
 
 async def _service(request: Request) -> Service:  # as a coroutine it needs no thread

@@ -25,8 +25,10 @@ def connect(url: str, pool: int = 16) -> Engine:
     except ArgumentError as reason:
         raise _bad_url(str(reason)) from None
     if parsed.drivername == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        if parsed.database and parsed.database != ":memory:":
+            file = Path(parsed.database)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch(0o600)  # it has the secret that signs cookies; what SQLite lays beside it gets the same mode
         engine = create_engine(parsed, pool_size=pool, max_overflow=pool, connect_args={"timeout": 30})
         event.listen(engine, "connect", _as_we_need_it)
         event.listen(engine, "begin", _begin)

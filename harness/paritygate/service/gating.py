@@ -3,8 +3,13 @@
 Writes baselines and their audit, by `store/baseline.py` only, one approval of a project at a time.
 """
 
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
@@ -100,12 +105,45 @@ class ApprovalAnswer:
     approval: Approval | None
 
 
+class Recent:
+    """The last answers of the gate by what they were made of: a page asks again with each view, and reads all rows."""
+
+    def __init__(self, most: int = 128):
+        self._most, self._lock, self._made = most, Lock(), OrderedDict[tuple[str, ...], GateAnswer]()
+
+    def answer(self, of: tuple[str, ...], make: Callable[[], GateAnswer]) -> GateAnswer:
+        with self._lock:
+            if (found := self._made.get(of)) is not None:
+                self._made.move_to_end(of)
+                return found
+        found = make()  # by nobody's leave: two that ask at once both make it
+        with self._lock:
+            self._made[of] = found
+            if len(self._made) > self._most:
+                self._made.popitem(last=False)
+        return found
+
+
 def gate(service: "Service", project: str, run: str, against: str = BASELINE) -> GateAnswer:
     """Raises NotFound, and UsageError where the run is not judged, as the gate on a machine does.
 
     `against` is what it is compared with, which has no say in the exit code: what was accepted, the last other run of
     a branch, or a run by its name.
     """
+    if against != BASELINE:
+        return _gate(service, project, run, against)
+    known = queries.run(service, project, run)
+    of = (project, known.name, known.content, _hash(Folders(service.config).baselines(project)))
+    return service.gates.answer(of, lambda: _gate(service, project, known.name, against))
+
+
+def _hash(baselines: Path) -> str:
+    """Of what is accepted, by content: read whole, which is little beside the rows of a run."""
+    files = sorted(baselines.glob("*.jsonl"))
+    return hashlib.sha256(b"\0".join(file.name.encode() + b"\0" + file.read_bytes() for file in files)).hexdigest()
+
+
+def _gate(service: "Service", project: str, run: str, against: str) -> GateAnswer:
     found, accepted = _opened(service, project, run), _accepted(service, project)
     rows = _rows(found, accepted)
     comparison = _compared(service, project, found, rows, against, accepted)

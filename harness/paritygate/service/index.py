@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,6 +119,7 @@ def _catch_up(service: "Service", folders: Folders, name: str) -> int:
     with writing(service.engine).begin() as connection:
         project_id = project_line(connection, name, folders.info(name).created)
         lines = {each.name: each for each in connection.execute(select(run).where(run.c.project_id == project_id))}
+    folders.runs(name).mkdir(exist_ok=True)  # few backups keep a folder that is empty
     there = {path.name: path for path in folders.runs(name).iterdir() if (path / "upload.json").is_file()}
     for gone in sorted(lines.keys() - there.keys()):
         LOG.warning("run %s/%s: its folder is gone, and so is its line now", name, gone)
@@ -135,6 +137,19 @@ def _catch_up(service: "Service", folders: Folders, name: str) -> int:
     return changed
 
 
+def take_in(service: "Service", project: str, name: str) -> None:
+    """Gives a run that is in its project's folder its line, where it has none."""
+    folders = Folders(service.config)
+    with folders.locked(project):
+        with writing(service.engine).begin() as connection:
+            project_id = project_line(connection, project, folders.info(project).created)
+            found = connection.execute(select(run.c.id).where(run.c.project_id == project_id, run.c.name == name))
+            if found.first():
+                return
+        folder = folders.run(project, name)
+        _index(service, project_id, project, folder, (folder / "pin.json").is_file())
+
+
 def _index(service: "Service", project_id: int, project: str, folder: Path, pinned: bool) -> int:
     """One folder that has no line, or none that says what is in it."""
     try:
@@ -144,6 +159,11 @@ def _index(service: "Service", project_id: int, project: str, folder: Path, pinn
         return 0
     found = readable_or_why(folder, service.config.limits.run_rows)
     with writing(service.engine).begin() as connection:
+        other = select(run.c.name).where(run.c.project_id == project_id, run.c.number == origin.number)
+        if taken := connection.execute(other.where(run.c.name != folder.name)).scalar():
+            LOG.warning("run %s/%s had the number of %s: somebody copied it here", project, folder.name, taken)
+            origin = replace(origin, number=_next_number(connection, project_id, folder.parent))
+            write(folder / "upload.json", origin)
         if isinstance(found, Known):
             LOG.info("run %s/%s: indexed", project, folder.name)
             put_run(connection, project_id, folder.name, found, origin, pinned, origin.content)
@@ -178,13 +198,17 @@ def rebuild(service: "Service", tell: Callable[[str], None] = LOG.info) -> int:
     asked meanwhile is answered by what is there so far, and after a kill the next start goes on.
     """
     folders = Folders(service.config)
-    with writing(service.engine).begin() as connection:
-        for table in INDEX_TABLES:
-            connection.execute(delete(table))
-        for name in (name for name in folders.projects() if name != LOCAL):
-            created = folders.info(name).created
-            project_id = project_line(connection, name, created)
-            connection.execute(update(project).where(project.c.id == project_id).values(created=created))
+    projects = [name for name in folders.projects() if name != LOCAL]
+    with ExitStack() as held:
+        for name in projects:  # or a run that arrives meanwhile would have rows of places that are gone
+            held.enter_context(folders.locked(name))
+        with writing(service.engine).begin() as connection:
+            for table in INDEX_TABLES:
+                connection.execute(delete(table))
+            for name in projects:
+                created = folders.info(name).created
+                project_id = project_line(connection, name, created)
+                connection.execute(update(project).where(project.c.id == project_id).values(created=created))
     tell("the index is empty; reading all run folders")
     catch_up(service)
     found = counts(service)

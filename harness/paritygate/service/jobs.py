@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, func, select, update
 
 from paritygate.catalog.full import FULL
 from paritygate.catalog.select import select_cells, suites
@@ -100,7 +100,7 @@ def request(service: "Service", caller: Caller, project_name: str, asked: Asked)
     if project_name == LOCAL:
         raise Refused("this project takes no jobs", where=LOCAL, expected="a project with runs of its own")
     limits = service.config.limits
-    tasks, now = _split(service, asked), time.time()
+    tasks, now = _split(service, project_name, asked), time.time()
     with writing(service.engine).begin() as connection:
         project_id = _project_id(connection, project_name)
         if _open_jobs(connection, project_id) >= limits.queued_jobs:
@@ -123,7 +123,7 @@ _QUEUED: Mapping[str, Any] = {
 }  # fmt: skip
 
 
-def _split(service: "Service", asked: Asked) -> list[tuple[list[str], list[str]]]:
+def _split(service: "Service", project_name: str, asked: Asked) -> list[tuple[list[str], list[str]]]:
     """The cells of each task and the labels that its worker must have, once every name was looked at.
 
     A suite that this service's catalog does not have, one of a team's own families, is known if a worker has it; its
@@ -151,7 +151,7 @@ def _split(service: "Service", asked: Asked) -> list[tuple[list[str], list[str]]
         for case in asked.cases:
             if case not in (ids := [each.id for each in known[asked.suite]]):
                 raise unknown_name("case", case, ids)
-    elif asked.suite not in (announced := _announced(service)):
+    elif asked.suite not in (announced := _announced(service, project_name)):
         raise unknown_name("suite", asked.suite, [*known, *announced])
     cells = select_cells(asked.cells)
     if len(cells) > limits.job_cells:
@@ -168,10 +168,10 @@ _MEANT = {
 }
 
 
-def _announced(service: "Service") -> list[str]:
-    """Suites that workers have in their catalogs."""
+def _announced(service: "Service", project_name: str) -> list[str]:
+    """Suites that workers have in their catalogs who may take work of the project."""
     with service.engine.connect() as connection:
-        found = connection.execute(select(worker.c.revisions)).scalars()
+        found = connection.execute(_workers_of(project_name, worker.c.revisions)).scalars()
         return sorted({suite for revisions in found for names in revisions.values() for suite in names})
 
 
@@ -273,13 +273,17 @@ def has_ended(service: "Service", number: int) -> bool:
         return connection.execute(asked).first() is None
 
 
+def _workers_of(project_name: str, *columns: Any) -> Select[Any]:
+    """Heard of in the last day, and not of a token of another project."""
+    bound = select(token.c.name).where(token.c.project.not_in(("", project_name)))
+    return select(*columns).where(worker.c.seen > time.time() - _SEEN_S, worker.c.token.not_in(bound))
+
+
 def workers(service: "Service", project_name: str) -> list[WorkerSummary]:
     """Who asked for work in the last day, and may take that of a project."""
     with service.engine.connect() as connection:
         _project_id(connection, project_name)
-        bound = select(token.c.name).where(token.c.project.not_in(("", project_name)))
-        asked = select(worker).where(worker.c.seen > time.time() - _SEEN_S, worker.c.token.not_in(bound))
-        found = connection.execute(asked.order_by(worker.c.name)).mappings()
+        found = connection.execute(_workers_of(project_name, worker).order_by(worker.c.name)).mappings()
         return [
             WorkerSummary(
                 each["name"], tuple(each["labels"]), {rev: tuple(names) for rev, names in each["revisions"].items()},

@@ -124,7 +124,7 @@ def _runs_statement(given: frozenset[str]) -> Select[Any]:
 
 
 def run(service: "Service", project: str, name: str) -> RunSummary:
-    """A run by its name, or the last one: `latest`, `latest:BRANCH`. Raises NotFound."""
+    """A run by its name, or the last one: `latest`, `latest:BRANCH`, `~` for `/` where in a path. Raises NotFound."""
     with reading(service.engine).connect() as connection:
         return _summary(run_line(service, connection, project, name))
 
@@ -133,6 +133,7 @@ def run_line(service: "Service", connection: Connection, project: str, name: str
     """The line of the run that a name names, its id and its project's behind what a summary has. Raises NotFound."""
     _prepare(service, project)
     what, _, branch = name.partition(":")
+    branch = branch.replace("~", "/")  # which a path has no place for; git has no branch with a ~
     by = "branch" if what == LATEST and branch else LATEST if what == LATEST else "name"
     if by == "name" and not re.fullmatch(RUN_NAME, name):
         raise NotFound("no such run", where=_shown(name))

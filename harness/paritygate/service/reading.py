@@ -119,7 +119,14 @@ def _problems(info: RunInfo) -> str:
     texts = {"suite": (info.suite, 128), "fault": (info.fault, 128), "started": (info.started, 64)}
     bad = [name for name, (text, most) in texts.items() if not is_plain(text, most)]
     bad += ["cells"] * (not is_plain(" ".join(platforms(info.cells)), 500))
-    return ", ".join(bad + ["wall_s"] * (not math.isfinite(info.wall_s)))
+    return ", ".join(bad + ["wall_s"] * (not _is_finite(info.wall_s)))
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number of a thousand digits
+        return False
 
 
 def is_plain(text: str, most: int) -> bool:

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from paritygate.core.errors import HarnessError
-from paritygate.service import page
+from paritygate.service import answers, page
 from paritygate.service.problems import Refused, Unauthorized, as_json, status_of
 from paritygate.service.words import url
 
@@ -40,21 +40,33 @@ def refusal(request: Request, reason: HarnessError) -> Response:
     status = status_of(reason)
     if status == 500:
         LOG.error("%s %a: %a", request.method, request.url.path, str(reason))
+    reason = without_folders(request, reason)
     if wants_json(request):
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-        return JSONResponse(as_json(reason), status, headers)
+        answer = answers.answer(as_json(reason), status)
+        if status == 401:
+            answer.headers["WWW-Authenticate"] = "Bearer"
+        return answer
     if isinstance(reason, Unauthorized) and request.method in ("GET", "HEAD"):
         return _to_login(request)
     said = {"where": reason.where, "expected": reason.expected, "got": reason.got, "try": reason.try_}
     return _page(request, status, reason.what, said)
 
 
+def without_folders(request: Request, reason: HarnessError) -> HarnessError:
+    """The same error without the paths of this machine, which are nobody's business who asks from elsewhere."""
+    config = request.app.state.service.config
+    for name in ("where", "expected", "got", "try_"):
+        text = getattr(reason, name)
+        for folder, called in ((config.data, "DATA"), (config.runs, "RUNS"), (config.golden, "GOLDEN")):
+            text = text.replace(str(folder), called) if folder.is_absolute() else text
+        setattr(reason, name, text)
+    return reason
+
+
 def by_status(request: Request, status: int, what: str = "", headers: dict[str, str] | None = None) -> Response:
     """An error that a framework found: no such page, no such method, a body that is too large."""
     what = what or HTTPStatus(status).phrase.lower()
-    if wants_json(request):
-        return JSONResponse(as_json(Refused(what)), status, headers)
-    answer = _page(request, status, what)
+    answer = answers.answer(as_json(Refused(what)), status) if wants_json(request) else _page(request, status, what)
     answer.headers.update(headers or {})
     return answer
 
@@ -76,7 +88,7 @@ def unexpected(request: Request, reason: Exception) -> Response:
     LOG.error("%s: %s %a", number, request.method, request.url.path, exc_info=reason)
     failed = HarnessError("the service failed", where=number, try_="whoever runs it finds this number in its log")
     if wants_json(request):
-        return JSONResponse(as_json(failed), 500)
+        return answers.answer(as_json(failed), 500)
     return _page(request, 500, failed.what, {"number": number, "try": failed.try_})
 
 

@@ -25,7 +25,7 @@ from paritygate.service.events import tell
 from paritygate.service.folders import Folders, run_name
 from paritygate.service.index import add_run
 from paritygate.service.leases import Held, done, held, line, require_holding
-from paritygate.service.problems import NotFound, Refused, TooLarge
+from paritygate.service.problems import Conflict, NotFound, Refused, TooLarge
 from paritygate.service.tables import run, task
 from paritygate.service.tokens import Caller
 
@@ -144,7 +144,12 @@ def finish(
             for part in folder.glob(".*.part"):
                 part.unlink()
             origin = Origin(found.branch, found.revision, "", caller.name, time.time(), 0, files)
-            add_run(service, found.project, folder, origin)
+            try:
+                add_run(service, found.project, folder, origin)
+            except Conflict as reason:  # nor may the task be taken for done because of that other run
+                with held(service, caller, number, key) as (connection, _):
+                    connection.execute(update(task).where(task.c.id == number).values(run="", exit_code=None))
+                raise Refused(reason.what, where=reason.where) from None
         else:
             name = found.run  # a kill came between its arrival and the line that says so
             _require_arrived(service, found)

@@ -102,6 +102,8 @@ def revoke(engine: Engine, name: str, by: str, project: str = "") -> None:
 
     With a `project` only where it is one of that project.
     """
+    if not _NAME.fullmatch(name):
+        raise NotFound("no such token, or revoked before", where=ascii(name[:64]))
     which = [token.c.name == name, token.c.revoked.is_(None)]
     if project:
         which.append(token.c.project == project)

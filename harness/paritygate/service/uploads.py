@@ -6,11 +6,12 @@ which becomes the run's folder. How far a file is, is how long its part is: noth
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,8 +27,9 @@ from paritygate.core.run_files import RUN_FILES
 from paritygate.service.audit import note
 from paritygate.service.database import writing
 from paritygate.service.folders import Folders, origin_of, read, run_name, sync
-from paritygate.service.index import add_run
+from paritygate.service.index import add_run, take_in
 from paritygate.service.lines import project_line
+from paritygate.service.local import refuse
 from paritygate.service.problems import Conflict, NotFound, Refused, TooLarge, TooMany
 from paritygate.service.queries import run as summary_of
 from paritygate.service.receiving import Part, full_disk
@@ -79,6 +81,7 @@ def begin(service: "Service", caller: Caller, project: str, manifest: Manifest) 
 
     Raises Conflict where a run of that name has other content, Full where the disk has no room for it.
     """
+    refuse(project, "run SUITE")
     folders = Folders(service.config)
     content = _checked(service, manifest)
     target = folders.runs(project) / run_name(manifest.run)
@@ -108,6 +111,7 @@ def _there(service: "Service", project: str, run: str, content: str, target: Pat
     there = origin_of(target)
     if there.content != content:
         raise Conflict("there is a run of that name with other content", where=f"{project}/{run}")
+    take_in(service, project, run)  # where a server was killed before its line, and another one is asked now
     files = tuple(FileState(name, each.bytes) for name, each in there.files.items())
     return State("", run, files, summary_of(service, project, run))
 
@@ -234,11 +238,14 @@ def drop_expired(service: "Service") -> None:
     folders, oldest = Folders(service.config), time.time() - service.config.limits.upload_s
     with service.engine.connect() as connection:
         lines = {each.id: each.touched for each in connection.execute(select(upload.c.id, upload.c.touched))}
-    there = {path.name: path for path in (service.config.data / "uploads").glob("*")}
-    for id in lines.keys() | there.keys():
-        touched = lines.get(id) or there[id].stat().st_mtime
-        if touched < oldest:
-            _drop(service, id, there[id] if id in there else folders.upload(id))
+    there = {
+        path.name for path in (service.config.data / "uploads").glob("*") if re.fullmatch("[0-9a-f]{32}", path.name)
+    }
+    for id in lines.keys() | there:
+        folder = folders.upload(id)
+        with suppress(FileNotFoundError):  # somebody else was faster
+            if (lines.get(id) or folder.stat().st_mtime) < oldest:
+                _drop(service, id, folder)
 
 
 def _drop(service: "Service", id: str, folder: Path) -> None:

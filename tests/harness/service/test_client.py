@@ -175,6 +175,7 @@ def test_a_hostile_name_stays_one_part_of_the_path() -> None:
 
     with asking(see) as service:
         service.run("a/../b", "x?y#z")
+        service.run("a", "latest:feature/x")
         with pytest.raises(HarnessError, match="a name is missing, or none"):
             service.run("..")
-    assert asked == ["/api/projects/a%2F..%2Fb/runs/x%3Fy%23z"]
+    assert asked == ["/api/projects/a%2F..%2Fb/runs/x%3Fy%23z", "/api/projects/a/runs/latest%3Afeature~x"]

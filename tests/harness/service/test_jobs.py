@@ -87,6 +87,8 @@ def test_a_job_is_asked_for_by_names_listed_and_taken_back(app: FastAPI, client:
 
 def test_a_suite_of_a_team_s_own_is_known_by_its_worker(app: FastAPI, client: TestClient, submit: Any) -> None:
     assert submit(suite="own-suite").status_code == 422
+    assert ByHand(app, client, "elsewhere", project="other").lease(suites="own-suite") is None
+    assert submit(suite="own-suite").status_code == 422
     assert ByHand(app, client).lease(suites="own-suite") is None
     assert submit(suite="own-suite", cases=["own-2.plain"]).status_code == 201
     assert ByHand(app, client, "cpu-1").lease(suites="tiny") is None

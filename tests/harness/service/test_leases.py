@@ -15,13 +15,14 @@ from harness.report import synthetic
 from harness.service.conftest import bearer
 from harness.service.working import JOB, REVISION, ByHand, hashed, make_project
 from paritygate.core.codec import canonical
-from paritygate.core.project import FileHash
+from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run
 from paritygate.service import events, tasks
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import writing
-from paritygate.service.folders import Folders
+from paritygate.service.folders import Folders, write
+from paritygate.service.index import catch_up
 from paritygate.service.leases import Offer, lease
 from paritygate.service.tables import task, worker
 from paritygate.service.tokens import Caller
@@ -221,6 +222,24 @@ def test_a_run_that_is_not_of_the_task_is_refused(
     assert worker.lease()
     answer = worker.ask("/finish", {"exit_code": 0, "files": worker.send(run_folder)})
     assert (answer.status_code, answer.json()["error"]["what"]) == (422, "run is not of the task")
+
+
+def test_a_run_of_a_name_that_is_taken_ends_no_task(
+    app: FastAPI, client: TestClient, submit: Any, run_folder: Path, config: ServiceConfig
+) -> None:
+    number, worker = submit(), ByHand(app, client)
+    assert worker.lease()
+    there = Folders(config).runs("llama") / RUN
+    shutil.copytree(run_folder, there)
+    write(there / "upload.json", Origin("", "", "", "ada", 1.0, 1, {}))
+    catch_up(app.state.service)
+    answer = worker.ask("/finish", {"exit_code": 0, "files": worker.send(run_folder)})
+    assert (answer.status_code, answer.json()["error"]["what"]) == (
+        422, "there is a run of that name with other content"
+    )  # fmt: skip
+    let_run_out(app)
+    assert state(client, app, number)["tasks"][0]["state"] == "leased"
+    assert ByHand(app, client, "another").lease()  # the task is not done by that other run
 
 
 def test_a_server_killed_between_the_run_and_its_task_replays_nothing_again(

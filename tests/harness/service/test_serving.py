@@ -142,6 +142,8 @@ def test_a_server_killed_in_the_middle_of_an_upload(
         (["serve", "--host", "0.0.0.0"], "nobody could come in: there is no token"),
         (["serve", "--unnamed", "nobody"], "nobody could come in: there is no token"),
         (["serve", "--host", "0.0.0.0", "--unnamed", "loopback"], "unnamed callers only over loopback"),
+        (["serve", "--behind", "127.0.0.1"], "nobody could come in: there is no token"),
+        (["serve", "--behind", "127.0.0.1", "--unnamed", "loopback"], "unnamed callers only over loopback"),
         (["token", "create"], "whose token?"),
         (["token", "create", "x"], "bad scopes"),
         (["token", "create", "x", "--scopes", "root"], "bad scopes"),

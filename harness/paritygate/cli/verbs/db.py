@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paritygate.cli.services import Data
+from paritygate.cli.options import Data
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -50,10 +50,9 @@ def db(
         raise UsageError("prune needs to know what is old", where="db prune", try_="paritygate db prune --keep-days 90")
     if action is not Action.PRUNE and (keep_days is not None or keep_last != 1 or dry_run):
         raise UsageError("only prune removes runs", where=f"db {action} --keep-days, --keep-last or --dry-run")
-    from paritygate.cli.services import service_here
+    from paritygate.cli.serving import service_here, service_installed
 
-    service = service_here(settings_of(context), data)
-    try:
+    with service_installed(), service_here(settings_of(context), data) as service:
         if action is Action.STATUS:
             return _status(service, as_json)
         from paritygate.service.database import migrate
@@ -65,8 +64,6 @@ def db(
             return _rebuild(service, as_json)
         assert keep_days is not None
         return _prune(service, keep_days, keep_last, dry_run, as_json)
-    finally:
-        service.engine.dispose()
 
 
 def _status(service: "Service", as_json: bool) -> ExitCode:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paritygate.cli.options import Data
 from paritygate.cli.verb import Context, Verb, settings_of
 from paritygate.core.errors import ExitCode
 
@@ -21,9 +21,6 @@ class Unnamed(StrEnum):
 
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 0.0.0.0 or :: is everywhere.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Where to listen; 0 is any that is free.")]
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="What it keeps; `service` beside the runs if left out.")
-]
 Who = Annotated[
     Unnamed | None,
     typer.Option("--unnamed", help="Who may come without a token: everybody on this machine, or nobody."),
@@ -60,7 +57,7 @@ def serve(
     from paritygate.cli.serving import config_of, listening, serve_on, service_installed
 
     with service_installed():
-        config = config_of(settings_of(context), host, data, unnamed.value if unnamed else None, name or [])
+        config = config_of(settings_of(context), host, data, unnamed.value if unnamed else None, name or [], behind)
         config = replace(config, lease_s=lease)
         with listening(host, port) as socket:
             say(f"serving {_url(socket)}", f"data    {config.data}", _whom(config.unnamed))

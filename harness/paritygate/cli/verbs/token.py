@@ -3,11 +3,11 @@
 import re
 import time
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from paritygate.cli.options import Data
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -27,7 +27,6 @@ Scopes = Annotated[
 ]
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Of create: good for that project only.")]
 Expires = Annotated[str, typer.Option("--expires", metavar="90d", help="Of create: when it ends: 90d, 12h, 30m.")]
-Data = Annotated[Path | None, typer.Option("--data", metavar="DIR", help="As of serve.")]
 
 
 def token(
@@ -43,7 +42,7 @@ def token(
     from getpass import getuser
 
     from paritygate.cli.output import say, say_json
-    from paritygate.cli.serving import opened, service_installed
+    from paritygate.cli.serving import config_here, opened, service_installed
 
     settings = settings_of(context)
     if bool(name) is (action is Action.LIST):
@@ -55,11 +54,8 @@ def token(
         raise UsageError("options of create", where=f"token {action}", got="--scopes, --project or --expires")
     with service_installed():
         from paritygate.service import tokens
-        from paritygate.service.config import ServiceConfig
 
-        folder = (data or settings.service).resolve()
-        config = ServiceConfig.beside(folder, settings.runs, settings.golden, settings.database)
-        with opened(config) as engine:
+        with opened(config_here(settings, data)) as engine:
             match action:
                 case Action.CREATE:
                     chosen = tokens.parse_scopes(scopes)

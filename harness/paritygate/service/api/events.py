@@ -16,11 +16,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
 from paritygate.service import events, jobs
-from paritygate.service.access import Reader
+from paritygate.service.access import Reader, require
 from paritygate.service.answers import InProject
 from paritygate.service.app import Service, ServiceOf
 from paritygate.service.leases import sweep
-from paritygate.service.problems import TooMany, documented
+from paritygate.service.problems import Refused, TooMany, documented
 
 ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["events"])
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
@@ -75,7 +75,7 @@ class Stream(StreamingResponse):
     def __init__(self, request: Request, service: Service, project: str, after: int, job: int | None):
         self._open, self._limits = _opened(request), service.config.limits
         super().__init__(
-            self._texts(lambda behind: _happened(service, project, behind, job), after),
+            self._texts(lambda behind: _happened(request, service, project, behind, job), after),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -98,7 +98,10 @@ class Stream(StreamingResponse):
         began = said = time.monotonic()
         yield "retry: 2000\n\n"
         while time.monotonic() - began < self._limits.stream_s:
-            found, ended = await run_in_threadpool(happened, after)
+            try:
+                found, ended = await run_in_threadpool(happened, after)
+            except Refused:
+                return  # its reader comes back, and is told why
             for each in found:
                 after = each.id
                 yield _text(each)
@@ -122,8 +125,14 @@ def _opened(request: Request) -> dict[str, int]:
     return state.opened
 
 
-def _happened(service: Service, project: str, after: int, job: int | None) -> tuple[list[events.Event], bool]:
-    """What is behind an event; and whether nothing will be, which is asked first, so that nothing comes between."""
+def _happened(
+    request: Request, service: Service, project: str, after: int, job: int | None
+) -> tuple[list[events.Event], bool]:
+    """What is behind an event; and whether nothing will be, which is asked first, so that nothing comes between.
+
+    Raises Unauthorized as soon as the token is revoked that the stream was opened with.
+    """
+    require(request, "read")
     sweep(service)
     ended = job is not None and jobs.has_ended(service, job)
     return events.since(service, project, after, job), ended

@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from fastapi.responses import FileResponse
 
+from paritygate.service import queries
 from paritygate.service.access import Reader
 from paritygate.service.answers import InProject, OfRun
 from paritygate.service.app import ServiceOf
@@ -25,7 +26,7 @@ def report(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -
     Of a report as paritygate writes them only its own style and script are taken, whatever a name in it turns out to
     be; of any other no script.
     """
-    path = Folders(service.config).file(project, run, "report.html")
+    path = Folders(service.config).file(project, queries.run(service, project, run).name, "report.html")
     with path.open("rb") as file:
         said = _OWN.search(file.read(_HEAD_BYTES).decode(errors="replace"))
     style, script = said.groups() if said else ("'unsafe-inline'", "'none'")
@@ -41,6 +42,7 @@ def file(
     project: InProject, run: OfRun, name: Annotated[str, Path(max_length=64)], service: ServiceOf, caller: Reader
 ) -> FileResponse:
     """To be kept, never to be shown: whatever it holds, no browser takes it for a page."""
+    run = queries.run(service, project, run).name
     path = Folders(service.config).file(project, run, name)
     policy = "sandbox; default-src 'none'"
     return FileResponse(
