@@ -1,5 +1,6 @@
 """What `golden pull` and `golden push` do: goldens between the store and a remote, and what is said of it."""
 
+import shlex
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from paritygate.cli.output import note, plural, say, say_json
@@ -8,17 +9,21 @@ from paritygate.cli.stages import shown
 from paritygate.cli.verb import Settings
 from paritygate.core.errors import ExitCode, UsageError
 from paritygate.core.transfer import Differing, There, Transfer
+from paritygate.core.trust import Trust
 
 if TYPE_CHECKING:
     from paritygate.store.golden import GoldenStore
 
 
 class Way(NamedTuple):
-    """How goldens are carried: what becomes of others, by what an object counts as there, and whether any is."""
+    """How goldens are carried: what becomes of others, by what an object counts as there, whether any is, and where the
+    token may go.
+    """
 
     differing: Differing
     there: There
     does: Literal["plan", "carry"]
+    trust: Trust
 
 
 def carry(
@@ -35,7 +40,7 @@ def carry(
     from paritygate.store import transfer as stage
     from paritygate.store.remote import open_remote
 
-    remote = open_remote(url, settings.token)
+    remote = open_remote(url, settings.token, way.trust)
     if way.does == "plan":
         plan = stage.plan_pull if action == "pull" else stage.plan_push
         done = plan(store, remote, select, differing=way.differing, there=way.there)
@@ -65,9 +70,8 @@ def carry(
     if way.does == "plan":
         note(settings, "next    the same command without --dry-run")
     else:
-        note(
-            settings, "next    paritygate run" if action == "pull" else f"next    paritygate golden pull --remote {url}"
-        )
+        again = f"next    paritygate golden pull --remote {shlex.quote(url)}"
+        note(settings, "next    paritygate run" if action == "pull" else again)
     return ExitCode.PASS
 
 

@@ -8,10 +8,11 @@ import typer
 
 from paritygate.cli.verb import Settings
 from paritygate.core.errors import UsageError
+from paritygate.core.trust import Trust
 
 if TYPE_CHECKING:
     from paritygate.client.client import Client
-    from paritygate.client.transport import Transport, Trust
+    from paritygate.client.transport import Transport
 
 Server = Annotated[
     str,
@@ -36,7 +37,7 @@ def client_installed() -> Iterator[None]:
         raise UsageError("the client is not installed", try_="pip install 'paritygate[client]'") from None
 
 
-def trust_of(plain_http: bool) -> "Trust":
+def trust_of(plain_http: bool) -> Trust:
     return "any-network" if plain_http else "https"
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import httpx2
 
-from paritygate.client.transport import Transport, Trust, path_of
+from paritygate.client.transport import Transport, path_of
 from paritygate.client.uploading import upload_run
+from paritygate.core.trust import Trust
 
 if TYPE_CHECKING:
     import pandas

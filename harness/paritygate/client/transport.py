@@ -10,10 +10,8 @@ import httpx2
 
 from paritygate import __version__
 from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
+from paritygate.core.trust import Trust, refuse_overheard
 
-# Where a token may go: over TLS, or to this machine; or wherever somebody says that the network in between is theirs.
-Trust = Literal["https", "any-network"]
-_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 _AGAIN = (502, 503, 504)  # of a proxy, mostly, whose service starts again
 _PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 _SILENT_S = 60.0  # for which a stream may say nothing at all; it says that it is there four times as often
@@ -182,11 +180,6 @@ def _checked(url: str, token: str, trust: Trust) -> str:
         raise UsageError("address with a password", where=parts.hostname, try_="the token in PARITYGATE_TOKEN")
     if token and not re.fullmatch(r"[\x21-\x7e]{1,256}", token):
         raise UsageError("no token", where="PARITYGATE_TOKEN", expected="pgt_...", got="other characters, or too many")
-    if token and trust == "https" and parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname):
-        raise UsageError(
-            "the token would be sent unencrypted",
-            where=parts.hostname,
-            expected="https, or a service on this machine",
-            try_="https://; or --plain-http where the network in between is yours alone",
-        )
+    if token:
+        refuse_overheard(parts.scheme, parts.hostname, trust)
     return url.rstrip("/")

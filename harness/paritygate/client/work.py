@@ -10,10 +10,11 @@ from typing import Any, BinaryIO
 
 import httpx2
 
-from paritygate.client.transport import Trust, open_client
+from paritygate.client.transport import open_client
 from paritygate.core.codec import from_json, to_json
 from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
 from paritygate.core.run_files import GROWING, RUN_FILES, is_run_name
+from paritygate.core.trust import Trust
 
 PIECE_BYTES = 1 << 19  # of a file at a time: below what a service takes of any body
 _AGAIN = (408, 425, 429, 500, 502, 503, 504, 507)  # the service, or what is before it, may answer later

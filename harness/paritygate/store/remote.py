@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from paritygate.core.errors import GoldenError, HarnessError, InfrastructureError, UsageError
 from paritygate.core.run import write_atomic
+from paritygate.core.trust import Trust, refuse_overheard
 from paritygate.store.golden import NOT_SUITES
 
 CHUNK_BYTES = 4 * 2**20
@@ -66,10 +67,11 @@ def object_path(name: str) -> str:
     return f"objects/{name[:2]}/{name}.safetensors"
 
 
-def open_remote(url: str, token: str = "") -> "Remote":
+def open_remote(url: str, token: str = "", trust: Trust = "https") -> "Remote":
     """The remote at a URL or, without `://`, in a folder. `token` is shown to a server, and to nothing else.
 
-    Raises UsageError where the protocol is not known, its extra is not installed, or the URL cannot be one of a remote.
+    Raises UsageError where the protocol is not known, its extra is not installed, the URL cannot be one of a remote, or
+    the token would be overheard.
     """
     protocol, divider, rest = url.partition("://")
     if not divider:
@@ -84,6 +86,8 @@ def open_remote(url: str, token: str = "") -> "Remote":
             expected="PROTOCOL://BUCKET-OR-HOST/FOLDER without a user, a password or a query, or a folder",
             try_="PARITYGATE_TOKEN for the token of a server",
         )
+    if token and protocol in READ_ONLY:
+        refuse_overheard(protocol, urlsplit(url).hostname or "", trust)
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     try:
         if protocol in READ_ONLY:

@@ -85,6 +85,8 @@ def test_what_is_given_up_is_asked_for_and_what_is_damaged_comes_again(
         (("push", "--remote", "ftp://x"), "remote of an unknown protocol: ftp://x\n"),
         (("pull", "toy-3", "--remote", "{bucket}"), "unknown golden: toy-3\n"),
         (("ls", "--remote", "x"), "only pull and push are with a remote: golden ls\n"),
+        (("pull", "--plain-http"), "no remote: golden pull\n"),
+        (("ls", "--plain-http"), "only pull and push are with a remote: golden ls\n"),
         (("gc", "--dry-run"), "only pull and push are with a remote: golden gc\n"),
         (("verify", "--verify"), "only pull and push are with a remote: golden verify\n"),
         (("pull", "--against", "x"), "only compare is with another folder: golden pull --against x\n"),
@@ -113,6 +115,10 @@ def test_a_token_is_in_no_text(paritygate: Callable, golden: GoldenStore) -> Non
     said = paritygate("golden", "pull", "--remote", "https://ada:secret-1@host/x", PARITYGATE_TOKEN="secret-2")
     assert said.code == 2
     assert "secret" not in said.out + said.err
+    said = paritygate("golden", "pull", "--remote", "http://host/x", PARITYGATE_TOKEN="secret-2")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("the token would be sent unencrypted: host\n")
+    assert "secret" not in said.err
 
 
 def test_ci_is_told_lines_and_a_pipe_nothing(

@@ -114,6 +114,15 @@ def test_a_token_is_not_carried_to_another_server(here: GoldenStore, there: Gold
         assert {bearer for *_, bearer in other.asked} == {""}
 
 
+def test_a_token_goes_over_tls_or_to_this_machine_unless_somebody_says_otherwise() -> None:
+    with pytest.raises(UsageError, match="the token would be sent unencrypted: host") as caught:
+        open_remote("http://host:8321/api/goldens", TOKEN)
+    assert TOKEN not in str(caught.value)
+    open_remote("http://host:8321/api/goldens", TOKEN, "any-network")
+    open_remote("http://127.0.0.1:8321/api/goldens", TOKEN)
+    open_remote("http://host:8321/api/goldens")  # there is nothing to overhear
+
+
 def test_links_that_lead_elsewhere_are_not_followed(here: GoldenStore, there: GoldenStore, server: Server) -> None:
     elsewhere = (
         '"/../../etc/"',

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from paritygate.cli.options import Quiet
+from paritygate.cli.remote import PlainHttp, trust_of
 from paritygate.cli.verb import Context, Json, Settings, Verb, settings_of
 from paritygate.core.errors import ExitCode, GoldenError, UsageError, unknown_name
 
@@ -63,7 +64,7 @@ RemoteUrl = Annotated[
     typer.Option(
         "--remote",
         metavar="URL",
-        help="Of pull and push: s3://, gs://, a folder; http(s):// to pull; PARITYGATE_REMOTE.",
+        help="Of pull and push: s3://, gs://, a folder; http(s):// to pull; PARITYGATE_REMOTE if left out.",
     ),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Of pull and push: give up goldens that differ there.")]
@@ -82,6 +83,7 @@ def golden(
     replace: Replace = False,
     verify: Verify = False,
     dry_run: DryRun = False,
+    plain_http: PlainHttp = False,
     as_json: Json = False,
 ) -> ExitCode:
     from paritygate.store.golden import GoldenStore
@@ -97,9 +99,10 @@ def golden(
     if action in CARRYING:
         from paritygate.cli.carrying import Way, carry
 
-        way = Way("replace" if replace else "refuse", "content" if verify else "size", "plan" if dry_run else "carry")
+        differing, there = ("replace" if replace else "refuse"), ("content" if verify else "size")
+        way = Way(differing, there, "plan" if dry_run else "carry", trust_of(plain_http))
         return carry(settings, store, action.value, suite, remote or settings.remote, way, as_json)
-    if remote or replace or verify or dry_run:
+    if remote or replace or verify or dry_run or plain_http:
         raise UsageError("only pull and push are with a remote", where=f"golden {action}")
     if suite and action is Action.GC:
         raise UsageError("gc takes no suite, for suites share objects", where=suite, try_="paritygate golden gc")
