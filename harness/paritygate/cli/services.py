@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paritygate.cli.serving import service_installed
 from paritygate.cli.verb import Settings
-from paritygate.core.errors import UsageError
 
 if TYPE_CHECKING:
     from paritygate.service.app import Service
@@ -19,14 +19,8 @@ Data = Annotated[
 
 def service_here(settings: Settings, data: Path | None) -> "Service":
     """Its tables are as they are: `database.migrate` brings them up to date. Raises UsageError without the extra."""
-    try:
+    with service_installed():
         from paritygate.service.app import Service
-    except ModuleNotFoundError as reason:
-        if (reason.name or "").startswith("paritygate"):
-            raise
-        raise UsageError(
-            "the service is not installed", where=reason.name or "", try_="pip install 'paritygate[serve]'"
-        ) from None
     from paritygate.service.config import ServiceConfig
     from paritygate.service.database import connect
 
