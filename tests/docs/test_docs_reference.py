@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -62,6 +63,13 @@ def test_the_command_line_is_all_there() -> None:
             if parameter.name != "help":
                 option = parameter.opts[0] if parameter.opts[0].startswith("-") else "| `"
                 assert option in part and prose(" ".join(parameter.help.split())).replace("|", "\\|") in part, name
+
+
+def test_every_extra_is_named() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    part = made("reference/cli.md").partition("\n## Extras\n")[2].partition("\n## ")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", part, re.M) for name in re.findall(r"`([\w-]+)`", row)}
+    assert named == set(extras)
 
 
 def test_what_there_is_to_choose_from_is_all_there() -> None:

@@ -16,12 +16,12 @@ REPLACED = (
     "report.html",
 )  # fmt: skip
 RUN_FILES = (*GROWING, *REPLACED)
-_RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
+RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 def is_run_name(text: str) -> bool:
     """Whether a run's folder may be called so: one part of a path, and no option."""
-    return _RUN_NAME.fullmatch(text) is not None
+    return re.fullmatch(RUN_NAME, text) is not None
 
 
 def files_of(folder: Path) -> Iterator[str]:

@@ -138,7 +138,11 @@ def check(engine: Engine, asked: Asked, found: Sequence[Machines]) -> None:
     if any(each.hosts == 1 for each in found):
         server = urlsplit(asked.server)
         if server.scheme not in ("http", "https") or not server.hostname or re.search(r"[\s\x00-\x1f]", asked.server):
-            raise UsageError("no server for the workers", where=f"--server {asked.server!r}", expected="https://HOST")
+            raise UsageError(
+                "no server for the workers",
+                where=f"--server {asked.server!r}",
+                expected="https://HOST, or PARITYGATE_SERVER",
+            )
         if "@" in server.netloc or server.query or server.fragment:
             raise UsageError("a server's address holds no secret", where="--server", try_=f"the token by {TOKEN}")
 

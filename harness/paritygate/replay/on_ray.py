@@ -40,7 +40,7 @@ _STORE_BYTES = 80 << 20  # nearly the least that Ray takes: what a worker says i
 
 
 @dataclass(frozen=True)
-class Order:
+class Errand:
     """What a node is told: a job, and what must be on the node for it. `job` is its JSON."""
 
     number: int
@@ -54,9 +54,9 @@ class Order:
 class Node:
     """The actor: one job on one node. Its process starts no JAX, and when it dies so does the worker."""
 
-    def __init__(self, order: Order):
+    def __init__(self, errand: Errand):
         self._logs: dict[str, bytes] = {}
-        self._turns = self._work(order)
+        self._turns = self._work(errand)
 
     def more(self) -> tuple[list[Event], dict[str, bytes]]:
         """What came since the last time, for which it waits; the last is `Ended`, and then the logs are there."""
@@ -69,15 +69,15 @@ class Node:
     def stop(self) -> None:
         self._turns.close()
 
-    def _work(self, order: Order) -> Generator[Sequence[Event], None, None]:
-        job = from_json(Job, json.loads(order.job))
+    def _work(self, errand: Errand) -> Generator[Sequence[Event], None, None]:
+        job = from_json(Job, json.loads(errand.job))
         with TemporaryDirectory(prefix="paritygate-") as text:
             folder = Path(text)
             (folder / "workers").mkdir()
             try:
-                _require(order, job)
+                _require(errand, job)
                 local = Local(job.environment.processes)
-                for events in local.run([(order.number, job)], folder, order.timeout_s, order.compile_cache):
+                for events in local.run([(errand.number, job)], folder, errand.timeout_s, errand.compile_cache):
                     for event in events:
                         if isinstance(event, Said) and (record := _record(event)):
                             record["node"] = socket.gethostname()
@@ -85,7 +85,7 @@ class Node:
                             self._logs = {path.name: _end_of(path) for path in (folder / "workers").glob("*.log")}
                     yield events
             except HarnessError as reason:
-                yield [Ended(order.number, (f"{named(job)}: {reason}",))]
+                yield [Ended(errand.number, (f"{named(job)}: {reason}",))]
 
 
 class OnRay:
@@ -125,7 +125,7 @@ class OnRay:
     ) -> Generator[Sequence[Event], None, None]:
         ray, waiting, same = self._ray, list(jobs), _Same()
         harness = sources_hash(Path(paritygate.__file__))
-        asked: dict[Any, _Remote] = {}
+        asked: dict[Any, _Actor] = {}
         with ExitStack() as stack:
             stack.callback(lambda: self._stop(asked.values()))
             while waiting or asked:
@@ -133,51 +133,51 @@ class OnRay:
                     number, job = waiting.pop(0)
                     assert isinstance(job, Job)
                     write_atomic(folder / "workers" / f"{number}.job.json", readable(job).encode())
-                    remote = self._start(number, job, harness, timeout_s, compile_cache)
-                    asked[remote.actor.more.remote()] = remote
+                    each = self._start(number, job, harness, timeout_s, compile_cache)
+                    asked[each.actor.more.remote()] = each
                 new: list[Event] = []
                 for ref in ray.wait(list(asked), timeout=0.2)[0]:
-                    remote = asked.pop(ref)
+                    each = asked.pop(ref)
                     try:
                         said, logs = ray.get(ref)
                     except ray.exceptions.RayError as reason:
-                        said, logs = [remote.lost(reason)], {f"{remote.number}.log": str(reason).encode()}
+                        said, logs = [each.lost(reason)], {f"{each.number}.log": str(reason).encode()}
                     for name, log in logs.items():
                         (folder / "workers" / name).write_bytes(log)
-                    said = same.checked(said, remote.job)
+                    said = same.checked(said, each.job)
                     new += said
-                    remote.began = True
+                    each.began = True
                     if said and isinstance(said[-1], Ended):
-                        self._stop([remote])
+                        self._stop([each])
                     else:
-                        asked[remote.actor.more.remote()] = remote
+                        asked[each.actor.more.remote()] = each
                 yield new
 
-    def _start(self, number: int, job: Job, harness: str, timeout_s: float, compile_cache: str) -> "_Remote":
+    def _start(self, number: int, job: Job, harness: str, timeout_s: float, compile_cache: str) -> "_Actor":
         needs, store = _needs(job.environment), GoldenStore(Path(job.golden))
         if not any(all(node.get(name, 0) >= count for name, count in needs.items()) for node in self._nodes):
             wanted = ", ".join(f"{count} {name}" for name, count in needs.items())
             raise InfrastructureError("no node of the Ray cluster has room", where=named(job), expected=wanted)
         goldens = {case.id: store.manifest_hash(job.suite, case.id) for case in job.cases}
-        order = Order(number, canonical(to_json(job)), goldens, harness, timeout_s, compile_cache)
+        errand = Errand(number, canonical(to_json(job)), goldens, harness, timeout_s, compile_cache)
         more = {name: count for name, count in needs.items() if name not in ("CPU", "GPU")}
         actor = self._ray.remote(Node).options(
             num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), resources=more, max_restarts=0, max_task_retries=0
         )
-        return _Remote(number, job, actor.remote(order))
+        return _Actor(number, job, actor.remote(errand))
 
-    def _stop(self, remotes: Iterable["_Remote"]) -> None:
+    def _stop(self, actors: Iterable["_Actor"]) -> None:
         """Ends the workers of actors that have one, and the actors."""
-        remotes = list(remotes)
+        actors = list(actors)
         with suppress(self._ray.exceptions.RayError):
-            if stopping := [remote.actor.stop.remote() for remote in remotes if remote.began]:
+            if stopping := [each.actor.stop.remote() for each in actors if each.began]:
                 self._ray.wait(stopping, num_returns=len(stopping), timeout=_GRACE_S)
-        for remote in remotes:
-            self._ray.kill(remote.actor)
+        for each in actors:
+            self._ray.kill(each.actor)
 
 
 @dataclass
-class _Remote:
+class _Actor:
     """An actor, from here. One that has not `began` may be waiting for its node."""
 
     number: int
@@ -268,14 +268,16 @@ def _sigterm(raised: list[BaseException]) -> Iterator[None]:
 
 
 def _connect(ray: Any, address: str, workers: int | None) -> None:
+    """Joins the cluster that the address or, without one, Ray's own variable names: then it is that or none."""
+    by, at = ("--address", address) if address else ("RAY_ADDRESS", os.environ.get("RAY_ADDRESS", ""))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns of a change to come
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     at_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        if address != _LOCAL:
-            with suppress(*([] if address else [ConnectionError])):
-                ray.init(address or "auto", **quiet)
+        if at != _LOCAL:
+            with suppress(*([] if at else [ConnectionError])):
+                ray.init(at or "auto", **quiet)
         if not ray.is_initialized():
             ray.init(
                 _LOCAL,
@@ -288,9 +290,9 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
     except (ConnectionError, RuntimeError, ValueError) as reason:
         raise InfrastructureError(
             "no Ray cluster answers",
-            where=f"--address {address}",
+            where=f"{by} {at}",
             got=str(reason).splitlines()[0],
-            try_="ray status, or without --address one of this machine",
+            try_="ray status, or --address local for one of this machine",
         ) from reason
     finally:
         if threading.current_thread() is threading.main_thread():  # Ray puts its own in its place
@@ -304,13 +306,13 @@ def _needs(environment: Environment) -> dict[str, int]:
     return {"CPU": 1, _NAMES[environment.platform]: environment.devices}
 
 
-def _require(order: Order, job: Job) -> None:
+def _require(errand: Errand, job: Job) -> None:
     """Raises HarnessError unless this node has what the run was begun with, under the same paths."""
-    if (found := sources_hash(Path(paritygate.__file__))) != order.harness:
+    if (found := sources_hash(Path(paritygate.__file__))) != errand.harness:
         raise InfrastructureError(
             "node has another paritygate",
             where=socket.gethostname(),
-            expected=order.harness[:12],
+            expected=errand.harness[:12],
             got=found[:12],
             try_="the same release on every node",
         )
@@ -322,9 +324,9 @@ def _require(order: Order, job: Job) -> None:
                 expected="the same path on every node, shared or with the same in it",
             )
     store = GoldenStore(Path(job.golden))
-    store.require(job.suite, list(order.goldens))
-    store.require_unchanged(job.suite, order.goldens)
-    prepare_cache(Path(order.compile_cache) if order.compile_cache else None)
+    store.require(job.suite, list(errand.goldens))
+    store.require_unchanged(job.suite, errand.goldens)
+    prepare_cache(Path(errand.compile_cache) if errand.compile_cache else None)
 
 
 def _record(event: Said) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from paritygate.core.errors import UsageError
 from paritygate.core.project import FileHash as FileHash  # where who uploads finds it
 from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import write_atomic
-from paritygate.core.run_files import RUN_FILES
+from paritygate.core.run_files import RUN_FILES, is_run_name
 from paritygate.service.config import ServiceConfig
 from paritygate.service.problems import Conflict, NotFound, Refused
 
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 LOCAL = "local"  # the project of this machine's own runs, which has no folder in DATA
 PROJECT_NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
-RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LATEST = "latest"
 
 OWN_FILES = ("upload.json", "pin.json")
@@ -121,7 +120,7 @@ class Folders:
 
 def run_name(name: str) -> str:
     """The name as it is; raises Refused where a folder could not, or must not, be called so."""
-    if not re.fullmatch(RUN_NAME, name) or name == LATEST:
+    if not is_run_name(name) or name == LATEST:
         expected = "a letter or digit, then up to 127 of these and . _ -"
         raise Refused("no name for a run", where=_shown(name), expected=expected)
     return name

@@ -6,7 +6,6 @@ that an index that is made again has the same.
 
 import hashlib
 import logging
-import re
 import time
 from pathlib import Path
 from threading import Lock
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, delete, func, select, update
 
+from paritygate.core.run_files import is_run_name
 from paritygate.service.database import writing
-from paritygate.service.folders import LOCAL, RUN_NAME, Folders, Origin
+from paritygate.service.folders import LOCAL, Folders, Origin
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Refused
 from paritygate.service.reading import Known, readable_or_why
@@ -71,7 +71,7 @@ def scan(service: "Service") -> int:
     if not Folders(service.config).has_local:
         return 0
     there = {path.parent.name: path.parent for path in service.config.runs.glob("*/run.json")}
-    prints = {name: _print(path) for name, path in there.items() if re.fullmatch(RUN_NAME, name)}
+    prints = {name: _print(path) for name, path in there.items() if is_run_name(name)}
     with service.engine.connect() as connection:
         project_id = connection.execute(select(project.c.id).where(project.c.name == LOCAL)).scalar()
         lines = {line.name: line.content for line in connection.execute(_lines(project_id))}

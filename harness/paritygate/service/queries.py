@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from sqlalchemy import Connection, Float, Integer, Select, and_, bindparam, func, select, tuple_
 
 from paritygate.core.drift import Verdict
+from paritygate.core.run_files import is_run_name
 from paritygate.service import local, tables
 from paritygate.service.database import reading
-from paritygate.service.folders import LATEST, LOCAL, RUN_NAME
+from paritygate.service.folders import LATEST, LOCAL
 from paritygate.service.problems import NotFound, Refused
 from paritygate.service.reading import is_plain
 from paritygate.service.summaries import VERDICTS, Page, Paged, ProjectSummary, RowSummary, RunSummary
@@ -135,7 +136,7 @@ def run_line(service: "Service", connection: Connection, project: str, name: str
     what, _, branch = name.partition(":")
     branch = branch.replace("~", "/")  # which a path has no place for; git has no branch with a ~
     by = "branch" if what == LATEST and branch else LATEST if what == LATEST else "name"
-    if by == "name" and not re.fullmatch(RUN_NAME, name):
+    if by == "name" and not is_run_name(name):
         raise NotFound("no such run", where=_shown(name))
     given = {"project": plain(project), "name": name, "branch": plain(branch)}
     line = connection.execute(_run_statement(by), given).first()

@@ -6,33 +6,13 @@ as `text/html`, and every other path with the file that `served_file` finds. Not
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from paritygate.store.golden import GoldenStore
-from paritygate.store.remote import is_name, object_path
+from paritygate.store.remote import is_name
 
 _GOLDEN = re.compile(r"(?P<suite>[^/]+)/(?P<case>[^/]+)\.json")
 _OBJECT = re.compile(r"objects/([0-9a-f]{2})/(?P<name>\1[0-9a-f]{62})\.safetensors")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A file that may be fetched: its path below the remote, its bytes, and their hash."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-def served(store: GoldenStore) -> Iterator[Served]:
-    """Every file that a pull may ask for: objects, then manifests."""
-    for name in store.objects.names():
-        if file := served_file(store, object_path(name)):
-            yield Served(object_path(name), file.stat().st_size, name)
-    for suite, case in _goldens(store):
-        path = f"{suite}/{case}.json"
-        yield Served(path, store.path(suite, case).stat().st_size, store.manifest_hash(suite, case))
 
 
 def served_file(store: GoldenStore, path: str) -> Path | None:

@@ -24,7 +24,7 @@ from paritygate.replay import on_ray
 from paritygate.replay.executor import Ended, Said
 from paritygate.replay.job import environment_of, sources_hash
 from paritygate.replay.launch import plan
-from paritygate.replay.on_ray import Node, OnRay, Order
+from paritygate.replay.on_ray import Errand, Node, OnRay
 from paritygate.replay.processes import WORKER, Local
 from paritygate.store.golden import GoldenStore
 
@@ -218,9 +218,9 @@ def jobs_of(store: GoldenStore, cells: str, processes: int = 1) -> list[Any]:
     return plan("toy", cases, select.select_cells(cells), list(Mode), store, executor=Local(1), processes=processes)
 
 
-def refused(order: Order) -> str:
-    """The problem that a node has with an order, before it starts a worker."""
-    node = Node(order)
+def refused(errand: Errand) -> str:
+    """The problem that a node has with an errand, before it starts a worker."""
+    node = Node(errand)
     said, logs = node.more()
     node.stop()
     (end,) = said
@@ -236,18 +236,18 @@ def test_a_node_without_what_the_run_was_begun_with_says_what_it_lacks(toy_store
     (job,) = jobs_of(toy_store, "f64")
     harness = sources_hash(Path(paritygate.__file__))
     hashes = {case.id: toy_store.manifest_hash("toy", case.id) for case in job.cases}
-    order = Order(3, canonical(to_json(job)), hashes, harness, 10.0, "")
-    lost = changed(order, job=canonical(to_json(changed(job, golden="/no/such/golden"))))
+    errand = Errand(3, canonical(to_json(job)), hashes, harness, 10.0, "")
+    lost = changed(errand, job=canonical(to_json(changed(job, golden="/no/such/golden"))))
     name, node = "worker for f64/single/cpu: ", os.uname().nodename
     assert refused(lost) == (
         f"{name}folder is not on the node: {node}: /no/such/golden\n"
         "  expected  the same path on every node, shared or with the same in it"
     )
-    assert refused(changed(order, harness="0" * 64)).startswith(f"{name}node has another paritygate: {node}\n")
-    assert refused(changed(order, goldens={"toy-2.plain": "0" * 64})).startswith(f"{name}golden has changed since")
+    assert refused(changed(errand, harness="0" * 64)).startswith(f"{name}node has another paritygate: {node}\n")
+    assert refused(changed(errand, goldens={"toy-2.plain": "0" * 64})).startswith(f"{name}golden has changed since")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
-    assert "can be written by others" in refused(changed(order, compile_cache=str(tmp_path / "cache")))
+    assert "can be written by others" in refused(changed(errand, compile_cache=str(tmp_path / "cache")))
 
 
 def test_a_node_with_another_state_is_refused_before_its_first_value(toy_store):
@@ -285,8 +285,22 @@ def test_a_cluster_that_does_not_answer_is_infrastructure():
     assert str(refused.value) == (
         "no Ray cluster answers: --address ray://head:10001\n"
         "  got       ray client connection timeout\n"
-        "  try       ray status, or without --address one of this machine"
+        "  try       ray status, or --address local for one of this machine"
     )
+
+
+def test_a_cluster_that_the_environment_names_is_not_silently_left_for_one_of_this_machine(monkeypatch):
+    asked: list[str] = []
+
+    def init(address: str, **options: Any) -> None:
+        asked.append(address)
+        raise ConnectionError("nobody")
+
+    nobody: Any = SimpleNamespace(init=init, is_initialized=lambda: False)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    with pytest.raises(InfrastructureError, match="no Ray cluster answers: RAY_ADDRESS head:6379"):
+        on_ray._connect(nobody, "", None)
+    assert asked == ["head:6379"]
 
 
 def test_sigterm_ends_a_run_on_nodes_as_sigterm(toy_store, tmp_path):

@@ -178,3 +178,11 @@ def test_an_extra_that_is_not_installed(paritygate: Callable[..., Said], monkeyp
     monkeypatch.setattr("paritygate.cli.serving.config_of", gone)
     code, _, error = paritygate("serve")
     assert code == 2 and "pip install 'paritygate[serve]'" in error
+
+
+def test_the_database_says_so_too(paritygate: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "paritygate.service.app", raising=False)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    code, _, error = paritygate("db", "status")
+    assert code == 2
+    assert error.startswith("the service is not installed\n  got       no fastapi\n")

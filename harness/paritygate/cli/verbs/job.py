@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from paritygate.cli.options import ModeName
 from paritygate.cli.remote import PlainHttp, Project, Server, client_installed, transport_to
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Action(StrEnum):

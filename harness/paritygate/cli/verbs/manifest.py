@@ -1,5 +1,6 @@
 """`manifest`: files by which Kubernetes or Slurm starts workers; it writes them, and whoever may submit them does."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,10 @@ class EngineName(StrEnum):
 
 Engine = Annotated[EngineName, typer.Argument(metavar="ENGINE", help="jobset (Kubernetes) or slurm.")]
 Suite = Annotated[str, typer.Argument(metavar="SUITE", help="What a mesh over several hosts runs; tiny if left out.")]
-Server = Annotated[str, typer.Option("--server", metavar="URL", help="The service that the workers work for.")]
+Server = Annotated[
+    str,
+    typer.Option("--server", metavar="URL", help="Which service workers work for; PARITYGATE_SERVER if left out."),
+]
 Image = Annotated[str, typer.Option("--image", metavar="IMAGE", help="Of the pods: paritygate and the candidate.")]
 Targets = Annotated[
     str,
@@ -54,12 +58,12 @@ def manifest(
     from paritygate.core.run import write_atomic
     from paritygate.replay.manifests import Asked, check, jobset, machines, slurm
 
-    suite, _ = select(cases)
+    settings, (suite, _) = settings_of(context), select(cases)
     chosen = select_cells(cells or cells_of(suite))
     refuse_targets(chosen)
     found = machines(chosen, [parse_target(name) for name in target.split(",") if name])
     given = tuple(name for name in labels.split(",") if name)
-    asked = Asked(cases, server, given, workers, image, secret, account)
+    asked = Asked(cases, server or settings.server, given, workers, image, secret, account)
     check(engine.value, asked, found)
     written, suffix, submit = (
         (jobset, "json", "kubectl apply -f") if engine is EngineName.JOBSET else (slurm, "sbatch", "sbatch")
@@ -72,7 +76,7 @@ def manifest(
         say_json({"files": [str(file) for file in files]})
     else:
         say(*(f"written  {shown(file)}" for file in files))
-        note(settings_of(context), *(f"next     {submit} {shown(file)}" for file in files))
+        note(settings, *(f"next     {submit} {shlex.quote(shown(file))}" for file in files))
     return ExitCode.PASS
 
 

@@ -8,12 +8,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from paritygate.core.project import FileHash
-from paritygate.core.run_files import RUN_FILES
+from paritygate.core.run_files import RUN_FILES, RUN_NAME
 from paritygate.service import uploads
 from paritygate.service.access import Submitter
 from paritygate.service.answers import LIMITS, InProject, answer, described
 from paritygate.service.app import ServiceOf
-from paritygate.service.folders import RUN_NAME
 from paritygate.service.guard import reads
 from paritygate.service.problems import Refused, Unsupported
 from paritygate.service.receiving import SLACK_BYTES
