@@ -130,9 +130,9 @@ def gate(service: "Service", project: str, run: str, against: str = BASELINE) ->
     `against` is what it is compared with, which has no say in the exit code: what was accepted, the last other run of
     a branch, or a run by its name.
     """
-    if against != BASELINE:
-        return _gate(service, project, run, against)
     known = queries.run(service, project, run)
+    if against != BASELINE or not known.content:  # which a run that cannot be read may lack
+        return _gate(service, project, known.name, against)
     of = (project, known.name, known.content, _hash(Folders(service.config).baselines(project)))
     return service.gates.answer(of, lambda: _gate(service, project, known.name, against))
 

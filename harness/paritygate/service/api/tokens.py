@@ -44,7 +44,7 @@ def create(
     name: Annotated[str, Body(max_length=64)],
     scopes: Annotated[list[tokens.Scope], Body(min_length=1, max_length=len(tokens.SCOPES))],
     project: Annotated[str, Body(max_length=64, pattern=r"^[A-Za-z0-9._-]*$")] = "",
-    expires_s: Annotated[float | None, Body(gt=0, le=10 * 366 * 86_400, allow_inf_nan=False)] = None,
+    expires_s: Annotated[float | None, Body(gt=0, le=10 * 366 * 86_400)] = None,
 ) -> Response:
     """A new token. An admin of one project makes tokens of that project only."""
     if caller.project and project != caller.project:
