@@ -1,15 +1,18 @@
 """An engine for SQLite or PostgreSQL, and its tables brought up to date by Alembic."""
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -88,8 +91,24 @@ def _alembic(engine: Engine) -> Config:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Brings the tables to a revision; a database that is empty gets all of them."""
-    command.upgrade(_alembic(engine), revision)
+    """Brings the tables to a revision; a database that is empty gets all of them. One server does it at a time."""
+    with _MIGRATING, _alone(engine):
+        command.upgrade(_alembic(engine), revision)
+
+
+_MIGRATING = Lock()  # Alembic's context is one for a process
+_LOCK = 0x70617269  # ours, of PostgreSQL's advisory locks
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """SQLite has one writer anyway; on PostgreSQL two that start at once would both make the first table."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    with engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        yield
 
 
 def revisions(engine: Engine) -> tuple[str | None, str | None]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, select, update
+from sqlalchemy import Connection, RowMapping, func, select, update
 
 from paritygate.catalog.full import FULL
 from paritygate.catalog.select import select_cells, suites
@@ -273,7 +273,7 @@ def has_ended(service: "Service", number: int) -> bool:
         return connection.execute(asked).first() is None
 
 
-def _workers_of(project_name: str, *columns: Any) -> Select[Any]:
+def _workers_of(project_name: str, *columns: Any) -> Any:
     """Heard of in the last day, and not of a token of another project."""
     bound = select(token.c.name).where(token.c.project.not_in(("", project_name)))
     return select(*columns).where(worker.c.seen > time.time() - _SEEN_S, worker.c.token.not_in(bound))

@@ -77,10 +77,10 @@ def test_the_last_use_is_noted_beside_the_requests(app: FastAPI, client: TestCli
     assert named(app.state.service.engine, "used").used == first
 
 
-def test_servers_that_start_at_once_sign_with_one_secret(database: str) -> None:
+def test_servers_that_start_at_once_make_the_tables_once_and_sign_with_one_secret(database: str) -> None:
     engines = [connect(database) for _ in range(4)]
-    migrate(engines[0])
     with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(migrate, engines)) == [None] * 4
         secrets = set(pool.map(signer, engines))
     assert len(secrets) == 1 and len(secrets.pop()) == 64
     for engine in engines:
