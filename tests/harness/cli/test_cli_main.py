@@ -17,9 +17,10 @@ from paritygate.cli.verb import Verb
 from paritygate.core.registry import discover
 
 VERBS = """
-approve budget capture compare compile doctor dtypes explain gate golden judge list locate mutate programs replay
-report run seeds show
+approve budget capture compare compile db doctor dtypes explain gate golden job judge list locate manifest mutate
+programs replay report run seeds serve show token upload worker
 """.split()
+ENDLESS = {"serve", "worker"}  # until they are ended: there is no value that they could print
 
 EXTENSION = """
 from paritygate.cli.verb import Context, Json, Verb
@@ -163,7 +164,7 @@ def test_verbs_are_these_and_each_has_json() -> None:
     verbs = discover("paritygate.cli.verbs", "VERB", Verb)
     assert sorted(verbs) == VERBS
     for verb in verbs.values():
-        assert "as_json" in inspect.signature(verb.function).parameters, verb.name
+        assert (verb.name in ENDLESS) != ("as_json" in inspect.signature(verb.function).parameters), verb.name
 
 
 def test_two_verbs_of_one_name_are_refused(paritygate: Callable, extension: str) -> None:
