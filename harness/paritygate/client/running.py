@@ -1,11 +1,11 @@
 """A command of a candidate's, as a process that ends with whoever started it, whatever ends that."""
 
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +13,19 @@ from types import TracebackType
 from paritygate.core.errors import InfrastructureError
 
 _GRACE_S = 30.0  # to end its own workers, and to keep what they measured
-_PR_SET_PDEATHSIG = 1
 _SAID_BYTES = 64 * 1024
+# Becomes the command. On Linux it has asked before to be sent SIGTERM when its parent is gone, even by kill -9: else it
+# went on at a task that is somebody else's by then, on the same device. Not by `preexec_fn`, which forks: whoever has
+# threads, JAX's for one, must not.
+_WITH_ITS_PARENT = """
+import os, sys
+if sys.platform == "linux":
+    import ctypes, signal
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit("its worker is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Running:
@@ -23,17 +34,20 @@ class Running:
 
     def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], logs: Path):
         self._paths = (logs / "said.log", logs / "complained.log")
+        program = shutil.which(command[0], path=environment.get("PATH"))
+        if program is None:
+            raise InfrastructureError("run cannot be started", where=command[0], got="no such program")
+        becomes = [sys.executable, "-I", "-c", _WITH_ITS_PARENT, str(os.getpid()), program, *command[1:]]
         try:
             with self._paths[0].open("wb") as said, self._paths[1].open("wb") as complained:
                 self._process = subprocess.Popen(
-                    command,
+                    becomes,
                     cwd=folder,
                     env=dict(environment),
                     stdin=subprocess.DEVNULL,
                     stdout=said,
                     stderr=complained,
                     start_new_session=True,
-                    preexec_fn=_dies_with_its_parent(),
                 )
         except OSError as reason:
             raise InfrastructureError("run cannot be started", where=command[0], got=str(reason)) from None
@@ -72,16 +86,3 @@ def _tail(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _SAID_BYTES))
         return file.read().decode(errors="replace")
-
-
-def _dies_with_its_parent() -> Callable[[], None] | None:
-    """On Linux a child is sent SIGTERM when its parent is gone, even by kill -9: else it went on at a task that is
-    somebody else's by then, on the same device."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl  # found before the fork: afterwards as little as possible is done
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-
-    return ask
