@@ -19,7 +19,7 @@ INI = f"""\
 parity_path = {TOY}
 parity_suite = toy
 parity_cells = f64,bf16
-addopts = -p no:timeout -p no:anyio -p no:hypothesispytest -p no:jaxtyping
+addopts = -p no:timeout -p no:anyio -p no:hypothesispytest -p no:jaxtyping -p no:schemathesis
 filterwarnings = error
 """
 TESTS = """\
