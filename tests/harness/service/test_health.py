@@ -1,5 +1,8 @@
 """Whether a service is up, on both databases."""
 
+import subprocess
+import sys
+
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import text
@@ -19,3 +22,10 @@ def test_a_database_of_another_revision_is_not_ready(app: FastAPI, client: TestC
     assert client.get("/healthz").status_code == 200
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["database"]) == (503, "other")
+
+
+def test_servers_that_start_at_once_make_the_tables_once(database: str) -> None:
+    migrates = "import sys; from paritygate.service.database import connect, migrate; migrate(connect(sys.argv[1]))"
+    command = [sys.executable, "-c", migrates, database]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [(child.communicate()[1], child.returncode) for child in children] == [("", 0)] * 3
