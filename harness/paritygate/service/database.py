@@ -19,6 +19,14 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from paritygate.core.errors import UsageError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# Of each connection. A row's history is in as many places of the file as it has runs: they are mapped, not read.
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=NORMAL",
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+    f"mmap_size={1 << 32}",
+)
 
 
 def connect(url: str, pool: int = 16) -> Engine:
@@ -59,7 +67,7 @@ def _as_we_need_it(connection: Any, record: Any) -> None:
     """Readers beside one writer, keys that hold; and no transaction of the driver's own making."""
     if isinstance(connection, sqlite3.Connection):
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
 

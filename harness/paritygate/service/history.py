@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Select, bindparam, select
@@ -124,13 +125,11 @@ def history(
         id = queries.project_id(service, connection, project)
         lines = connection.execute(_across(frozenset(values)), {**values, "project": id, "limit": limit + 1}).all()
     kept = lines[:limit][::-1]
-    steps, last = [], None
-    for line in kept:
-        if line.verdict == Verdict.SKIPPED:
-            continue
-        if last is not None and (status := status_of(_row(last), _row(line))) not in SAME:
-            steps.append(Step(line.name, line.number, line.commit, last.name, str(status), last.share, line.share))
-        last = line
+    steps: list[Step] = []
+    compared = [(line, _row(line)) for line in kept if line.verdict != Verdict.SKIPPED]
+    for (old, before), (new, after) in pairwise(compared):
+        if (status := status_of(before, after)) not in SAME:
+            steps.append(Step(new.name, new.number, new.commit, old.name, str(status), old.share, new.share))
     points = tuple(_point(line) for line in kept)
     return History(case, cell, mode, address, points, tuple(steps), len(lines) > limit)
 
