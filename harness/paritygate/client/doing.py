@@ -11,8 +11,9 @@ from paritygate.client.candidates import Candidate, command_of, environment_of, 
 from paritygate.client.following import Following
 from paritygate.client.keeping import Keeping
 from paritygate.client.running import Running
-from paritygate.client.work import Differs, LeaseLost, Task, Unreachable, Work
+from paritygate.client.work import Differs, LeaseLost, Unreachable, Work
 from paritygate.core.errors import ExitCode, HarnessError, InfrastructureError
+from paritygate.core.project import Leased
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -28,7 +29,7 @@ _NOT_AS_BEGUN = (ExitCode.USAGE, ExitCode.GOLDEN)
 class Doing:
     """A task that this worker holds. Everything raises LeaseLost once it does not any more."""
 
-    def __init__(self, work: Work, task: Task, candidate: Candidate, folder: Path, keeping: Keeping, tell: Tell):
+    def __init__(self, work: Work, task: Leased, candidate: Candidate, folder: Path, keeping: Keeping, tell: Tell):
         self._work, self._task, self._candidate, self._keeping = work, task, candidate, keeping
         self._folder, self._tell = folder, tell
         self._runs = folder / "runs"

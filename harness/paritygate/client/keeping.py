@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from paritygate.client.work import LeaseLost, Task, Unreachable, Work
+from paritygate.client.work import LeaseLost, Unreachable, Work
 from paritygate.core.errors import HarnessError
+from paritygate.core.project import Leased
 
 _TOLD_EVERY_S = 2.0  # at most, that the task progresses
 _RETRY_S = 2.0
@@ -19,7 +20,7 @@ class Keeping:
     A service that does not answer is asked again until the lease has surely run out: meanwhile nobody else has it.
     """
 
-    def __init__(self, work: Work, task: Task, asked: float):
+    def __init__(self, work: Work, task: Leased, asked: float):
         self._work, self._task = work, task
         self._until, self._length_s = asked + task.left_s, task.left_s
         self._progress: Mapping[str, Any] = {}

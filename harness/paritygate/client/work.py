@@ -13,6 +13,7 @@ import httpx2
 from paritygate.client.transport import open_client
 from paritygate.core.codec import from_json, to_json
 from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
+from paritygate.core.project import Leased
 from paritygate.core.run_files import GROWING, RUN_FILES, is_run_name
 from paritygate.core.trust import Trust
 
@@ -31,23 +32,6 @@ class LeaseLost(InfrastructureError):
 
 class Differs(InfrastructureError):
     """What the service has of the task is not what was taken for sent: all of it is sent again."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task of this worker's, for `left_s` seconds from when it was asked for. No `cases` are all of the suite."""
-
-    task: int
-    lease: str
-    left_s: float
-    project: str
-    job: int
-    attempt: int
-    suite: str
-    cases: tuple[str, ...]
-    cells: tuple[str, ...]
-    mode: str
-    revision: str
 
 
 @dataclass(frozen=True)
@@ -76,39 +60,39 @@ class Work:
 
     def lease(
         self, worker: str, labels: Sequence[str], revisions: Mapping[str, Sequence[str]], versions: Mapping[str, str]
-    ) -> Task | None:
+    ) -> Leased | None:
         """The next task that this worker may do; None where there is none."""
         said = {"worker": worker, "labels": labels, "revisions": revisions, "versions": versions}
         answer = self._asked("POST", "/lease", json=to_json(said))
-        return from_json(Task, answer.json(), "lease") if answer.status_code == 200 else None
+        return from_json(Leased, answer.json(), "lease") if answer.status_code == 200 else None
 
-    def heartbeat(self, task: Task, progress: Mapping[str, Any]) -> float:
+    def heartbeat(self, task: Leased, progress: Mapping[str, Any]) -> float:
         """How long the lease holds from when this was asked. Raises LeaseLost, also where the job was cancelled."""
         said = self._of(task, "POST", "/heartbeat", json=dict(progress), timeout=10.0).json()
         if said["state"] == "cancelled":
             raise LeaseLost("job was cancelled", where=f"task {task.task}")
         return float(said["left_s"])
 
-    def give_back(self, task: Task) -> None:
+    def give_back(self, task: Leased) -> None:
         self._of(task, "POST", "/give-back")
 
-    def fail(self, task: Task, reason: str) -> None:
+    def fail(self, task: Leased, reason: str) -> None:
         self._of(task, "POST", "/fail", json={"reason": _fitting(reason)})
 
-    def begin_anew(self, task: Task, reason: str) -> None:
+    def begin_anew(self, task: Leased, reason: str) -> None:
         """Drops what the service has of the task."""
         self._of(task, "POST", "/begin-anew", json={"reason": _fitting(reason)})
 
-    def kept(self, task: Task) -> Kept:
+    def kept(self, task: Leased) -> Kept:
         return from_json(Kept, self._of(task, "GET", "/files").json(), "files")
 
-    def put(self, task: Task, name: str, way: str, offset: int, size: int, content: bytes) -> None:
+    def put(self, task: Leased, name: str, way: str, offset: int, size: int, content: bytes) -> None:
         """A piece of a file. Raises Differs where it does not join what the service has."""
         digest = hashlib.sha256(content).hexdigest()
         where = {"name": name, "way": way, "offset": offset, "size": size, "sha256": digest}
         self._of(task, "PUT", "/content", params=where, content=content)
 
-    def fetch(self, task: Task, kept: Kept, runs: Path) -> Path:
+    def fetch(self, task: Leased, kept: Kept, runs: Path) -> Path:
         """The run folder of an earlier worker, made again below `runs`; of a file that grows, whole lines."""
         if not is_run_name(kept.run) or not set(kept.files) <= set(RUN_FILES):
             raise InfrastructureError("the service names files that no run has", where=ascii(kept.run)[:80])
@@ -118,7 +102,7 @@ class Work:
             self._fetch(task, name, sent, folder / name)
         return folder
 
-    def _fetch(self, task: Task, name: str, sent: Sent, path: Path) -> None:
+    def _fetch(self, task: Leased, name: str, sent: Sent, path: Path) -> None:
         digest = hashlib.sha256()
         where: Any = {"params": {"name": name}, "headers": {"Paritygate-Lease": task.lease}}
         with self._reached(), path.open("w+b") as file:
@@ -137,7 +121,7 @@ class Work:
             if name in GROWING:
                 file.truncate(_whole_lines(file))
 
-    def finish(self, task: Task, exit_code: int, files: Mapping[str, Sent]) -> str:
+    def finish(self, task: Leased, exit_code: int, files: Mapping[str, Sent]) -> str:
         """The name of the run, which is the project's from now on. Raises Differs."""
         said = {"exit_code": exit_code, "files": to_json(files)}
         return str(self._of(task, "POST", "/finish", json=said, timeout=_FINISH_S).json()["run"])
@@ -145,7 +129,7 @@ class Work:
     def close(self) -> None:
         self._client.close()
 
-    def _of(self, task: Task, method: str, path: str, **more: Any) -> httpx2.Response:
+    def _of(self, task: Leased, method: str, path: str, **more: Any) -> httpx2.Response:
         return self._asked(method, f"/tasks/{task.task}{path}", headers={"Paritygate-Lease": task.lease}, **more)
 
     def _asked(self, method: str, path: str, **more: Any) -> httpx2.Response:

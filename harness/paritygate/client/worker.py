@@ -15,8 +15,9 @@ from paritygate import __version__
 from paritygate.client.candidates import Candidate, find
 from paritygate.client.doing import Doing, Tell
 from paritygate.client.keeping import Keeping
-from paritygate.client.work import LeaseLost, Task, Unreachable, Work
+from paritygate.client.work import LeaseLost, Unreachable, Work
 from paritygate.core.errors import HarnessError, UsageError
+from paritygate.core.project import Leased
 
 _PAUSES_S = (1.0, 30.0)  # the first and the longest, of a service that does not answer
 
@@ -56,7 +57,7 @@ class Worker:
                 else:
                     self._do(*took, tasks)
 
-    def _next(self, ends: str) -> tuple[Task, Candidate, float] | None:
+    def _next(self, ends: str) -> tuple[Leased, Candidate, float] | None:
         """A task, and when it was asked for. A service that does not answer is asked again, unless this ends when
         idle."""
         pause_s = _PAUSES_S[0]
@@ -91,7 +92,7 @@ class Worker:
                 self._broken[folder] = str(reason)
         return {each.revision: each for each in reversed(self._known.values())}
 
-    def _do(self, task: Task, candidate: Candidate, asked: float, tasks: Path) -> None:
+    def _do(self, task: Leased, candidate: Candidate, asked: float, tasks: Path) -> None:
         """One task, from its lease to its end, whatever that is."""
         named = f"task {task.task}"
         cells = ", ".join(task.cells) if len(task.cells) < 3 else f"{len(task.cells)} cells"

@@ -51,3 +51,20 @@ class Pin:
     by: str
     at: float  # seconds since 1970, UTC
     reason: str
+
+
+@dataclass(frozen=True)
+class Leased:
+    """A task, and the right to it for `left_s` seconds from when it was asked for. No `cases` are all of the suite."""
+
+    task: int
+    lease: str
+    left_s: float
+    project: str
+    job: int
+    attempt: int
+    suite: str
+    cases: tuple[str, ...]
+    cells: tuple[str, ...]
+    mode: str
+    revision: str

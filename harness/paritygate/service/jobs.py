@@ -108,8 +108,8 @@ def request(service: "Service", caller: Caller, project_name: str, asked: Asked)
         named: dict[str, Any] = {name: getattr(asked, name) for name in ("suite", "mode", "revision", "branch")}
         cells = [cell for of_platform, _ in tasks for cell in of_platform]
         named |= {"project_id": project_id, "cases": list(asked.cases), "cells": cells}
-        inserted = connection.execute(job.insert().values(requested_by=caller.name, created=now, **named))
-        number = inserted.inserted_primary_key[0]  # type: ignore[index]
+        new = job.insert().values(requested_by=caller.name, created=now, **named).returning(job.c.id)
+        number = connection.execute(new).scalar_one()
         for of_platform, labels in tasks:
             connection.execute(task.insert().values(job_id=number, cells=of_platform, labels=labels, **_QUEUED))
         note(connection, caller.name, "job requested", project_name, str(number), suite=asked.suite, cells=cells)

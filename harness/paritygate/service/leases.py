@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import Connection, RowMapping, Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from paritygate.core.project import Leased
 from paritygate.service.audit import note
 from paritygate.service.database import writing
 from paritygate.service.events import Kind, tell
@@ -38,23 +39,6 @@ class Offer:
     labels: tuple[str, ...]
     revisions: Mapping[str, tuple[str, ...]]
     versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Leased:
-    """A task, and the right to it for `left_s` seconds from when it was asked for. No `cases` are all of the suite."""
-
-    task: int
-    lease: str
-    left_s: float
-    project: str
-    job: int
-    attempt: int
-    suite: str
-    cases: tuple[str, ...]
-    cells: tuple[str, ...]
-    mode: str
-    revision: str
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ def test_files_are_those_of_a_run_and_a_report_may_do_nothing(
     report = client.get(f"{base}/report.html", headers=headers)
     assert (report.status_code, report.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert report.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    assert "script-src 'unsafe-inline'" not in report.headers["content-security-policy"]
     assert report.headers["x-content-type-options"] == "nosniff"
     whole = client.get(f"{base}/rows.jsonl", headers=headers)
     assert whole.content == (folder / "rows.jsonl").read_bytes()

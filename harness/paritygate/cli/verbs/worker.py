@@ -49,12 +49,13 @@ def worker(
         from paritygate.client.worker import Place, Worker, name_of
     settings = settings_of(context)
     url, name = address_of(settings, server), name or name_of(socket.gethostname())
-    if folder is None and settings.cache is None:
-        raise UsageError("no place for what it does", where="--folder", expected="--folder, HOME or XDG_CACHE_HOME")
-    home = folder or settings.cache.parent / "worker" / name_of(name)  # type: ignore[union-attr]
+    if folder is None:
+        if settings.cache is None:
+            raise UsageError("no place for what it does", where="--folder", expected="--folder, HOME or XDG_CACHE_HOME")
+        folder = settings.cache.parent / "worker" / name_of(name)
     candidates = tuple(each.resolve() for each in candidate or [Path()])
     chosen = tuple(dict.fromkeys(label for label in labels.replace(",", " ").split()))
-    place = Place(name, chosen, candidates, home.resolve(), workers)
+    place = Place(name, chosen, candidates, folder.resolve(), workers)
 
     def tell(line: str) -> None:
         say(f"{time.strftime('%H:%M:%S')}  {line}")

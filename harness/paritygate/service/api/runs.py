@@ -13,13 +13,11 @@ from paritygate.service.answers import LIMITS, After, InProject, Limit, OfRun, T
 from paritygate.service.app import ServiceOf
 from paritygate.service.folders import RUN_FILES, Folders
 from paritygate.service.problems import documented
+from paritygate.service.sandbox import KEPT, policy_of
 from paritygate.service.summaries import Paged, RunSummary
 
 ROUTER = APIRouter(prefix="/api/projects/{project}", tags=["runs"])
 _TYPES = {"json": "application/json", "jsonl": "application/jsonl", "html": "text/html"}
-# A report runs its own script, and may reach nothing else: no other origin, no cookie, no page of the service.
-_INLINE = "script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-SANDBOX = f"sandbox allow-scripts; default-src 'none'; {_INLINE}"
 
 
 class NewPin(BaseModel):
@@ -71,7 +69,8 @@ def get_file(
 ) -> Response:
     """A file of the run's folder, as it was uploaded."""
     path = Folders(service.config).file(project, queries.run(service, project, run).name, name)
-    headers = {"Content-Security-Policy": SANDBOX, "X-Content-Type-Options": "nosniff"}
+    policy = policy_of(path) if path.name == "report.html" else KEPT
+    headers = {"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff"}
     return FileResponse(path, media_type=_TYPES[path.suffix.removeprefix(".")], headers=headers)
 
 
