@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -279,14 +280,16 @@ def _connect(ray: Any, address: str, workers: int | None) -> None:
             with suppress(*([] if at else [ConnectionError])):
                 ray.init(at or "auto", **quiet)
         if not ray.is_initialized():
-            ray.init(
-                _LOCAL,
-                num_cpus=workers or os.cpu_count(),
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                _system_config={"worker_niceness": 0},  # nothing else of the cluster is to come first
-                **quiet,
-            )
+            with warnings.catch_warnings():  # Ray forks only to start programs; JAX, once it is used, warns of any fork
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                ray.init(
+                    _LOCAL,
+                    num_cpus=workers or os.cpu_count(),
+                    include_dashboard=False,
+                    object_store_memory=_STORE_BYTES,
+                    _system_config={"worker_niceness": 0},  # nothing else of the cluster is to come first
+                    **quiet,
+                )
     except (ConnectionError, RuntimeError, ValueError) as reason:
         raise InfrastructureError(
             "no Ray cluster answers",

@@ -1,5 +1,6 @@
 """Workers on the nodes of a Ray cluster: a real one of two workers, of this machine, and what needs none."""
 
+import importlib
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ UNTIL_S = 30.0
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[OnRay]:
     """What its candidates are told by the environment is told to the nodes too, so before they are there."""
+    importlib.import_module("jax").devices()  # as in a notebook that has used JAX, which warns of every fork then
     before = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TOY_STOPS", "killed")
