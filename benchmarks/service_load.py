@@ -1,21 +1,22 @@
 """How many reads a second the service answers, and how late the last percent comes; whether uploads at once are lost.
 
-python benchmarks/service_load.py [--database sqlite] [--rows 200000] [--runs 50] [--reads 2000] [--uploaders 0]
+python benchmarks/service_load.py [--database sqlite] [--rows 200000] [--runs 50] [--reads 2000] [--processes 2]
 
 Fills an index through the service's own writer, with no run folders behind it but what its start looks for; starts the
-service in a child on loopback, and asks it from this process, so many questions of each kind, by so many clients that
+service on loopback, and asks it from this process, so many questions of each kind, by so many clients that
 each keep a connection, with a token. Prints a table; --plans the plan of each statement too.
 """
 
 import argparse
-import http.client
 import importlib
 import json
-import multiprocessing
 import os
 import random
 import re
+import selectors
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -114,62 +115,91 @@ def questions(rows: int, runs: int) -> dict[str, Ask]:
     }
 
 
-def serve(config: ServiceConfig, port: "multiprocessing.Queue[int]") -> None:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[Any] | None = None) -> None:
-            await super().startup(sockets)
-            port.put(self.servers[0].sockets[0].getsockname()[1])
-
-    Server(uvicorn.Config(create_app(config), host="127.0.0.1", port=0, log_level="warning", access_log=False)).run()
-
-
 @contextmanager
-def serving(config: ServiceConfig) -> Iterator[tuple[int, int]]:
-    """The port, and the process."""
-    context = multiprocessing.get_context("spawn")
-    port: multiprocessing.Queue[int] = context.Queue()
-    child = context.Process(target=serve, args=(config, port))
-    child.start()
-    try:
-        assert child.pid is not None
-        yield port.get(timeout=120), child.pid
-    finally:
-        child.terminate()
-        child.join(30)
+def serving(config: ServiceConfig, processes: int) -> Iterator[tuple[int, int]]:
+    """`paritygate serve`: its port, and its first process."""
+    names = {"GOLDEN": config.golden, "RUNS": config.runs, "DB": config.database}
+    command = [sys.executable, "-m", "paritygate", "serve", "--port", "0", "--data", str(config.data)]
+    command += ["--processes", str(processes), "--unnamed", "nobody"]
+    environ = os.environ | {f"PARITYGATE_{name}": str(value) for name, value in names.items()}
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        try:
+            yield int(server.stdout.readline().rpartition(":")[2]), server.pid
+        finally:
+            server.terminate()
 
 
-def ask(port: int, token: str, urls: list[str]) -> list[float]:
-    """Seconds of each answer, over one connection. Any other status than 200 ends it all."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    took = []
-    for url in urls:
-        began = time.perf_counter()
-        connection.request("GET", url, headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        content = answer.read()
-        took.append(time.perf_counter() - began)
-        if answer.status != 200:
-            raise SystemExit(f"{answer.status} {url}\n{content.decode()}")
-    connection.close()
+def ask(port: int, token: str, urls: list[list[str]]) -> list[float]:
+    """Seconds of each answer to as many clients as there are lists, each with one question at a time.
+
+    One thread, and no more read of an answer than must be, so that little of two cores goes into asking. Any other
+    status than 200 ends it all.
+    """
+    took: list[float] = []
+    with selectors.DefaultSelector() as selector:
+        waiting = [client for each in urls if (client := Asking(port, token, each)).ask(selector)]
+        while waiting:
+            for key, _ in selector.select(60) or sys.exit("no answer in 60 s"):
+                if (seconds := key.data.answered()) is not None:
+                    took.append(seconds)
+                    if not key.data.ask(selector):
+                        waiting.remove(key.data)
     return took
 
 
+class Asking:
+    """A client, with a new connection after every `EACH` questions: a build asks a few, and a browser too."""
+
+    EACH = 20
+
+    def __init__(self, port: int, token: str, urls: list[str]):
+        self._at, self._urls, self._asked = ("127.0.0.1", port), urls, 0
+        self._rest = f" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n\r\n"
+        self._socket, self._got, self._began = socket.socket(), b"", 0.0
+
+    def ask(self, selector: selectors.BaseSelector) -> bool:
+        """Whether there was one more question."""
+        if self._asked and (self._asked % self.EACH == 0 or self._asked == len(self._urls)):
+            selector.unregister(self._socket)
+            self._socket.close()
+        if self._asked == len(self._urls):
+            return False
+        self._got, self._began = b"", time.perf_counter()
+        if self._asked % self.EACH == 0:
+            self._socket = socket.create_connection(self._at)
+            selector.register(self._socket, selectors.EVENT_READ, self)
+        self._socket.sendall(f"GET {self._urls[self._asked]}{self._rest}".encode())
+        self._asked += 1
+        return True
+
+    def answered(self) -> float | None:
+        """Seconds that it took, when all of the answer is there."""
+        self._got += self._socket.recv(1 << 20)
+        head, end, body = self._got.partition(b"\r\n\r\n")
+        if self._got and not end:
+            return None
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        if not head.startswith(b"HTTP/1.1 200 ") or not length:
+            raise SystemExit(f"{self._urls[self._asked - 1]}\n{self._got.decode()}")
+        return None if len(body) < int(length[1]) else time.perf_counter() - self._began
+
+
 def processor_s(process: int) -> float:
-    """Seconds of processor time that it has taken: unlike the others it says the same on a machine that is busy."""
+    """Seconds of processor time of it and its children: unlike the others it says the same on a machine that is busy."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(processor_s(int(child)) for child in children)
 
 
 def measure(port: int, token: str, ask_one: Ask, reads: int, clients: int) -> tuple[float, list[float]]:
     """Reads a second of all clients, and seconds of each read."""
     draw = random.Random(1)
     urls = [[ask_one(draw) for _ in range(reads // clients)] for _ in range(clients)]
-    ask(port, token, [urls[0][0]])
+    ask(port, token, [each[:2] for each in urls])
     began = time.perf_counter()
-    with ThreadPoolExecutor(clients) as pool:
-        took = [each for part in pool.map(lambda part: ask(port, token, part), urls) for each in part]
+    took = ask(port, token, urls)
     return len(took) / (time.perf_counter() - began), took
 
 
@@ -201,7 +231,7 @@ def upload_at_once(port: int, token: str, uploaders: int, folder: Path) -> str:
     return f"{uploaders} uploads at once of {there[names[0]]['rows']:,} rows: {seconds:.1f} s, none lost"
 
 
-def plans(config: ServiceConfig, rows: int, runs: int) -> None:
+def plans(config: ServiceConfig, token: str, rows: int, runs: int) -> None:
     """How the database goes about each question."""
     from fastapi.testclient import TestClient
 
@@ -213,11 +243,11 @@ def plans(config: ServiceConfig, rows: int, runs: int) -> None:
         if statement.startswith("SELECT") and ("row" in statement or "run" in statement):
             seen[statement] = (statement, values)
 
-    headers = {"Authorization": f"Bearer {create(engine, 'plans', ('read',), 'load')}"}
-    with TestClient(app) as client:
+    headers = {"Authorization": f"Bearer {token}"}
+    with TestClient(app, "http://localhost") as client:
         for kind, one in questions(rows, runs).items():
             seen.clear()
-            client.get(one(random.Random(2)), headers=headers)
+            client.get(one(random.Random(2)), headers=headers).raise_for_status()
             for statement, values in list(seen.values()):
                 how = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN ANALYZE"
                 with engine.connect() as connection:
@@ -234,6 +264,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--reads", type=int, default=2_000, help="of each kind")
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--processes", type=int, default=2, help="of the service")
     parser.add_argument("--uploaders", type=int, default=0)
     parser.add_argument("--plans", action="store_true")
     given = parser.parse_args()
@@ -259,8 +290,8 @@ def main() -> None:
         token = create(service.engine, f"load-{time.time_ns()}", ("read", "submit"), "load")
         service.engine.dispose()
         if given.plans:
-            plans(config, given.rows, given.runs)
-        with serving(config) as (port, process):
+            plans(config, token, given.rows, given.runs)
+        with serving(config, given.processes) as (port, process):
             print(f"{'':20} {'reads/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'processor ms':>13}", flush=True)
             for kind, one in questions(given.rows, given.runs).items():
                 before = processor_s(process)

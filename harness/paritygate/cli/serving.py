@@ -1,6 +1,5 @@
 """What verbs need that run a service or look into its database on this machine: its configuration, and its server."""
 
-import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from paritygate.service.config import ServiceConfig
 
 _EVERYWHERE = ("0.0.0.0", "::", "")
-_END_S = 10  # that answers under way are given when the service ends
 
 
 @contextmanager
@@ -139,33 +137,3 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
         ) from None
     with made:
         yield made
-
-
-def serve_on(
-    at: socket.socket, config: "ServiceConfig", behind: str, says: Literal["problems", "each request"]
-) -> None:
-    """Until it is ended by a signal, which is raised when what was under way is answered.
-
-    h11 reads requests, also where a faster parser is installed: it is the stricter one. What a proxy says of a caller
-    is believed of `behind` only.
-    """
-    import uvicorn
-
-    from paritygate.service.app import create_app
-
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    uvicorn.Server(
-        uvicorn.Config(
-            create_app(config),
-            http="h11",
-            ws="none",
-            log_config=None,
-            access_log=says == "each request",
-            server_header=False,
-            proxy_headers=bool(behind),
-            forwarded_allow_ips=behind or None,
-            timeout_graceful_shutdown=_END_S,
-        )
-    ).run(sockets=[at])

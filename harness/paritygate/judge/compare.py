@@ -1,6 +1,7 @@
 """Run against run, or against what was accepted: which rows changed. Writes nothing, imports no NumPy."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from paritygate.core.budget import Accepted
 from paritygate.core.comparison import ACCEPTED, Comparison, RowChange, Status
@@ -47,7 +48,8 @@ def _as_row(line: Accepted) -> Row:
 def _change(old: Row | None, new: Row | None) -> RowChange:
     values = [row.drift.metrics if row else {} for row in (old, new)]
     names = dict.fromkeys(name for side in values for name in side)
-    return RowChange(status_of(old, new), old, new, {n: (values[0].get(n), values[1].get(n)) for n in names})
+    status = status_of(standing_of(old) if old else None, standing_of(new) if new else None)
+    return RowChange(status, old, new, {n: (values[0].get(n), values[1].get(n)) for n in names})
 
 
 def _sorted(changes: Iterable[RowChange]) -> list[RowChange]:
@@ -64,24 +66,37 @@ def _compared(rows: Iterable[Row]) -> Mapping[tuple[str, str, str, str, str, int
     return {row.drift.key: row for row in rows if row.verdict is not Verdict.SKIPPED}
 
 
-def _standing(row: Row) -> int:
-    """2 for a row that passes by itself, 1 for one that only a baseline lets pass, 0 for one that does not pass."""
-    return 0 if row.verdict is not Verdict.PASS else 1 if row.accepted else 2
+class Standing(NamedTuple):
+    """What decides a comparison of a row: `shares` are those of its judgements, by metric."""
+
+    verdict: str
+    accepted: bool
+    digest: str
+    shares: Mapping[str, float]
+
+    @property
+    def passes(self) -> int:
+        """2 where it passes by itself, 1 where only a baseline lets it pass, 0 where it does not pass."""
+        return 0 if self.verdict != Verdict.PASS else 1 if self.accepted else 2
 
 
-def status_of(old: Row | None, new: Row | None) -> Status:
-    """What became of a row. Its verdict, its digest and the shares of its judgements decide; None was not compared."""
+def standing_of(row: Row) -> Standing:
+    shares = {judgement.metric: judgement.share for judgement in row.judgements}
+    return Standing(row.verdict, bool(row.accepted), row.drift.digest, shares)
+
+
+def status_of(old: Standing | None, new: Standing | None) -> Status:
+    """What became of a row; None was not compared."""
     if old is None or new is None:
         return Status.NEW if old is None else Status.GONE
-    before, after = _standing(old), _standing(new)
+    before, after = old.passes, new.passes
     if before != after:
         return Status.FIXED if after > before else Status.WORSE if after else Status.BROKEN
-    if old.drift.digest and old.drift.digest == new.drift.digest:
+    if old.digest and old.digest == new.digest:
         return Status.IDENTICAL  # whatever has become of its budget
-    if bool(old.judgements) != bool(new.judgements):  # what can be judged is nearer to right than what cannot
-        return Status.BETTER if new.judgements else Status.WORSE
-    shares = {j.metric: j.share for j in old.judgements}
-    moves = [_move(shares[j.metric], j.share) for j in new.judgements if j.metric in shares]
+    if bool(old.shares) != bool(new.shares):  # what can be judged is nearer to right than what cannot
+        return Status.BETTER if new.shares else Status.WORSE
+    moves = [_move(old.shares[metric], share) for metric, share in new.shares.items() if metric in old.shares]
     if 1 in moves:
         return Status.WORSE
     return Status.BETTER if -1 in moves else Status.EQUAL

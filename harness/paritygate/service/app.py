@@ -29,6 +29,7 @@ from paritygate.service.metrics import Metrics
 from paritygate.service.problems import documented
 from paritygate.service.sessions import Sessions, signer
 from paritygate.service.tokens import Uses
+from paritygate.service.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         counted = self.state.metrics.around(super().build_middleware_stack())
-        return Guard(counted, self.state.service.config)
+        return Turns(Guard(counted, self.state.service.config))
 
 
 def create_app(config: ServiceConfig) -> FastAPI:

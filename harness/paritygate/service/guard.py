@@ -3,9 +3,9 @@
 import ipaddress
 from asyncio import wait_for
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -29,6 +29,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
+_RAW = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
 
 @dataclass
 class Body:
@@ -49,6 +51,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: ServiceConfig):
         self.app, self.config = app, config
         self.hosts = {name.lower() for name in config.hosts} | {"localhost"}
+        self._is_own = lru_cache(maxsize=256)(self._is_name_or_address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,9 +77,8 @@ class Guard:
 
         async def say(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                said = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(each for each in _RAW if each[0] not in said)]
             await send(message)
 
         request = Request(scope)
@@ -94,10 +96,11 @@ class Guard:
     def answers_to(self, hosts: list[str]) -> bool:
         """By a name that it was given, or a bare address: a page elsewhere can make its own name lead here, and then
         be trusted by the browser, but no address."""
-        if len(hosts) != 1:
-            return False
+        return len(hosts) == 1 and self._is_own(hosts[0])
+
+    def _is_name_or_address(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{hosts[0]}").hostname or ""
+            name = urlsplit(f"//{host}").hostname or ""
             if name in self.hosts:
                 return True
             ipaddress.ip_address(name)

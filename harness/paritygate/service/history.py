@@ -3,19 +3,19 @@
 What has moved, and which way, `judge/compare.py` decides, as `paritygate compare` does.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, Select, bindparam, select
 
 from paritygate.core.comparison import SAME, Status
-from paritygate.core.drift import Drift, Judgement, Row, Verdict
-from paritygate.judge.compare import status_of
+from paritygate.core.drift import Verdict
+from paritygate.judge.compare import Standing, status_of
 from paritygate.service import queries, tables
 from paritygate.service.database import reading
 from paritygate.service.problems import Refused, TooLarge
@@ -24,8 +24,22 @@ from paritygate.service.summaries import Page
 if TYPE_CHECKING:
     from paritygate.service.app import Service
 
-_SIDE = ("position", "place_id", "verdict", "accepted", "digest", "metric", "value", "share", "others")
-_COLUMNS = tuple(tables.row.c[name] for name in _SIDE)
+
+class _Line(NamedTuple):
+    """Of the row's table. A field of it costs a tenth of one of SQLAlchemy's rows."""
+
+    position: int
+    place_id: int
+    verdict: str
+    accepted: int
+    digest: str
+    metric: str
+    value: float | None
+    share: float | None
+    others: str
+
+
+_COLUMNS = tuple(tables.row.c[name] for name in _Line._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +138,28 @@ def history(
     with reading(service.engine).connect() as connection:
         id = queries.project_id(service, connection, project)
         lines = connection.execute(_across(frozenset(values)), {**values, "project": id, "limit": limit + 1}).all()
-    kept = lines[:limit][::-1]
-    steps: list[Step] = []
-    compared = [(line, _row(line)) for line in kept if line.verdict != Verdict.SKIPPED]
-    for (old, before), (new, after) in pairwise(compared):
-        if (status := status_of(before, after)) not in SAME:
-            steps.append(Step(new.name, new.number, new.commit, old.name, str(status), old.share, new.share))
-    points = tuple(_point(line) for line in kept)
-    return History(case, cell, mode, address, points, tuple(steps), len(lines) > limit)
+    kept = [(line[:_OF_RUN], _Line._make(line[_OF_RUN:])) for line in lines[:limit][::-1]]
+    points = tuple(_point(*each) for each in kept)
+    compared = [
+        (point, _standing(line))
+        for point, (_, line) in zip(points, kept, strict=True)
+        if line.verdict != Verdict.SKIPPED
+    ]
+    steps = tuple(
+        Step(point.run, point.number, point.commit, last.run, str(status), last.share, point.share)
+        for (last, before), (point, after) in pairwise(compared)
+        if (status := status_of(before, after)) not in SAME
+    )
+    return History(case, cell, mode, address, points, steps, len(lines) > limit)
+
+
+_OF_RUN = 5  # columns of it, before those of the row
+
+
+def _point(of_run: Sequence[Any], line: _Line) -> Point:
+    name, number, commit, branch, arrived = of_run
+    decided = (line.verdict, bool(line.accepted), line.metric, line.value, line.share, line.digest)
+    return Point(name, number, commit, branch, arrived, *decided)
 
 
 @cache
@@ -143,11 +171,6 @@ def _across(given: frozenset[str]) -> Select[Any]:
     where += [(run if name == "branch" else place).c[name] == bindparam(name) for name in sorted(given)]
     statement = select(*columns).select_from(joined).where(*where)
     return statement.order_by(run.c.number.desc()).limit(bindparam("limit"))
-
-
-def _point(line: Any) -> Point:
-    decided = (line.verdict, bool(line.accepted), line.metric, line.value, line.share, line.digest)
-    return Point(line.name, line.number, line.commit, line.branch, line.arrived, *decided)
 
 
 def compare(
@@ -179,33 +202,32 @@ def compare(
     return ComparisonPage(sides[0].name, sides[1].name, ordered, items, following)
 
 
-def _compared(connection: Connection, run_id: int) -> dict[int, Any]:
+def _compared(connection: Connection, run_id: int) -> dict[int, _Line]:
     """By place; a skipped row counts as not compared."""
     row = tables.row.c
     statement = select(*_COLUMNS).where(row.run_id == run_id, row.verdict != str(Verdict.SKIPPED))
-    return {line.place_id: line for line in connection.execute(statement.order_by(row.position))}
+    lines = (_Line._make(line) for line in connection.execute(statement.order_by(row.position)))
+    return {line.place_id: line for line in lines}
 
 
-def _status(old: Any, new: Any) -> Status:
-    if old is not None and new is not None and old.digest and _bits(old) == _bits(new):
+def _status(old: _Line | None, new: _Line | None) -> Status:
+    if old and new and old.digest and _bits(old) == _bits(new):
         return Status.IDENTICAL  # most are, and need no more looking at
-    return status_of(_row(old) if old else None, _row(new) if new else None)
+    return status_of(_standing(old) if old else None, _standing(new) if new else None)
 
 
-def _bits(line: Any) -> tuple[str, str, int]:
+def _bits(line: _Line) -> tuple[str, str, int]:
     return (line.digest, line.verdict, line.accepted)
 
 
-def _row(line: Any) -> Row:
-    """What decides a comparison, in parts of the budget."""
+def _standing(line: _Line) -> Standing:
     shares = {line.metric: line.share} if line.share is not None else {}
-    shares |= json.loads(line.others) if line.others else {}
-    drift = Drift("", "", "", "", "", 0, 0, "", "", (), "", digest=line.digest)
-    judgements = tuple(Judgement(name, s, 0.0, 0.0, s, 1.0, "", s <= 1.0) for name, s in shares.items())
-    return Row(drift, Verdict(line.verdict), judgements=judgements, accepted="accepted" * line.accepted)
+    if line.others:
+        shares |= orjson.loads(line.others)
+    return Standing(line.verdict, bool(line.accepted), line.digest, shares)
 
 
-def _side(line: Any) -> Side | None:
+def _side(line: _Line | None) -> Side | None:
     if line is None:
         return None
     return Side(

@@ -1,11 +1,13 @@
 """What Prometheus asks for: requests by route, what was uploaded, and, counted when it asks, runs, jobs and workers."""
 
+import os
 import time
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,7 +34,8 @@ class Metrics:
         )
         self.uploads = Counter("paritygate_uploads", "Runs that arrived whole.", registry=self.registry)
         self.bytes = Counter("paritygate_upload_bytes", "Bytes of files taken, unpacked.", registry=self.registry)
-        self.registry.register(_Counted(engine))
+        self._counted = _Counted(engine)
+        self.registry.register(self._counted)
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application with each request counted under its route's template, so that labels stay few."""
@@ -60,7 +63,13 @@ class Metrics:
         return counted
 
     def text(self) -> bytes:
-        return generate_latest(self.registry)
+        """Of all processes of the server, if it has several."""
+        registry = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+            registry.register(self._counted)
+        return generate_latest(registry)
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

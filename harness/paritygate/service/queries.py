@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sqlalchemy import Connection, Float, Integer, Select, and_, bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Float, Integer, Select, and_, bindparam, func, select, tuple_
 
 from paritygate.core.drift import Verdict
 from paritygate.core.run_files import is_run_name
@@ -103,7 +103,7 @@ def runs(service: "Service", project: str, filter: RunFilter = ALL_RUNS, page: P
     _prepare(service, project)
     values = {"project": plain(project), "limit": page.limit + 1, **given}
     with reading(service.engine).connect() as connection:
-        found = [_summary(line) for line in connection.execute(_runs_statement(frozenset(given)), values)]
+        found = [_summary(line) for line in connection.execute(_runs_statement(frozenset(given)), values).all()]
         if not found:
             project_id(service, connection, project)  # which says so where there is no project
     return paged(found, page, lambda each: str(each.number))
@@ -220,25 +220,34 @@ def _rows_statement(given: frozenset[str], part: Literal["position", "share", "s
     where = [row.run_id == bindparam("run")]
     if "verdict" in given:
         where.append(row.verdict == bindparam("verdict"))
-    if given & set(_ROW_FILTERS):
+    by_place = bool(given & set(_ROW_FILTERS))
+    if by_place:
         where.append(place.project_id == bindparam("project"))
         where += [place[name] == bindparam(name) for name in ("case", "cell", "mode", "address") if name in given]
     if "like" in given:
         where.append(place.address.like(bindparam("like"), escape="\\"))
-    statement = select(*_ROW).select_from(_OF_ROW).where(*where).limit(bindparam("limit"))
+    order: list[ColumnElement[Any]] = [row.position]
     if part == "share":
+        order = [row.share.desc(), row.position.desc()]
+        where.append(row.share.is_not(None))
         if "share" in given:
             behind = tuple_(bindparam("share", type_=Float), bindparam("position", type_=Integer))
-            statement = statement.where(tuple_(row.share, row.position) < behind)
-        return statement.where(row.share.is_not(None)).order_by(row.share.desc(), row.position.desc())
-    if part == "shareless":
-        statement = statement.where(row.share.is_(None))
-    return statement.where(row.position > bindparam("position")).order_by(row.position)
+            where.append(tuple_(row.share, row.position) < behind)
+    else:
+        where.append(row.position > bindparam("position"))
+        if part == "shareless":
+            where.append(row.share.is_(None))
+    if not by_place:
+        return select(*_ROW).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit"))
+    # Many places may have the address: they are put in order by their index alone, and only what is shown is read.
+    found = select(row.position).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit")).subquery()
+    shown = _OF_ROW.join(found, found.c.position == row.position)
+    return select(*_ROW).select_from(shown).where(row.run_id == bindparam("run")).order_by(*order)
 
 
 def _by_position(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:
     values = {**given, "position": whole(page.after) if page.after else -1, "limit": page.limit + 1}
-    return [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "position"), values)]
+    return [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "position"), values).all()]
 
 
 def _by_share(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:
@@ -248,11 +257,11 @@ def _by_share(connection: Connection, given: dict[str, Any], page: Page) -> list
     if share is not None or not page.after:
         judged = given if share is None else {**given, "share": share}
         values = {**judged, "position": position, "limit": page.limit + 1}
-        found = [_row(line) for line in connection.execute(_rows_statement(frozenset(judged), "share"), values)]
+        found = [_row(line) for line in connection.execute(_rows_statement(frozenset(judged), "share"), values).all()]
         position = -1
     if len(found) <= page.limit:
         values = {**given, "position": position, "limit": page.limit + 1 - len(found)}
-        found += [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "shareless"), values)]
+        found += [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "shareless"), values).all()]
     return found
 
 

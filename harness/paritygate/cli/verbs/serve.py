@@ -39,6 +39,10 @@ Lease = Annotated[
     float,
     typer.Option("--lease", min=1.0, metavar="S", help="Seconds without a heartbeat until another worker goes on."),
 ]
+Processes = Annotated[
+    int,
+    typer.Option("--processes", min=1, max=64, help="How many answer: one keeps a core busy. PostgreSQL from four on."),
+]
 Says = Annotated[bool, typer.Option("--access-log", help="Say each request.")]
 
 
@@ -51,17 +55,20 @@ def serve(
     name: Names = None,
     behind: Proxy = "",
     lease: Lease = 60.0,
+    processes: Processes = 1,
     access_log: Says = False,
 ) -> ExitCode:
     from paritygate.cli.output import say
-    from paritygate.cli.serving import config_of, listening, serve_on, service_installed
+    from paritygate.cli.serving import config_of, listening, service_installed
 
     with service_installed():
+        from paritygate.service.server import serve_on
+
         config = config_of(settings_of(context), host, data, unnamed.value if unnamed else None, name or [], behind)
         config = replace(config, lease_s=lease)
         with listening(host, port) as socket:
             say(f"serving {_url(socket)}", f"data    {config.data}", _whom(config.unnamed))
-            serve_on(socket, config, behind, "each request" if access_log else "problems")
+            serve_on(socket, config, behind, "each request" if access_log else "problems", processes)
     return ExitCode.PASS
 
 
