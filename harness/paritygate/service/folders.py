@@ -110,7 +110,8 @@ class Folders:
     @contextmanager
     def locked(self, project: str) -> Iterator[None]:
         """Held while a project's folder changes: by one thread, of one server, of all that share DATA."""
-        handle = os.open(self.project(project) / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        at = self.data if project == LOCAL else self.project(project)  # `local` has no folder of its own here
+        handle = os.open(at / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield

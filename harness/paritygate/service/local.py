@@ -9,7 +9,7 @@ import logging
 import time
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Select, delete, func, select, update
 
@@ -68,24 +68,43 @@ def refuse(project: str, verb: str) -> None:
 
 def scan(service: "Service") -> int:
     """Indexes local runs that are new or changed, forgets those that are gone; returns how many lines changed."""
-    if not Folders(service.config).has_local:
+    folders = Folders(service.config)
+    if not folders.has_local or not _moved(service).any:
         return 0
+    with folders.locked(LOCAL):  # another process may have seen it too, and may be done by now
+        moved = _moved(service)
+        if not moved.any:
+            return 0
+        with writing(service.engine).begin() as connection:
+            project_id = project_line(connection, LOCAL, 0.0)
+            connection.execute(delete(run).where(run.c.project_id == project_id, run.c.name.in_(moved.gone)))
+        for name in sorted(moved.changed):
+            _index(service, project_id, service.config.runs / name, moved.changed[name])
+        with writing(service.engine).begin() as connection:
+            _number(connection, project_id)
+    return len(moved.changed) + len(moved.gone)
+
+
+class _Moved(NamedTuple):
+    """Where the index differs from the folders: names of runs, those that are there with the print of their files."""
+
+    is_known: bool
+    changed: dict[str, str]
+    gone: set[str]
+
+    @property
+    def any(self) -> bool:
+        return bool(not self.is_known or self.changed or self.gone)
+
+
+def _moved(service: "Service") -> _Moved:
     there = {path.parent.name: path.parent for path in service.config.runs.glob("*/run.json")}
     prints = {name: _print(path) for name, path in there.items() if is_run_name(name)}
     with service.engine.connect() as connection:
         project_id = connection.execute(select(project.c.id).where(project.c.name == LOCAL)).scalar()
         lines = {line.name: line.content for line in connection.execute(_lines(project_id))}
-    changed, gone = [name for name, seen in prints.items() if lines.get(name) != seen], lines.keys() - prints.keys()
-    if project_id is not None and not changed and not gone:
-        return 0
-    with writing(service.engine).begin() as connection:
-        project_id = project_line(connection, LOCAL, 0.0)
-        connection.execute(delete(run).where(run.c.project_id == project_id, run.c.name.in_(gone)))
-    for name in sorted(changed):
-        _index(service, project_id, there[name], prints[name])
-    with writing(service.engine).begin() as connection:
-        _number(connection, project_id)
-    return len(changed) + len(gone)
+    changed = {name: seen for name, seen in prints.items() if lines.get(name) != seen}
+    return _Moved(project_id is not None, changed, lines.keys() - prints.keys())
 
 
 def _lines(project_id: int | None) -> "Select[*tuple[Any, ...]]":

@@ -240,7 +240,9 @@ def _rows_statement(given: frozenset[str], part: Literal["position", "share", "s
     if not by_place:
         return select(*_ROW).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit"))
     # Many places may have the address: they are put in order by their index alone, and only what is shown is read.
-    found = select(row.position).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit")).subquery()
+    found = (
+        select(row.position).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit")).subquery()
+    )
     shown = _OF_ROW.join(found, found.c.position == row.position)
     return select(*_ROW).select_from(shown).where(row.run_id == bindparam("run")).order_by(*order)
 
@@ -261,7 +263,9 @@ def _by_share(connection: Connection, given: dict[str, Any], page: Page) -> list
         position = -1
     if len(found) <= page.limit:
         values = {**given, "position": position, "limit": page.limit + 1 - len(found)}
-        found += [_row(line) for line in connection.execute(_rows_statement(frozenset(given), "shareless"), values).all()]
+        found += [
+            _row(line) for line in connection.execute(_rows_statement(frozenset(given), "shareless"), values).all()
+        ]
     return found
 
 

@@ -7,49 +7,55 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from socket import socket
 from typing import Literal
 
 from paritygate.core.errors import InfrastructureError
 from paritygate.service.config import ServiceConfig
+from paritygate.service.database import connect, migrate
 
 Says = Literal["problems", "each request"]
 
 _END_S = 10  # that answers under way are given when the service ends
-_BEGUN_S = 10.0  # one that ends sooner would end again
 _LOG = logging.getLogger(__name__)
 
 
 def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, processes: int = 1) -> None:
     """Until it is ended by a signal, when what was under way is answered.
 
-    Of several processes one that dies is begun again; raises InfrastructureError where it dies as it begins. What a
+    Of several processes one that dies is begun again. Raises InfrastructureError where one dies before it serves. What a
     proxy says of a caller is believed of `behind` only.
     """
     if processes == 1:
         _serve(at, config, behind, says)
         return
     _say()
+    engine = connect(config.database)  # once, before anybody serves, and where it cannot be opened that is said once
+    migrate(engine)
+    engine.dispose()
     with tempfile.TemporaryDirectory(prefix="paritygate-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # in which each process counts, and any of them says for all
-        begun: dict[SpawnProcess, float] = {}
+        children: dict[SpawnProcess, Event] = {}
         try:
             while True:
-                while len(begun) < processes:
-                    process = _SPAWN.Process(target=_child, args=(at, config, behind, says))
+                while len(children) < processes:
+                    serves = _SPAWN.Event()
+                    process = _SPAWN.Process(target=_child, args=(at, config, behind, says, serves))
                     process.start()
-                    begun[process] = time.monotonic()
-                wait([process.sentinel for process in begun])
-                for process in [each for each in begun if not each.is_alive()]:
-                    _LOG.warning("process %s ended with %s", process.pid, process.exitcode)
-                    if time.monotonic() - begun.pop(process) < _BEGUN_S:
+                    children[process] = serves
+                wait([process.sentinel for process in children])
+                for process in [each for each in children if not each.is_alive()]:
+                    if not children.pop(process).is_set():  # nor would the next
                         got = f"exit code {process.exitcode}, see above"
-                        raise InfrastructureError("process of the service ended as it began", got=got)
+                        raise InfrastructureError("process of the service ended before it served", got=got)
+                    _LOG.warning("process %s ended with %s", process.pid, process.exitcode)
         finally:
-            _end(list(begun))
+            _end(list(children))
 
 
 # Not a fork: of one process with threads and connections to a database nothing good is copied.
@@ -66,7 +72,7 @@ def _end(processes: list[SpawnProcess]) -> None:
         process.join()
 
 
-def _child(at: socket, config: ServiceConfig, behind: str, says: Says) -> None:
+def _child(at: socket, config: ServiceConfig, behind: str, says: Says, serves: Event) -> None:
     """Ends with its parent, however that ends: or it would keep the socket from the next."""
     parent = multiprocessing.parent_process()
     assert parent
@@ -77,17 +83,24 @@ def _child(at: socket, config: ServiceConfig, behind: str, says: Says) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     with suppress(KeyboardInterrupt):  # which a terminal sends to all of them, and the first one says
-        _serve(at, config, behind, says)
+        _serve(at, config, behind, says, serves.set)
 
 
-def _serve(at: socket, config: ServiceConfig, behind: str, says: Says) -> None:
+def _serve(
+    at: socket, config: ServiceConfig, behind: str, says: Says, serves: Callable[[], None] = lambda: None
+) -> None:
     """h11 reads requests, also where a faster parser is installed: it is the stricter one."""
     import uvicorn
 
     from paritygate.service.app import create_app
 
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket] | None = None) -> None:
+            await super().startup(sockets)
+            serves()
+
     _say()
-    uvicorn.Server(
+    Server(
         uvicorn.Config(
             create_app(config),
             http="h11",

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from fastapi import FastAPI
@@ -12,8 +14,9 @@ from fastapi.testclient import TestClient
 from harness.service.conftest import bearer
 from harness.service.uploaded import project, reads, rows, upload, write
 from paritygate.service import local, queries
-from paritygate.service.app import create_app
+from paritygate.service.app import Service, create_app
 from paritygate.service.config import ServiceConfig
+from paritygate.service.database import connect
 from paritygate.service.folders import Folders
 from paritygate.service.index import rebuild
 from paritygate.service.problems import NotFound, Refused
@@ -130,3 +133,27 @@ def test_a_name_is_checked_before_it_is_a_path(app: FastAPI) -> None:
         with pytest.raises(NotFound):
             upload(app, "run", rows()[:1])
             folders.file("alpha", "run", name)
+
+
+def test_two_servers_that_see_a_run_at_once_take_it_in_once(
+    app: FastAPI, config: ServiceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(config.runs / "run", rows())
+    both, print_of, indexed = Barrier(2), local._print, local._index
+    looks, taken = iter((both.wait, both.wait)), list[str]()
+
+    def seen(folder: Path) -> str:
+        next(looks, lambda: 0)()
+        return print_of(folder)
+
+    def index(service: Service, project_id: int, folder: Path, print: str) -> None:
+        taken.append(folder.name)
+        indexed(service, project_id, folder, print)
+
+    monkeypatch.setattr(local, "_print", seen)
+    monkeypatch.setattr(local, "_index", index)
+    other = Service(config, connect(config.database))
+    with ThreadPoolExecutor(2) as pool:
+        changed = sorted(pool.map(local.scan, (app.state.service, other)))
+    other.engine.dispose()
+    assert (changed, taken) == ([0, 1], ["run"])

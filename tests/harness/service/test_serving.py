@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from harness.report import synthetic
 from harness.service.sending import manifest
 from paritygate.cli.main import main
+from paritygate.cli.serving import listening
 from paritygate.client import Client
+from paritygate.core.errors import InfrastructureError
+from paritygate.service import server
+from paritygate.service.config import ServiceConfig
 
 RUN = "20260102T030405Z-tiny-abcd"
 Said = tuple[int, str, str]
@@ -134,6 +139,60 @@ def test_a_server_killed_in_the_middle_of_an_upload(
         assert code == 2 and error.startswith("token is not, or no longer, good") and "xxx" not in error
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 143
+
+
+def children(process: int) -> set[int]:
+    """Those that serve."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return {int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen")
+
+
+def refuses(url: str) -> bool:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.socket() as at:
+        return at.connect_ex((host, int(port))) != 0
+
+
+def test_several_processes_serve_as_one(environ: dict[str, str]) -> None:
+    """They count together, one that dies is replaced, and none outlives the first."""
+    with serving(environ, "--processes", "2") as (process, url), answering(url, ""):
+        until(lambda: len(children(process.pid)) == 2)
+        for _ in range(4):
+            with Client(url) as another:
+                another.projects()
+
+        def counted() -> float:
+            with urlopen(f"{url}/metrics", timeout=60) as answer:
+                said = answer.read().decode()
+            found = re.search(r'requests_total{method="GET",route="/api/projects",status="200"} (\S+)', said)
+            return float(found[1]) if found else 0.0
+
+        assert counted() == 5.0
+        (first, second) = children(process.pid)
+        os.kill(first, signal.SIGKILL)
+        until(lambda: len(children(process.pid) - {first}) == 2 and second in children(process.pid))
+        with Client(url, pause=lambda s: time.sleep(0.2)) as another:
+            assert [each["name"] for each in another.projects()] == ["local"]
+        process.kill()
+        until(lambda: refuses(url))
+
+
+def test_a_process_that_cannot_serve_ends_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = ServiceConfig.beside(tmp_path / "data", tmp_path / "runs", tmp_path / "golden")
+    monkeypatch.setattr(server, "_child", os._exit)  # which takes another argument
+    with listening("127.0.0.1", 0) as at, pytest.raises(InfrastructureError) as ended:
+        server.serve_on(at, config, "", "problems", processes=2)
+    assert str(ended.value) == "process of the service ended before it served\n  got       exit code 1, see above"
 
 
 @pytest.mark.parametrize(
