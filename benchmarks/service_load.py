@@ -186,7 +186,7 @@ class Asking:
 
 
 def processor_s(process: int) -> float:
-    """Seconds of processor time of it and its children: unlike the others it says the same on a machine that is busy."""
+    """Seconds of processor time, with its children: unlike the others it says the same on a machine that is busy."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
