@@ -67,7 +67,7 @@ class Folders:
         """The folder of a project that keeps its own. Raises NotFound; of `local` too, which has none."""
         folder = self.data / "projects" / name
         if not re.fullmatch(PROJECT_NAME, name) or name == LOCAL or not (folder / "project.json").is_file():
-            raise NotFound("no such project", where=_shown(name))
+            raise NotFound("no such project", where=_shown(name), try_="an admin makes one, on the page /projects")
         return folder
 
     def info(self, name: str) -> ProjectInfo:

@@ -22,10 +22,11 @@ from paritygate.service.database import writing
 from paritygate.service.events import tell
 from paritygate.service.folders import LOCAL, Folders, Origin, origin_of, pin_of, run_name, sync, write
 from paritygate.service.lines import project_line, put_run, put_unreadable
-from paritygate.service.problems import Conflict, Refused
+from paritygate.service.problems import Conflict, Forbidden, Refused
 from paritygate.service.reading import Known, is_plain, read_run, readable_or_why
 from paritygate.service.summaries import UNREADABLE, ProjectSummary, RunSummary
 from paritygate.service.tables import INDEX_TABLES, project, run
+from paritygate.service.tokens import Caller
 
 if TYPE_CHECKING:
     from paritygate.service.app import Service
@@ -33,14 +34,17 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-def create_project(service: "Service", name: str, by: str) -> ProjectSummary:
-    """A new project, empty. Raises Refused on a bad name, Conflict where there is one of that name."""
+def create_project(service: "Service", name: str, caller: Caller) -> ProjectSummary:
+    """A new project, empty. Raises Refused on a bad name, Conflict where there is one of that name, Forbidden to a
+    token of one project."""
+    if caller.project:
+        raise Forbidden("not allowed", where=name, expected="a token of all projects", got=caller.name)
     folders = Folders(service.config)
     folders.create(name)
     created = folders.info(name).created
     with writing(service.engine).begin() as connection:
         project_line(connection, name, created)
-        note(connection, by, "create project", name, name)
+        note(connection, caller.name, "create project", name, name)
     return ProjectSummary(name, created, 0, "", "", None)
 
 

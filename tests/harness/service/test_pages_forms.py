@@ -79,6 +79,24 @@ def test_an_approval_that_cannot_be_says_why(desk: SimpleNamespace) -> None:
     assert post(desk, f"{PAGE}/approve", select="*", reason="")[0] == 422
 
 
+def test_an_admin_makes_a_project_on_the_page_of_projects(desk: SimpleNamespace) -> None:
+    assert "A new project" not in desk.client.get("/projects").text
+    assert post(desk, "/projects", name="other")[0] == 403  # of ada, who approves and makes no projects
+    token = create(desk.service.engine, "root", ("admin",), "tests")
+    of_one = create(desk.service.engine, "chief", ("admin",), "tests", "port")
+    with TestClient(desk.app, follow_redirects=False) as client:
+        admin = SimpleNamespace(client=client)
+        post(admin, "/login", "/login", token=of_one)
+        assert "A new project" not in client.get("/projects").text
+        assert post(admin, "/projects", name="other")[0] == 403
+        post(admin, "/login", "/login", token=token)
+        assert post(admin, "/projects", "/projects", name="other") == (303, "/projects/other/runs")
+        assert post(admin, "/projects", "/projects", name="other")[0] == 409
+        assert post(admin, "/projects", "/projects", name="../Other")[0] == 422
+        shown = client.get("/projects/other/runs").text
+    assert "<code>paritygate run tiny\nparitygate upload latest --server" in shown
+
+
 def test_a_job_is_cancelled(desk: SimpleNamespace) -> None:
     number = jobs.jobs(desk.service, "port", Page()).items[0].number
     page = f"/projects/port/jobs/{number}"

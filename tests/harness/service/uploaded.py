@@ -17,6 +17,7 @@ from paritygate.core.drift import Row
 from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run
 from paritygate.service.index import add_run, create_project
+from paritygate.service.tokens import Caller
 from paritygate.service.summaries import RunSummary
 
 CASE, CELLS = synthetic.CASES[0], ("f64/single/cpu", "bf16/single/cpu")
@@ -65,7 +66,7 @@ def origin(folder: Path, branch: str = "main", commit: str = "", arrived: float 
 
 def project(app: FastAPI, name: str = "alpha") -> str:
     """A new project."""
-    return create_project(app.state.service, name, "tests").name
+    return create_project(app.state.service, name, Caller("tests", frozenset({"admin"}))).name
 
 
 def upload(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fastapi import APIRouter
 from fastapi.responses import RedirectResponse
 
-from paritygate.service import queries
-from paritygate.service.access import Reader
+from paritygate.service import index, queries
+from paritygate.service.access import Admin, Form, Reader
 from paritygate.service.answers import After, InProject
 from paritygate.service.app import ServiceOf
 from paritygate.service.page import page
@@ -28,6 +28,7 @@ class ProjectLine:
 @dataclass(frozen=True)
 class ProjectsView:
     projects: tuple[ProjectLine, ...]
+    may_create: bool
     after: str
     next: str
 
@@ -40,7 +41,14 @@ def projects(service: ServiceOf, caller: Reader, after: After = "") -> ProjectsV
         ProjectLine(each, queries.runs(service, each.name, page=Page(RECENT)).items if each.runs else ())
         for each in found.items
     ]
-    return ProjectsView(tuple(lines), after, found.next)
+    return ProjectsView(tuple(lines), caller.may("admin") and not caller.project, after, found.next)
+
+
+@ROUTER.post("/projects", include_in_schema=False)
+def create(form: Form, service: ServiceOf, caller: Admin) -> RedirectResponse:
+    """A new project, and its empty page, which says how the first run comes there."""
+    made = index.create_project(service, form.get("name", ""), caller)
+    return RedirectResponse(url("projects", made.name, "runs"), 303)
 
 
 @ROUTER.get("/", include_in_schema=False)
