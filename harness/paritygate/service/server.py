@@ -28,8 +28,8 @@ _LOG = logging.getLogger(__name__)
 def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, processes: int = 1) -> None:
     """Until it is ended by a signal, when what was under way is answered.
 
-    Of several processes one that dies is begun again. Raises InfrastructureError where one dies before it serves. What a
-    proxy says of a caller is believed of `behind` only.
+    Of several processes one that dies is begun again. Raises InfrastructureError where one dies before it serves.
+    What a proxy says of a caller is believed of `behind` only.
     """
     if processes == 1:
         _serve(at, config, behind, says)

@@ -1,6 +1,6 @@
 """Requests one after another: Python runs one thread at a time, and threads that fight for it take twice as long.
 
-A request has the turn until it waits for its client or begins to answer, and for no longer than `TURN_S`: one that takes
+A request has the turn until it is answered, or waits for its client, and for no longer than `TURN_S`: one that takes
 long, or waits for the database, goes on beside those that come after it.
 """
 

@@ -1,4 +1,4 @@
-"""Requests one after another: who has the turn, and when it is given on. By an application that says when it is asked."""
+"""Requests one after another: who has the turn, and when it is given on."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
