@@ -1,5 +1,6 @@
 """What verbs need that run a service or look into its database on this machine: its configuration, and its server."""
 
+import shlex
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -44,14 +45,26 @@ def config_here(settings: Settings, data: Path | None) -> "ServiceConfig":
     return ServiceConfig.beside(folder, settings.runs.resolve(), settings.golden.resolve(), settings.database)
 
 
+def require_service(config: "ServiceConfig") -> None:
+    """Raises UsageError where there is none: of a folder that is mistyped nothing is to be made, or said."""
+    file = config.data / "service.db"
+    if config.database == f"sqlite:///{file}" and not file.is_file() and not (config.data / "projects").is_dir():
+        raise UsageError(
+            "no service here", where=str(config.data), try_="--data or PARITYGATE_DB, as `paritygate serve` has it"
+        )
+
+
 @contextmanager
-def service_here(settings: Settings, data: Path | None) -> "Iterator[Service]":
+def service_here(
+    settings: Settings, data: Path | None, which: Literal["is there", "may be new"] = "is there"
+) -> "Iterator[Service]":
     """For who looks into its database. Its tables are as they are: `database.migrate` brings them up to date."""
     from paritygate.service.app import Service
     from paritygate.service.database import connect
 
     config = config_here(settings, data)
-    config.data.mkdir(parents=True, exist_ok=True)
+    if which == "is there":
+        require_service(config)
     service = Service(config, connect(config.database))
     try:
         yield service
@@ -68,7 +81,7 @@ def config_of(
     behind: str = "",
 ) -> "ServiceConfig":
     """On loopback whoever is on this machine may come; elsewhere, and behind a proxy, nobody without a token, and one
-    has to be there."""
+    has to be there. Brings the database up to date: what is wrong with it is said before anything is served."""
     local = _is_loopback(host) and not behind
     if unnamed == "loopback" and not local:
         raise UsageError(
@@ -79,8 +92,10 @@ def config_of(
     hosts = [*names, *([host] if host not in _EVERYWHERE else [])]
     allowed = unnamed or ("loopback" if local else "nobody")
     config = replace(config_here(settings, data), unnamed=allowed, hosts=tuple(hosts))
-    if config.unnamed == "nobody":
-        _require_token(config)
+    config.data.mkdir(parents=True, exist_ok=True)
+    with opened(config) as engine:
+        if config.unnamed == "nobody":
+            _require_token(engine, config, f" --data {shlex.quote(str(data))}" if data else "")
     return config
 
 
@@ -97,17 +112,16 @@ def _is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(each[4][0]).is_loopback for each in found)
 
 
-def _require_token(config: "ServiceConfig") -> None:
+def _require_token(engine: "Engine", config: "ServiceConfig", option: str) -> None:
     from paritygate.service.tokens import known
 
-    with opened(config) as engine:
-        found = [each for each in known(engine) if not each.revoked and not 0 < (each.expires or 0) <= time.time()]
+    found = [each for each in known(engine) if not each.revoked and not 0 < (each.expires or 0) <= time.time()]
     if not found:
         raise UsageError(
             "nobody could come in: there is no token",
             where=str(config.data),
             expected="a token, for callers without one are refused",
-            try_="paritygate token create NAME --scopes admin",
+            try_=f"paritygate token create NAME --scopes admin{option}",
         )
 
 
@@ -116,9 +130,10 @@ def opened(config: "ServiceConfig") -> Iterator["Engine"]:
     """The database of a service, brought up to date."""
     from paritygate.service.database import connect, migrate
 
-    config.data.mkdir(parents=True, exist_ok=True)
     engine = connect(config.database)
     try:
+        if config.data.is_dir() and not (ignored := config.data / ".gitignore").exists():
+            ignored.write_text("*\n")  # beside runs it lies in a checkout: not to be committed, nor to make it dirty
         migrate(engine)
         yield engine
     finally:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from paritygate.core.errors import UsageError
+from paritygate.core.errors import InfrastructureError, UsageError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Of each connection. A row's history is in as many places of the file as it has runs: they are mapped, not read.
@@ -101,7 +101,22 @@ def _alembic(engine: Engine) -> Config:
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Brings the tables to a revision; a database that is empty gets all of them. One server does it at a time."""
     with _MIGRATING, _alone(engine):
+        _refuse_newer(engine)
         command.upgrade(_alembic(engine), revision)
+
+
+def _refuse_newer(engine: Engine) -> None:
+    """Raises InfrastructureError where a later version of the code has brought the tables further than this one can."""
+    at, needed = revisions(engine)
+    known = {each.revision for each in ScriptDirectory.from_config(_alembic(engine)).walk_revisions()}
+    if at is not None and at not in known:
+        raise InfrastructureError(
+            "database is of a newer version of paritygate",
+            where=engine.url.render_as_string(hide_password=True),
+            expected=f"revision {needed}, or one before it",
+            got=f"revision {at}",
+            try_="the version that made it, or the copy from before the upgrade",
+        )
 
 
 _MIGRATING = Lock()  # Alembic's context is one for a process

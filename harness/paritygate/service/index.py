@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, case, delete, func, select, update
 
-from paritygate.core.errors import HarnessError
+from paritygate.core.errors import HarnessError, UsageError
 from paritygate.service import local
 from paritygate.service.audit import note
 from paritygate.service.database import writing
@@ -109,14 +109,28 @@ def catch_up(service: "Service") -> int:
     next time; a line without a folder goes. Each is said in the log.
     """
     folders, changed = Folders(service.config), 0
-    with service.engine.connect() as connection:
-        known = set(connection.execute(select(project.c.name)).scalars())
+    known = _known(service)
     for name in (name for name in folders.projects() if name != LOCAL):
         with folders.locked(name):
             changed += _catch_up(service, folders, name)
     for name in known - set(folders.projects()):
         changed += _forget_runs(service, name)
     return changed + local.scan(service)
+
+
+def _known(service: "Service") -> set[str]:
+    """The projects of the database. Raises UsageError where the folder is surely not theirs, or all of their runs
+    would go from the index because of a folder that is mistyped."""
+    with service.engine.connect() as connection:
+        known = set(connection.execute(select(project.c.name)).scalars())
+    if known - {LOCAL} and not (service.config.data / "projects").is_dir():
+        raise UsageError(
+            "folder is not that of this database",
+            where=str(service.config.data),
+            expected=f"projects/{min(known - {LOCAL})} in it",
+            try_="--data DIR, as `paritygate serve` had it",
+        )
+    return known
 
 
 def _catch_up(service: "Service", folders: Folders, name: str) -> int:
@@ -202,6 +216,7 @@ def rebuild(service: "Service", tell: Callable[[str], None] = LOG.info) -> int:
     asked meanwhile is answered by what is there so far, and after a kill the next start goes on.
     """
     folders = Folders(service.config)
+    _known(service)
     projects = [name for name in folders.projects() if name != LOCAL]
     with ExitStack() as held:
         for name in projects:  # or a run that arrives meanwhile would have rows of places that are gone

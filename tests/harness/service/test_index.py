@@ -15,7 +15,7 @@ from harness.report import synthetic
 from harness.service.conftest import bearer
 from harness.service.uploaded import CASE, CELLS, origin, project, reads, rows, upload, write
 from paritygate.core.drift import Row, Verdict
-from paritygate.core.errors import HarnessError
+from paritygate.core.errors import HarnessError, UsageError
 from paritygate.core.run import Run
 from paritygate.judge.gate import exit_code, summary
 from paritygate.service import index, queries, tables
@@ -271,6 +271,19 @@ def test_what_was_missed_is_caught_up(app: FastAPI, caplog: pytest.LogCaptureFix
     assert "project beta: its folder is gone" in caplog.text
     assert catch_up(service) == 1  # what cannot be read is looked at again
     assert upload(app, "four", rows()).number == 4
+
+
+def test_a_folder_that_is_mistyped_takes_no_line_from_the_index(app: FastAPI, config: ServiceConfig) -> None:
+    service, to = app.state.service, project(app)
+    upload(app, "one", rows(), to=to)
+    elsewhere = replace(service, config=replace(config, data=config.data.parent / "typo"))
+    for read in (catch_up, rebuild):
+        with pytest.raises(UsageError, match="folder is not that of this database"):
+            read(elsewhere)
+    assert queries.run(service, to, "one").name == "one"
+    shutil.rmtree(Folders(config).project(to))  # by whoever runs it, and meant
+    catch_up(service)
+    assert index.counts(service) == {}
 
 
 def test_a_kill_between_the_folder_and_its_line_leaves_a_run(

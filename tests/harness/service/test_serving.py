@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -208,7 +209,8 @@ def test_a_process_that_cannot_serve_ends_the_server(
         (["token", "create", "x", "--scopes", "root"], "bad scopes"),
         (["token", "create", "a b", "--scopes", "read"], "bad name of a token"),
         (["token", "create", "x", "--scopes", "read", "--expires", "soon"], "no time"),
-        (["token", "revoke", "x"], "no such token, or revoked before"),
+        (["token", "revoke", "x"], "no service here"),
+        (["db", "status"], "no service here"),
         (["token", "list", "x"], "list takes no name"),
         (["upload", "--project", "x"], "there is no run yet"),
         (["gate", "--project", "x"], "which service?"),
@@ -225,9 +227,36 @@ def test_tokens_of_the_command_line(paritygate: Callable[..., Said]) -> None:
         paritygate("token", "create", "ci", "--scopes", "read,submit", "--project", "llama", "--expires", "90d")[0] == 0
     )
     code, said, _ = paritygate("token", "list")
-    assert code == 0 and re.match(r"ci  read,submit  llama  until \d{4}-\d\d-\d\d  never used\n1 tokens\n", said)
+    assert code == 0 and re.match(r"ci  read,submit  llama  until \d{4}-\d\d-\d\d  never used\n1 token\n", said)
+    code, _, error = paritygate("token", "revoke", "x")
+    assert (code, error.partition(":")[0]) == (2, "no such token, or revoked before")
     assert paritygate("token", "revoke", "ci")[:2] == (0, "ci opens nothing any more\n")
     assert "  revoked  " in paritygate("token", "list")[1]
+
+
+def test_a_service_beside_the_runs_is_not_committed(paritygate: Callable[..., Said], tmp_path: Path) -> None:
+    code, _, error = paritygate("token", "create", "ada", "--scopes", "admin")
+    assert code == 0 and f"{tmp_path / 'service' / 'service.db'}; it is shown this once" in error
+    assert (tmp_path / "service" / ".gitignore").read_text() == "*\n"
+
+
+def test_the_folder_is_said_where_a_token_is_missing(paritygate: Callable[..., Said], tmp_path: Path) -> None:
+    data = str(tmp_path / "its data")
+    code, _, error = paritygate("serve", "--unnamed", "nobody", "--data", data)
+    assert code == 2 and f"paritygate token create NAME --scopes admin --data '{data}'" in error
+
+
+def test_a_database_of_a_newer_version_is_said_before_anything_is_served(
+    paritygate: Callable[..., Said], tmp_path: Path
+) -> None:
+    paritygate("token", "create", "ada", "--scopes", "admin")
+    with sqlite3.connect(tmp_path / "service" / "service.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for arguments in (["serve"], ["db", "migrate"], ["token", "list"]):
+        code, said, error = paritygate(*arguments)
+        assert (code, said) == (4, "")
+        assert error.startswith("database is of a newer version of paritygate: sqlite:////") and "9999" in error
 
 
 def test_an_extra_that_is_not_installed(paritygate: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,10 @@ def db(
         raise UsageError("only prune removes runs", where=f"db {action} --keep-days, --keep-last or --dry-run")
     from paritygate.cli.serving import service_here, service_installed
 
-    with service_installed(), service_here(settings_of(context), data) as service:
+    with (
+        service_installed(),
+        service_here(settings_of(context), data, "may be new" if action is Action.MIGRATE else "is there") as service,
+    ):
         if action is Action.STATUS:
             return _status(service, as_json)
         from paritygate.service.database import migrate

@@ -1,6 +1,7 @@
 """`token`: makes, lists and revokes the tokens of a service, in its database on this machine."""
 
 import re
+import sys
 import time
 from enum import StrEnum
 from typing import Annotated, Any
@@ -41,8 +42,8 @@ def token(
 ) -> ExitCode:
     from getpass import getuser
 
-    from paritygate.cli.output import say, say_json
-    from paritygate.cli.serving import config_here, opened, service_installed
+    from paritygate.cli.output import plural, say, say_json
+    from paritygate.cli.serving import config_here, opened, require_service, service_installed
 
     settings = settings_of(context)
     if bool(name) is (action is Action.LIST):
@@ -55,18 +56,23 @@ def token(
     with service_installed():
         from paritygate.service import tokens
 
-        with opened(config_here(settings, data)) as engine:
+        config = config_here(settings, data)
+        if action is not Action.CREATE:  # the first one is made before there is a service
+            require_service(config)
+        with opened(config) as engine:
             match action:
                 case Action.CREATE:
                     chosen = tokens.parse_scopes(scopes)
                     text = tokens.create(engine, name, chosen, getuser(), _project(project), _seconds(expires))
                     say_json({"name": name, "token": text}) if as_json else say(text)
+                    where = engine.url.render_as_string(hide_password=True)
+                    say(f"of the service of {where}; it is shown this once", to=sys.stderr)
                 case Action.REVOKE:
                     tokens.revoke(engine, name, getuser())
                     say_json({"name": name, "revoked": True}) if as_json else say(f"{name} opens nothing any more")
                 case Action.LIST:
                     found = tokens.known(engine)
-                    say_json(found) if as_json else say(*map(_line, found), f"{len(found):,} tokens")
+                    say_json(found) if as_json else say(*map(_line, found), plural(len(found), "token"))
     return ExitCode.PASS
 
 
