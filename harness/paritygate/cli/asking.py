@@ -58,8 +58,8 @@ def _asked(settings: Settings, ask: Any, project: str, run: str) -> Any:
     try:
         return ask(run_there(settings, run))
     except ServerRefused as reason:
-        if reason.status != 404 or not _is_here(settings, run):
-            raise
+        if reason.what not in ("no such run", "no such project") or not _is_here(settings, run):
+            raise  # of a branch to be compared with that has no run, too, nothing here is to be sent
         here = name_of(settings, find_run(settings, run))
         raise UsageError(
             "the service does not have this run, or not the project",

@@ -49,9 +49,13 @@ def upload_run(
             return transport.post(path_of("projects", project, "uploads", state["upload"], "finish"), {})
         except (ConnectionLost, ServerRefused) as reason:
             tries += 1
-            if tries > _TRIES or (isinstance(reason, ServerRefused) and reason.what not in _GOES_ON):
+            # Who never answered is away, or another: only a connection that was there is worth the waiting.
+            is_over = reason.what not in _GOES_ON if isinstance(reason, ServerRefused) else known < 0
+            if is_over or tries > _TRIES:
                 raise
-        pause(min(2.0**tries, 30.0))
+            pause_s = min(2.0**tries, 30.0)
+            tell(f"{reason.what}; goes on in {pause_s:.0f} s")
+        pause(pause_s)
 
 
 def _send(

@@ -66,7 +66,10 @@ def without_folders(request: Request, reason: HarnessError) -> HarnessError:
 def by_status(request: Request, status: int, what: str = "", headers: dict[str, str] | None = None) -> Response:
     """An error that a framework found: no such page, no such method, a body that is too large."""
     what = what or HTTPStatus(status).phrase.lower()
-    answer = answers.answer(as_json(Refused(what)), status) if wants_json(request) else _page(request, status, what)
+    # A path that is none tells who asks by a wrong address, one with `/api` at its end, what it came to.
+    where = _plain(request.url.path) if status in (404, 405) else ""
+    told = Refused(what, where=where)
+    answer = answers.answer(as_json(told), status) if wants_json(request) else _page(request, status, what)
     answer.headers.update(headers or {})
     return answer
 

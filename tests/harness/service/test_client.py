@@ -105,7 +105,22 @@ def test_it_gives_up_where_nothing_new_comes(token: str, folder: Path) -> None:
 
     with asking(dead) as service, pytest.raises(HarnessError, match="no service answers: http://localhost") as raised:
         service.upload("llama", folder)
-    assert TOKEN not in str(raised.value) and len(asked) < 40
+    assert TOKEN not in str(raised.value) and len(asked) == 5  # as often as any request
+
+
+def test_it_gives_up_a_connection_that_broke_for_good_and_says_that_it_waits(token: str, folder: Path) -> None:
+    asked, said = [], []
+
+    def broken(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.method)
+        if request.method == "PUT":
+            raise httpx2.ReadError("reset")
+        files = [{"name": path.name, "have": 0} for path in folder.iterdir()]
+        return httpx2.Response(200, json={"upload": "u", "there": None, "files": files})
+
+    with asking(broken) as service, pytest.raises(HarnessError, match="no service answers"):
+        service.upload("llama", folder, tell=said.append)
+    assert (asked.count("PUT"), sum("goes on in" in line for line in said)) == (6, 5)
 
 
 def answers(status: int, content: Any, **headers: str) -> Handler:

@@ -17,8 +17,8 @@ from paritygate.core.drift import Row
 from paritygate.core.project import FileHash, Origin
 from paritygate.core.run import Run
 from paritygate.service.index import add_run, create_project
-from paritygate.service.tokens import Caller
 from paritygate.service.summaries import RunSummary
+from paritygate.service.tokens import Caller
 
 CASE, CELLS = synthetic.CASES[0], ("f64/single/cpu", "bf16/single/cpu")
 _ARRIVED = count(1_800_000_000)

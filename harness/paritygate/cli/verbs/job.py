@@ -52,7 +52,7 @@ def job(
     plain_http: PlainHttp = False,
     as_json: Json = False,
 ) -> ExitCode:
-    from paritygate.cli.output import say, say_json
+    from paritygate.cli.output import plural, say, say_json
 
     settings = settings_of(context)
     if not project:
@@ -62,7 +62,7 @@ def job(
     jobs = Jobs(transport_to(settings, server, plain_http), project)
     if action is Action.LIST:
         found = jobs.latest()
-        say_json(found) if as_json else say(*map(_line, found), f"{len(found):,} jobs of {project}")
+        say_json(found) if as_json else say(*map(_line, found), f"{plural(len(found), 'job')} of {project}")
         return ExitCode.PASS
     if action is Action.SUBMIT:
         if not which or not cells:

@@ -38,8 +38,8 @@ class FileLine:
 class RunView:
     """`gate` is None of a run that no gate can judge, and `ungated` then says why.
 
-    `before` is the run before it on its branch, empty without one; `worst` are the rows that use most of their
-    budgets, those first that are not bad because of another.
+    `before` is the run before it, on its branch or else on any, empty without one; `worst` are the rows that use most
+    of their budgets, those first that are not bad because of another.
     """
 
     run: RunSummary
@@ -59,7 +59,6 @@ def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> R
     """A run by its name, or `latest`, or `latest:BRANCH`."""
     found = queries.run(service, project, run)
     judged, why_not = _gated(service, project, found.name)
-    earlier = queries.runs(service, project, RunFilter(branch=found.branch), Page(1, str(found.number)))
     folder = Folders(service.config).run(project, found.name)
     files = _files(service, project, found.name)
     may = project != LOCAL and caller.may("approve", project)
@@ -67,7 +66,7 @@ def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> R
         found,
         judged,
         why_not,
-        earlier.items[0].name if earlier.items else "",
+        _before(service, project, found),
         cells(service, project, found.name),
         _worst(service, project, found.name),
         files,
@@ -75,6 +74,14 @@ def run(project: InProject, run: OfRun, service: ServiceOf, caller: Reader) -> R
         pin_of(folder),
         {"approve": may and judged is not None, "pin": may},
     )
+
+
+def _before(service: Service, project: str, run: RunSummary) -> str:
+    """The first run of a branch is compared with what the project had before it."""
+    for filter in (RunFilter(branch=run.branch), RunFilter()):
+        if earlier := queries.runs(service, project, filter, Page(1, str(run.number))).items:
+            return earlier[0].name
+    return ""
 
 
 def _gated(service: Service, project: str, run: str) -> tuple[GateAnswer | None, tuple[str, ...]]:
