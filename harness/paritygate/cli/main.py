@@ -76,7 +76,8 @@ def _refused_file(reason: OSError) -> InfrastructureError:
         "file cannot be read or written",
         where=str(reason.filename),
         got=reason.strerror or str(reason),
-        try_="room on that disk and leave to write there, or another folder: PARITYGATE_RUNS, PARITYGATE_GOLDEN",
+        try_="room on that disk and leave to write there, or another folder: "
+        "PARITYGATE_RUNS, PARITYGATE_GOLDEN, of a service --data",
     )
 
 

@@ -1,5 +1,6 @@
 """What verbs that talk to a service share: where it is, and as whom they come."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -65,3 +66,15 @@ def transport_to(settings: Settings, server: str, plain_http: bool) -> "Transpor
     from paritygate.client.transport import Transport
 
     return Transport(address_of(settings, server), settings.token, trust_of(plain_http))
+
+
+def branch_here(settings: Settings) -> str:
+    """As the job's environment names it, else git; empty where neither does."""
+    if settings.branch:
+        return settings.branch
+    command = ["git", "-C", str(settings.workspace), "branch", "--show-current"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -77,7 +77,7 @@ def extension(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             4,
             "file cannot be read or written: /full/drifts.jsonl\n  got       No space left on device\n"
             "  try       room on that disk and leave to write there, or another folder: "
-            "PARITYGATE_RUNS, PARITYGATE_GOLDEN\n",
+            "PARITYGATE_RUNS, PARITYGATE_GOLDEN, of a service --data\n",
         ),
         ("nothing", 5, "nothing\n"),
         ("interrupt", 130, "interrupted\n"),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from paritygate.cli.options import ModeName
-from paritygate.cli.remote import PlainHttp, Project, Server, client_installed, transport_to
+from paritygate.cli.remote import PlainHttp, Project, Server, branch_here, client_installed, transport_to
 from paritygate.cli.verb import Context, Json, Verb, settings_of
 from paritygate.core.errors import ExitCode, UsageError
 
@@ -31,7 +31,9 @@ Revision = Annotated[
     str,
     typer.Option("--revision", metavar="REV", help="The candidate's commit, as a worker has it; as git names it here."),
 ]
-Branch = Annotated[str, typer.Option("--branch", help="Which branch its runs are counted to.")]
+Branch = Annotated[
+    str, typer.Option("--branch", help="Which branch its runs are counted to; of HEAD that of git, if left out.")
+]
 Labels = Annotated[str, typer.Option("--labels", metavar="NAMES", help="That a worker must have, beside the platform.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Say what happens until the job has ended.")]
 
@@ -70,6 +72,7 @@ def job(
                 "what is to be replayed?", where="job submit", expected='SUITE --cells "bf16 x single x gpu"'
             )
         asked = [label for label in labels.replace(",", " ").split()]
+        branch = branch or (branch_here(settings) if revision == "HEAD" else "")
         made = jobs.request(which, cells, _commit(revision), case or [], mode, branch, asked)
     elif not (which.isascii() and which.isdecimal()):
         raise UsageError(

@@ -1,11 +1,11 @@
 """`upload`: a run to a project of a service, gone on with where the connection broke."""
 
-import subprocess
+import sys
 from typing import Annotated
 
 import typer
 
-from paritygate.cli.remote import PlainHttp, Project, Server, client_to
+from paritygate.cli.remote import PlainHttp, Project, Server, branch_here, client_to
 from paritygate.cli.verb import Context, Json, RunName, Settings, Verb, settings_of
 from paritygate.core.errors import ExitCode, HarnessError
 
@@ -34,32 +34,25 @@ def upload(
 
     settings = settings_of(context)
     found = find_run(settings, run)
+    branch = branch or branch_here(settings)
     with client_to(settings, server, project, plain_http) as service:
         url = service.url
         there = service.upload(
             project,
             found.folder,
-            branch or settings.branch or _git(settings, "branch", "--show-current"),
+            branch,
             commit or settings.commit or _revision(settings),
             pull_request or settings.pull_request,
             (lambda line: None) if as_json else say,
         )
+    if not branch:
+        say("of no branch, so that no branch's history has it: --branch NAME", to=sys.stderr)
     if as_json:
         say_json(there)
     else:
         say(f"run     {there['name']}, number {there['number']} of {project}: {there['verdict']}")
         say(f"next    paritygate gate {name_of(settings, found)} --server {url} --project {project}")
     return ExitCode.PASS
-
-
-def _git(settings: Settings, *arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(settings.workspace), *arguments], capture_output=True, text=True, timeout=30
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _revision(settings: Settings) -> str:
