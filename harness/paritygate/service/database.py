@@ -1,6 +1,7 @@
 """An engine for SQLite or PostgreSQL, and its tables brought up to date by Alembic."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
 
 from paritygate.core.errors import UsageError
 
@@ -46,11 +47,13 @@ def connect(url: str, pool: int = 16) -> Engine:
         return engine
     if parsed.drivername == "postgresql+psycopg":
         try:
-            return create_engine(parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+            engine = create_engine(parsed, pool_size=pool, max_overflow=pool)
         except (ImportError, NoSuchModuleError):
             raise UsageError(
                 "PostgreSQL needs a driver", where="PARITYGATE_DB", try_="pip install 'paritygate[serve,postgres]'"
             ) from None
+        _Idle(engine).listen()
+        return engine
     raise _bad_url(parsed.render_as_string(hide_password=True))
 
 
@@ -61,6 +64,33 @@ def _bad_url(got: str) -> UsageError:
         expected="sqlite:////PATH or postgresql+psycopg://USER@HOST/NAME",
         got=got,
     )
+
+
+class _Idle:
+    """Asks a connection whether it still is one, where it was not used for a while: before each use it would cost as
+    much as the shorter reads."""
+
+    AFTER_S = 1.0
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def listen(self) -> None:
+        event.listen(self._engine, "checkin", self._rests)
+        event.listen(self._engine, "checkout", self._is_used)
+
+    def _rests(self, connection: Any, record: Any) -> None:
+        record.info["rests"] = time.monotonic()
+
+    def _is_used(self, connection: Any, record: Any, proxy: Any) -> None:
+        rests = record.info.get("rests")  # None: it has just been made
+        if rests is None or time.monotonic() - rests < self.AFTER_S:
+            return
+        dialect = self._engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as reason:
+            raise DisconnectionError(str(reason)) from reason  # upon which the pool makes another
 
 
 def _as_we_need_it(connection: Any, record: Any) -> None:
