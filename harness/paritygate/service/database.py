@@ -47,7 +47,7 @@ def connect(url: str, pool: int = 16) -> Engine:
         return engine
     if parsed.drivername == "postgresql+psycopg":
         try:
-            engine = create_engine(parsed, pool_size=pool, max_overflow=pool)
+            engine = create_engine(parsed, pool_size=pool, max_overflow=pool, isolation_level="AUTOCOMMIT")
         except (ImportError, NoSuchModuleError):
             raise UsageError(
                 "PostgreSQL needs a driver", where="PARITYGATE_DB", try_="pip install 'paritygate[serve,postgres]'"
@@ -110,15 +110,18 @@ def _begin(connection: Any) -> None:
 
 def writing(engine: Engine) -> Engine:
     """The engine for transactions that write: `with writing(engine).begin() as connection`."""
-    return engine.execution_options(writes=True)
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(writes=True)
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 @lru_cache(maxsize=16)
 def reading(engine: Engine) -> Engine:
-    """The engine for single statements that read: without a transaction around each, which costs as much as they do."""
-    if engine.dialect.name == "sqlite":
-        return engine.execution_options(reads=True)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    """The engine for single statements that read: without a transaction around each, which costs as much as they do.
+
+    On PostgreSQL whatever does not write is read so: to change how a connection is used costs as much, too.
+    """
+    return engine.execution_options(reads=True)
 
 
 def _alembic(engine: Engine) -> Config:
@@ -144,7 +147,7 @@ def _alone(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "postgresql":
         yield
         return
-    with engine.connect() as connection:
+    with writing(engine).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         yield
 
