@@ -73,7 +73,7 @@ class Transport:
                             return
                         after = int(each.id) if each.id.isdecimal() else after
                         yield each
-            except httpx2.TransportError as reason:
+            except httpx2.RequestError as reason:
                 if not pauses:
                     raise ConnectionLost(self.url, type(reason).__name__) from None
                 self._pause(pauses.pop(0))
@@ -86,9 +86,11 @@ class Transport:
         answer = self._answer(ask, _PAUSES_S if again == "again" else ())
         if answer.is_success:
             try:
-                return answer.json()
+                if isinstance(said := answer.json(), dict | list):
+                    return said
             except ValueError:
-                raise self._no_service(answer) from None
+                pass
+            raise self._no_service(answer)
         raise self._refused(answer)
 
     def _answer(self, ask: Callable[[], httpx2.Response], pauses: tuple[float, ...]) -> httpx2.Response:
@@ -97,7 +99,7 @@ class Transport:
                 answer = ask()
                 if answer.status_code not in _AGAIN or pause_s is None:
                     return answer
-            except httpx2.TransportError as reason:
+            except httpx2.RequestError as reason:
                 if pause_s is None or isinstance(reason, httpx2.UnsupportedProtocol):
                     raise ConnectionLost(self.url, type(reason).__name__) from None
             self._pause(pause_s)

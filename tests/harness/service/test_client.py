@@ -116,6 +116,10 @@ def refusal(what: str) -> Any:
     return {"error": {"what": what, "where": "x", "expected": "", "got": "", "try": ""}}
 
 
+def damaged(request: httpx2.Request) -> httpx2.Response:
+    raise httpx2.DecodingError("not packed as it says")
+
+
 @pytest.mark.parametrize(
     ("handler", "text", "code"),
     [
@@ -123,7 +127,9 @@ def refusal(what: str) -> Any:
         (answers(403, refusal("not allowed")), "not allowed: x\n  try       a token with that scope", 2),
         (answers(404, refusal("no such project")), "no such project: x", 2),
         (answers(500, refusal("the service failed")), "the service failed", 4),
-        (answers(200, None, **{"content-type": "text/html"}), "no paritygate service answers there", 2),
+        (lambda request: httpx2.Response(200, html="<h1>Log in</h1>"), "got       HTTP 200, text/html", 2),
+        (answers(200, "welcome"), "no paritygate service answers there", 2),
+        (damaged, "no service answers: http://localhost\n  got       DecodingError", 4),
         (answers(404, {"detail": "Not Found"}), "no paritygate service answers there", 2),
         (answers(302, {}, location="https://evil.example/"), "no paritygate service answers there", 2),
     ],
