@@ -62,6 +62,7 @@ def _pin(service: "Service", caller: Caller, project: str, run: str, pin: Pin | 
             if pin is None:
                 audit.note(connection, caller.name, "unpin", project, name)
                 path.unlink(missing_ok=True)
+                sync(path.parent)
             else:
                 audit.note(connection, caller.name, "pin", project, name, reason=pin.reason)
                 write(path, pin)

@@ -281,7 +281,7 @@ def test_answers_that_are_lost_make_nothing_twice(bench: Bench) -> None:
 def test_a_page_of_somebody_in_between_is_no_answer(bench: Bench, app: FastAPI, client: TestClient) -> None:
     """A network that wants a login: the worker waits as for a service that is away, and takes nothing for done."""
     bench.breaks = lambda path: "portal"
-    with pytest.raises(Unreachable, match="no paritygate service answers there: http://127.0.0.1:1") as raised:
+    with pytest.raises(Unreachable, match="no paritygate service answers there") as raised:
         bench.work()
     assert raised.value.got == "HTTP 200, text/html"
     bench.submit()
