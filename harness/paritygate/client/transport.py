@@ -66,6 +66,9 @@ class Transport:
                         return
                     if not stream.response.is_success:
                         stream.response.read()
+                        if stream.response.status_code in _AGAIN and pauses:
+                            self._pause(pauses.pop(0))
+                            continue
                         raise self._refused(stream.response)
                     for each in stream:
                         pauses = list(_PAUSES_S)

@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from harness.report import synthetic
 from harness.service.conftest import bearer
 from paritygate.client import Client
+from paritygate.client.jobs import Jobs
+from paritygate.client.transport import Transport
 from paritygate.core.errors import HarnessError
 from paritygate.service.config import ServiceConfig
 from paritygate.service.folders import Folders
@@ -139,6 +141,16 @@ def test_how_it_fails(handler: Handler, text: str, code: int) -> None:
         service.run("llama")
     assert text in str(raised.value) and raised.value.exit_code == code
     assert TOKEN not in str(raised.value) and TOKEN not in repr(service)
+
+
+def test_a_stream_is_asked_for_again_where_the_service_is_away_for_a_while() -> None:
+    event = 'id: 7\nevent: task-done\ndata: {"task": 1}\n\nevent: end\ndata: {}\n\n'
+    streams = {"content-type": "text/event-stream"}
+    said = [answers(503, refusal("the database does not answer now"))] * 2
+    said += [lambda request: httpx2.Response(200, text=event, headers=streams)]
+    transport = httpx2.MockTransport(lambda request: said.pop(0)(request))
+    jobs = Jobs(Transport("http://localhost", pause=lambda s: None, transport=transport), "llama")
+    assert list(jobs.events(1)) == [{"id": 7, "task": 1}]
 
 
 def test_a_redirect_is_not_followed() -> None:

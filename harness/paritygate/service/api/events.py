@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,6 +20,7 @@ from paritygate.service import events, jobs
 from paritygate.service.access import Reader, require
 from paritygate.service.answers import InProject
 from paritygate.service.app import Service, ServiceOf
+from paritygate.service.database import away
 from paritygate.service.leases import sweep
 from paritygate.service.problems import Refused, TooMany, documented
 
@@ -102,6 +104,10 @@ class Stream(StreamingResponse):
                 found, ended = await run_in_threadpool(happened, after)
             except Refused:
                 return  # its reader comes back, and is told why
+            except SQLAlchemyError as reason:
+                if away(reason) is None:
+                    raise
+                return
             for each in found:
                 after = each.id
                 yield _text(each)
