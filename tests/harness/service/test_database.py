@@ -86,7 +86,7 @@ def test_a_database_that_is_away_is_told_on_pages_too(sqlite: ServiceConfig) -> 
         assert not {"somebody", "secret", str(port), "psycopg"} & set(re.split(r"\W+", answer.text))
         named = [(b"authorization", headers["Authorization"].encode())]
         scope = {"type": "http", "method": "GET", "path": "/", "headers": named}
-        stream = Stream(Request(scope | {"app": app, "path_params": {}}), app.state.service, "x", 0, None)
+        stream = Stream(Request(scope | {"app": app, "path_params": {}}), app.state.service, "admin", "x", 0, None)
         assert asyncio.run(read(stream)) == ["retry: 2000\n\n"], "its reader comes back, and is told then"
     assert answers[1].headers["content-type"].startswith("text/html")
     assert (ready.status_code, ready.json()["reason"]) == (503, "OperationalError")
