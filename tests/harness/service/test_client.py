@@ -184,6 +184,21 @@ def test_where_a_token_does_not_go(url: str, token: str, what: str) -> None:
     Client("http://parity.example.com", TOKEN, trust="any-network").close()
 
 
+def test_rows_of_the_last_run_are_those_of_one() -> None:
+    """Another may arrive between two pages."""
+    asked = []
+
+    def pages(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        following = "" if "after" in request.url.params else "1"
+        return httpx2.Response(200, json={"name": "last", "items": [{"case": "a"}], "next": following})
+
+    with asking(pages) as service:
+        assert len(service.rows("llama", "latest:main")) == 2
+    runs = "/api/projects/llama/runs"
+    assert asked == [f"{runs}/latest:main", f"{runs}/last/rows", f"{runs}/last/rows"]
+
+
 def test_a_hostile_name_stays_one_part_of_the_path() -> None:
     asked = []
 
