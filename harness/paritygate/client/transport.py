@@ -178,8 +178,12 @@ def _said(params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _checked(url: str, token: str, trust: Trust) -> str:
     """The URL, without a name and password that are in it. Raises UsageError where the token would be overheard."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        sound = parts.port is None or parts.port > 0
+    except ValueError:  # brackets around no address, or a port that is none; it may have a password, too
+        raise UsageError("no address of a service", expected="https://HOST, https://HOST:PORT") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not sound:
         raise UsageError("no address of a service", where=parts.hostname or url, expected="https://HOST")
     if parts.username or parts.password:
         raise UsageError("address with a password", where=parts.hostname, try_="the token in PARITYGATE_TOKEN")

@@ -172,7 +172,10 @@ def test_a_redirect_is_not_followed() -> None:
         ("http://localhost.evil.example", TOKEN, "the token would be sent unencrypted"),
         ("http://127.0.0.1.evil.example", TOKEN, "the token would be sent unencrypted"),
         ("https://name:password@parity.example.com", TOKEN, "address with a password"),
+        ("http://[2001:db8::1]:8321", TOKEN, "the token would be sent unencrypted"),
         ("ftp://parity.example.com", "", "no address of a service"),
+        ("http://[::1", "", "no address of a service"),
+        ("https://name:password@parity.example.com:99999", "", "no address of a service"),
         ("https://parity.example.com", "pgt_x\r\nEvil: y", "no token"),
     ],
 )
@@ -182,6 +185,7 @@ def test_where_a_token_does_not_go(url: str, token: str, what: str) -> None:
     assert raised.value.what == what
     assert "password" not in raised.value.where and "Evil" not in str(raised.value)
     Client("http://parity.example.com", TOKEN, trust="any-network").close()
+    Client("http://[::1]:8321", TOKEN).close()
 
 
 def test_rows_of_the_last_run_are_those_of_one() -> None:
