@@ -66,6 +66,8 @@ class Client:
         """One line a row; by `verdict`, `case`, `cell`, `mode`, `address`, the last as a glob."""
         import pandas
 
+        if run.partition(":")[0] == "latest":
+            run = self.run(project, run)["name"]  # or the next page could be another's
         return pandas.DataFrame.from_records(
             list(self._all(path_of("projects", project, "runs", _named(run), "rows"), filters))
         )

@@ -15,19 +15,32 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as NoneFree
 
 from paritygate.core.errors import UsageError
+from paritygate.service.problems import Away
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Of each connection. A row's history is in as many places of the file as it has runs: they are mapped, not read.
+# Of each connection. Less than FULL would lose the last changes when the power fails: a token that was revoked, a line
+# of the audit log. It costs each transaction that changes something one wait for the disk, and a read nothing.
+# A row's history is in as many places of the file as it has runs: they are mapped, not read.
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=NORMAL",
+    "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=30000",
     f"mmap_size={1 << 32}",
 )
+# Of PostgreSQL, unless the URL says otherwise: until there is a connection, and until what was sent on one has come.
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 30_000}  # s, ms
 
 
 def connect(url: str, pool: int = 16) -> Engine:
@@ -47,7 +60,10 @@ def connect(url: str, pool: int = 16) -> Engine:
         return engine
     if parsed.drivername == "postgresql+psycopg":
         try:
-            engine = create_engine(parsed, pool_size=pool, max_overflow=pool, isolation_level="AUTOCOMMIT")
+            patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+            engine = create_engine(
+                parsed, pool_size=pool, max_overflow=pool, isolation_level="AUTOCOMMIT", connect_args=patience
+            )
         except (ImportError, NoSuchModuleError):
             raise UsageError(
                 "PostgreSQL needs a driver", where="PARITYGATE_DB", try_="pip install 'paritygate[serve,postgres]'"
@@ -91,6 +107,27 @@ class _Idle:
             dialect.do_ping(connection)
         except dialect.loaded_dbapi.Error as reason:
             raise DisconnectionError(str(reason)) from reason  # upon which the pool makes another
+
+
+# What SQLite says where another process, or the disk, has to do something first.
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_PASSES = (*_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
+def away(reason: SQLAlchemyError) -> Away | None:
+    """What is said where a database is locked for too long, or does not answer; None where the fault is ours."""
+    origin, got = reason.orig if isinstance(reason, DBAPIError) else None, ""
+    if isinstance(origin, sqlite3.Error):
+        code = getattr(origin, "sqlite_errorcode", 0) & 0xFF  # without what it adds to a code
+        if code not in _PASSES:
+            return None
+        got = "another process holds it" if code in _LOCKED else ""
+    elif isinstance(reason, NoneFree):
+        got = "all connections are in use"
+    elif not (isinstance(reason, OperationalError) or getattr(reason, "connection_invalidated", False)):
+        return None
+    try_ = "again in a few seconds; if it lasts, whoever runs the service finds why in its log"
+    return Away("the database does not answer now", got=got, try_=try_)
 
 
 def _as_we_need_it(connection: Any, record: Any) -> None:

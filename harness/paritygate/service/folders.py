@@ -122,7 +122,7 @@ class Folders:
 def run_name(name: str) -> str:
     """The name as it is; raises Refused where a folder could not, or must not, be called so."""
     if not is_run_name(name) or name == LATEST:
-        expected = "a letter or digit, then up to 127 of these and . _ -"
+        expected = "a letter or digit, then up to 127 of these and . _ -; not latest, and no .json at its end"
         raise Refused("no name for a run", where=_shown(name), expected=expected)
     return name
 

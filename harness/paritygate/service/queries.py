@@ -18,7 +18,7 @@ from paritygate.core.run_files import is_run_name
 from paritygate.service import local, tables
 from paritygate.service.database import reading
 from paritygate.service.folders import LATEST, LOCAL
-from paritygate.service.problems import NotFound, Refused
+from paritygate.service.problems import Conflict, NotFound, Refused
 from paritygate.service.reading import is_plain
 from paritygate.service.summaries import VERDICTS, Page, Paged, ProjectSummary, RowSummary, RunSummary
 from paritygate.service.tokens import Caller
@@ -175,17 +175,24 @@ def rows(
 
 
 def every_row(service: "Service", project: str, run: str, filter: RowFilter = ALL_ROWS) -> Iterator[RowSummary]:
-    """All rows of a run; a part at a time, so that nobody waits for a reader that is slow. Raises before the first."""
+    """All rows of a run; a part at a time, so that nobody waits for a reader that is slow.
+
+    Raises before the first where there is no such run, and Conflict behind some of them where it goes meanwhile.
+    """
     given, engine = _given(filter), reading(service.engine)
     with engine.connect() as connection:
         line = run_line(service, connection, project, run)
         given |= {"run": line.id, "project": line.project_id}
+    of_run = tables.run.c  # an id that is free again may be another run's
+    still_there = select(of_run.id).where(of_run.id == line.id, of_run.content == line.content)
 
     def parts() -> Iterator[RowSummary]:
         page = Page(_STREAMED)
         while True:
             with engine.connect() as connection:
                 found = _by_position(connection, given, page)
+                if len(found) <= page.limit and not connection.execute(still_there).first():
+                    raise Conflict("run was removed while its rows were read", where=f"{project}/{line.name}")
             yield from found[: page.limit]
             if len(found) <= page.limit:
                 return

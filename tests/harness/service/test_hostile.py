@@ -218,7 +218,9 @@ def test_a_stream_of_events_ends_with_its_token(app: FastAPI) -> None:
     project(app)
     said = bearer(app, "read", name="reader")["Authorization"].encode()
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"authorization", said)], "app": app}
-    stream = Stream(Request(scope | {"path_params": {"project": "alpha"}}), app.state.service, "alpha", 0, None)
+    stream = Stream(
+        Request(scope | {"path_params": {"project": "alpha"}}), app.state.service, "reader", "alpha", 0, None
+    )
     texts = stream.body_iterator
 
     async def read() -> list[Any]:

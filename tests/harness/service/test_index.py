@@ -172,7 +172,7 @@ def test_other_folders_that_are_refused(app: FastAPI, tmp_path: Path) -> None:
     (cut / "rows.jsonl").write_text("".join((cut / "rows.jsonl").read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(HarnessError, match=r"rows\.jsonl is not what the judge wrote: cut"):
         add_run(service, "alpha", cut, origin(cut))
-    for name in ("latest", ".hidden", "a b", "x" * 129):
+    for name in ("latest", ".hidden", "a b", "x" * 129, "x.json"):
         folder = write(tmp_path / "odd" / name[:50], rows()[:1], id=name).folder
         with pytest.raises(Refused, match="no name for a run"):
             add_run(service, "alpha", folder, origin(folder))
