@@ -167,10 +167,13 @@ def rows(
 ) -> Paged[RowSummary]:
     """The rows of a run, as they are in its file, or the largest share of a budget first and those without one last."""
     given = _given(filter)
+    _prepare(service, project)
     with reading(service.engine).connect() as connection:
-        line = run_line(service, connection, project, run)
-        given |= {"run": line.id, "project": line.project_id}
+        name = run if is_run_name(run) and run != LATEST else run_line(service, connection, project, run).name
+        given |= {"project": plain(project), "name": name}
         found = (_by_share if order == "share" else _by_position)(connection, given, page)
+        if not found:
+            run_line(service, connection, project, name)  # which says so where there is no such run
     return paged(found, page, _share_cursor if order == "share" else lambda each: str(each.position))
 
 
@@ -182,7 +185,7 @@ def every_row(service: "Service", project: str, run: str, filter: RowFilter = AL
     given, engine = _given(filter), reading(service.engine)
     with engine.connect() as connection:
         line = run_line(service, connection, project, run)
-        given |= {"run": line.id, "project": line.project_id}
+    given |= {"project": project, "name": line.name}
     of_run = tables.run.c  # an id that is free again may be another run's
     still_there = select(of_run.id).where(of_run.id == line.id, of_run.content == line.content)
 
@@ -224,12 +227,13 @@ def _escaped(text: str) -> str:
 @cache
 def _rows_statement(given: frozenset[str], part: Literal["position", "share", "shareless"]) -> Select[Any]:
     row, place = tables.row.c, tables.place.c
-    where = [row.run_id == bindparam("run")]
+    of_run = row.run_id == _run_statement("name").with_only_columns(tables.run.c.id).scalar_subquery()
+    where = [of_run]
     if "verdict" in given:
         where.append(row.verdict == bindparam("verdict"))
     by_place = bool(given & set(_ROW_FILTERS))
     if by_place:
-        where.append(place.project_id == bindparam("project"))
+        where.append(place.project_id == _PROJECT_ID)
         where += [place[name] == bindparam(name) for name in ("case", "cell", "mode", "address") if name in given]
     if "like" in given:
         where.append(place.address.like(bindparam("like"), escape="\\"))
@@ -251,7 +255,7 @@ def _rows_statement(given: frozenset[str], part: Literal["position", "share", "s
         select(row.position).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit")).subquery()
     )
     shown = _OF_ROW.join(found, found.c.position == row.position)
-    return select(*_ROW).select_from(shown).where(row.run_id == bindparam("run")).order_by(*order)
+    return select(*_ROW).select_from(shown).where(of_run).order_by(*order)
 
 
 def _by_position(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:
