@@ -55,6 +55,7 @@ def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, process
                         raise InfrastructureError("process of the service ended before it served", got=got)
                     _LOG.warning("process %s ended with %s", process.pid, process.exitcode)
         finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             _end(list(children))
 
 

@@ -192,6 +192,7 @@ def test_a_process_that_cannot_serve_ends_the_server(
     with listening("127.0.0.1", 0) as at, pytest.raises(InfrastructureError) as ended:
         server.serve_on(at, config, "", "problems", processes=2)
     assert str(ended.value) == "process of the service ended before it served\n  got       exit code 1, see above"
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "who serves next in this process would look there"
 
 
 @pytest.mark.parametrize(
