@@ -104,8 +104,8 @@ class Client:
         tell: Callable[[str], None] = lambda line: None,
     ) -> dict[str, Any]:
         """A run folder, whole, as the service has it then. Gone on with where a connection broke."""
-        origin = {"branch": branch, "commit": commit, "pull_request": pull_request}
-        return upload_run(self._transport, project, folder, origin, tell, self._pause)
+        about = {"branch": branch, "commit": commit, "pull_request": pull_request}
+        return upload_run(self._transport, project, folder, about, tell, self._pause)
 
     def _all(self, path: str, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
         after = ""

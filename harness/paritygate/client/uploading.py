@@ -26,7 +26,7 @@ def upload_run(
     transport: Transport,
     project: str,
     folder: Path,
-    origin: Mapping[str, str],
+    about: Mapping[str, str],
     tell: Tell = lambda line: None,
     pause: Callable[[float], None] = lambda s: None,
 ) -> Any:
@@ -35,7 +35,7 @@ def upload_run(
     if not run.is_judged:
         raise UsageError("run is not judged", where=folder.name, try_=f"paritygate judge {folder.name}")
     files = [{"name": name, **_hashed(folder / name)} for name in files_of(folder)]
-    manifest = {"run": run.info.id, "files": files, **origin}
+    manifest = {"run": run.info.id, "files": files, **about}
     tries, known = 0, -1
     while True:
         try:

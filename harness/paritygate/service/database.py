@@ -116,9 +116,9 @@ _PASSES = (*_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 def away(reason: SQLAlchemyError) -> Away | None:
     """What is said where a database is locked for too long, or does not answer; None where the fault is ours."""
-    origin, got = reason.orig if isinstance(reason, DBAPIError) else None, ""
-    if isinstance(origin, sqlite3.Error):
-        code = getattr(origin, "sqlite_errorcode", 0) & 0xFF  # without what it adds to a code
+    cause, got = reason.orig if isinstance(reason, DBAPIError) else None, ""
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what it adds to a code
         if code not in _PASSES:
             return None
         got = "another process holds it" if code in _LOCKED else ""

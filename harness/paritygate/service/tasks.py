@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import select, update
 
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run
 from paritygate.core.run_files import RUN_FILES, files_of
 from paritygate.service.database import writing
@@ -144,9 +144,9 @@ def finish(
                 connection.execute(update(task).where(task.c.id == number).values(**values))
             for part in folder.glob(".*.part"):
                 part.unlink()
-            origin = Origin(found.branch, found.revision, "", caller.name, time.time(), 0, files)
+            arrival = Arrival(found.branch, found.revision, "", caller.name, time.time(), 0, files)
             try:
-                add_run(service, found.project, folder, origin)
+                add_run(service, found.project, folder, arrival)
             except Conflict as reason:  # nor may the task be taken for done because of that other run
                 with held(service, caller, number, key) as (connection, _):
                     connection.execute(update(task).where(task.c.id == number).values(run="", exit_code=None))

@@ -16,7 +16,7 @@ from harness.report import synthetic
 from harness.service.conftest import bearer
 from harness.service.working import JOB, REVISION, ByHand, hashed, make_project
 from paritygate.core.codec import canonical
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run
 from paritygate.service import events, tasks
 from paritygate.service.app import create_app
@@ -237,7 +237,7 @@ def test_a_run_of_a_name_that_is_taken_ends_no_task(
     assert worker.lease()
     there = Folders(config).runs("llama") / RUN
     shutil.copytree(run_folder, there)
-    write(there / "upload.json", Origin("", "", "", "ada", 1.0, 1, {}))
+    write(there / "upload.json", Arrival("", "", "", "ada", 1.0, 1, {}))
     catch_up(app.state.service)
     answer = worker.ask("/finish", {"exit_code": 0, "files": worker.send(run_folder)})
     assert (answer.status_code, answer.json()["error"]["what"]) == (

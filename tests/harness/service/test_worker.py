@@ -18,7 +18,7 @@ from harness.service.working import JOB, ByHand, make_project
 from paritygate.client.candidates import revision_of
 from paritygate.client.running import Running
 from paritygate.client.work import Unreachable, Work
-from paritygate.client.worker import Place, Worker
+from paritygate.client.worker import Worker, Workplace
 from paritygate.core.codec import canonical
 from paritygate.core.errors import Terminated, UsageError
 from paritygate.core.run import Run
@@ -98,7 +98,7 @@ class Bench:
 
     def work(self) -> None:
         token = self.headers["Authorization"].split()[1]
-        place = Place("w", ("cpu",), (self.checkout,), self.root / "home")
+        place = Workplace("w", ("cpu",), (self.checkout,), self.root / "home")
         transport = Through(self.client, lambda path: self.breaks(path))
         Worker(place, lambda: Work("http://127.0.0.1:1", token, transport=transport), self.said.append).work(
             0.1, "idle"
@@ -135,8 +135,8 @@ def test_a_task_is_replayed_by_the_command_line_and_its_run_arrives(
     arrived, sent = Folders(bench.app.state.service.config).run("llama", RUN), bench.root / "whole" / RUN
     for path in sent.iterdir():
         assert (arrived / path.name).read_bytes() == path.read_bytes(), path.name
-    origin = json.loads((arrived / "upload.json").read_text())
-    assert (origin["commit"], origin["by"]) == (bench.revision, "team")
+    arrival = json.loads((arrived / "upload.json").read_text())
+    assert (arrival["commit"], arrival["by"]) == (bench.revision, "team")
     assert bench.said == [
         "w works for http://127.0.0.1:1: cpu",
         f"has {bench.revision} in {bench.checkout}: tiny",
