@@ -37,7 +37,7 @@ class Transport:
         pause: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ):
-        self._pause, self._client = pause, open_client(url, token, trust, timeout_s, transport)
+        self.pause, self._client = pause, open_client(url, token, trust, timeout_s, transport)
         self.url = str(self._client.base_url).rstrip("/")
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class Transport:
                     if not stream.response.is_success:
                         stream.response.read()
                         if stream.response.status_code in _AGAIN and pauses:
-                            self._pause(pauses.pop(0))
+                            self.pause(pauses.pop(0))
                             continue
                         raise self._refused(stream.response)
                     for each in stream:
@@ -79,7 +79,7 @@ class Transport:
             except httpx2.RequestError as reason:
                 if not pauses:
                     raise ConnectionLost(self.url, type(reason).__name__) from None
-                self._pause(pauses.pop(0))
+                self.pause(pauses.pop(0))
 
     def put(self, path: str, content: Iterator[bytes], headers: Mapping[str, str]) -> Any:
         """Once: what to go on with after a lost connection, only whoever sends it knows."""
@@ -105,7 +105,7 @@ class Transport:
             except httpx2.RequestError as reason:
                 if pause_s is None or isinstance(reason, httpx2.UnsupportedProtocol):
                     raise ConnectionLost(self.url, type(reason).__name__) from None
-            self._pause(pause_s)
+            self.pause(pause_s)
         raise AssertionError("the last pause is None")
 
     def _refused(self, answer: httpx2.Response) -> HarnessError:

@@ -28,7 +28,6 @@ def upload_run(
     folder: Path,
     about: Mapping[str, str],
     tell: Tell = lambda line: None,
-    pause: Callable[[float], None] = lambda s: None,
 ) -> Any:
     """The run as the service then has it; one that is there with equal content is left. Raises where it has other."""
     run = Run.open(folder)
@@ -51,7 +50,7 @@ def upload_run(
             tries += 1
             if tries > _TRIES or (isinstance(reason, ServerRefused) and reason.what not in _GOES_ON):
                 raise
-        pause(min(2.0**tries, 30.0))
+        transport.pause(min(2.0**tries, 30.0))
 
 
 def _send(

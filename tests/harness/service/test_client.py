@@ -43,7 +43,7 @@ def over(client: TestClient) -> Handler:
 
 
 def asking(handler: Handler, token: str = TOKEN, url: str = "http://localhost") -> Client:
-    return Client(url, token, pause=lambda s: None, transport=httpx2.MockTransport(handler))
+    return Client(Transport(url, token, pause=lambda s: None, transport=httpx2.MockTransport(handler)))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from harness.service.sending import manifest
 from paritygate.cli.main import main
 from paritygate.cli.serving import listening
 from paritygate.client import Client
+from paritygate.client.transport import Transport
 from paritygate.core.errors import InfrastructureError
 from paritygate.service import server
 from paritygate.service.config import ServiceConfig
@@ -63,7 +64,7 @@ def serving(environ: dict[str, str], *arguments: str) -> Iterator[tuple["subproc
 
 def answering(url: str, token: str) -> Client:
     """A client, once the server has got as far as to answer."""
-    client = Client(url, token, pause=lambda s: time.sleep(0.2))
+    client = Client(Transport(url, token, pause=lambda s: time.sleep(0.2)))
     client.projects()
     return client
 
@@ -178,7 +179,7 @@ def test_several_processes_serve_as_one(environ: dict[str, str]) -> None:
         assert counted() == 5.0
         os.kill(first, signal.SIGKILL)
         assert serves(process) != first
-        with Client(url, pause=lambda s: time.sleep(0.2)) as another:
+        with Client(Transport(url, pause=lambda s: time.sleep(0.2))) as another:
             assert [each["name"] for each in another.projects()] == ["local"]
         process.kill()
         until(lambda: refuses(url))
