@@ -26,7 +26,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as NoneFree
 
 from paritygate.core.errors import UsageError
-from paritygate.service.problems import Away
+from paritygate.service.problems import Away, Full
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Of each connection. Less than FULL would lose the last changes when the power fails: a token that was revoked, a line
@@ -114,11 +114,14 @@ _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _PASSES = (*_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
-def away(reason: SQLAlchemyError) -> Away | None:
-    """What is said where a database is locked for too long, or does not answer; None where the fault is ours."""
+def away(reason: SQLAlchemyError) -> Away | Full | None:
+    """What is said where a database is locked for too long, does not answer, or has no room; None where the fault is
+    ours."""
     cause, got = reason.orig if isinstance(reason, DBAPIError) else None, ""
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what it adds to a code
+        if code == sqlite3.SQLITE_FULL:
+            return Full("no room left for the database")
         if code not in _PASSES:
             return None
         got = "another process holds it" if code in _LOCKED else ""

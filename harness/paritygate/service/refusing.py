@@ -88,7 +88,7 @@ def invalid(request: Request, errors: Sequence[Any]) -> Response:
 
 
 def of_database(request: Request, reason: SQLAlchemyError) -> Response:
-    """503 of a database that is away for now, with its own words in the log only; else a fault of the service's."""
+    """503 of a database that is away for now, 507 of one without room, its own words in the log only; else a fault."""
     found = away(reason)
     if found is None:
         return unexpected(request, reason)

@@ -68,6 +68,14 @@ def test_a_database_that_another_holds_is_told_as_one(
     assert "POST '/api/projects': 'database is locked'" in caplog.text
 
 
+def test_a_disk_that_is_full_is_told_as_one(sqlite: ServiceConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(sqlite, sqlite.database) as (client, headers):
+        monkeypatch.setattr("paritygate.service.database._PRAGMAS", ("max_page_count=1",))  # no more than it has
+        answers = [client.post("/api/projects", json={"name": f"p{i:02d}" * 20}, headers=headers) for i in range(40)]
+    assert answers[-1].status_code == 507
+    assert answers[-1].json()["error"]["what"] == "no room left for the database"
+
+
 def test_a_fault_of_ours_is_none_of_the_database(sqlite: ServiceConfig, tmp_path: Path) -> None:
     with serving(sqlite, f"sqlite:///{tmp_path / 'empty.db'}") as (client, headers):
         assert client.get("/api/projects", headers=headers).status_code == 500, "there is no such table"
