@@ -32,7 +32,7 @@ from sqlalchemy import event, text
 from paritygate.service.app import Service, create_app
 from paritygate.service.config import ServiceConfig
 from paritygate.service.database import connect, migrate, writing
-from paritygate.service.folders import Folders, Origin, write
+from paritygate.service.folders import Arrival, Folders, write
 from paritygate.service.lines import insert_rows, insert_run, place_ids, project_line
 from paritygate.service.reading import Judged, Place
 from paritygate.service.summaries import RunSummary
@@ -76,15 +76,15 @@ def fill(service: Service, rows: int, runs: int) -> None:
         ids = place_ids(connection, project, known)
     for number in range(1, runs + 1):
         name, branch = f"20260101T000000Z-load-{number:04}", BRANCHES[number % len(BRANCHES)]
-        origin = Origin(branch, f"{draw.getrandbits(160):040x}", "", "load", time.time(), number)
+        arrival = Arrival(branch, f"{draw.getrandbits(160):040x}", "", "load", time.time(), number)
         folder = folders.runs(PROJECT) / name
         folder.mkdir()
-        write(folder / "upload.json", origin)
+        write(folder / "upload.json", arrival)
         lines = list(judged(draw, known))
         passed = sum(line.verdict == "pass" for line in lines)
         summary = RunSummary(
-            name, number, "load", branch, origin.commit, "", ("cpu",), "fail", 1, rows, passed, rows - passed, 0,
-            origin.arrived, origin.arrived, "load", 1.0, "", origin.content, False,
+            name, number, "load", branch, arrival.commit, "", ("cpu",), "fail", 1, rows, passed, rows - passed, 0,
+            arrival.arrived, arrival.arrived, "load", 1.0, "", arrival.content, False,
         )  # fmt: skip
         with writing(service.engine).begin() as connection:
             insert_rows(connection, insert_run(connection, project, summary), lines, ids)

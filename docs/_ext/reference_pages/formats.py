@@ -18,7 +18,7 @@ from paritygate.core.hypothesis import Counterfactual
 from paritygate.core.lint import Finding, Lint
 from paritygate.core.mutant import Mutant
 from paritygate.core.program import Collective, Program, ProgramChanges, Replicated
-from paritygate.core.project import Origin, Pin, ProjectInfo
+from paritygate.core.project import Arrival, Pin, ProjectInfo
 from paritygate.core.run import RUN_FORMAT, RunInfo
 from paritygate.core.sensitivity import Sensitivity
 
@@ -83,7 +83,7 @@ FILES: dict[Place, tuple[Stored, ...]] = {
     ),
     "service": (
         Stored("projects/NAME/project.json", ProjectInfo, "one value", "the service, when the project is made"),
-        Stored("projects/NAME/runs/RUN/upload.json", Origin, "one value", "the service, when the run arrives"),
+        Stored("projects/NAME/runs/RUN/upload.json", Arrival, "one value", "the service, when the run arrives"),
         Stored("projects/NAME/runs/RUN/pin.json", Pin, "one value", "the service, of a run that is pinned"),
     ),
 }  # fmt: skip

@@ -52,13 +52,12 @@ def address_of(settings: Settings, server: str) -> str:
 @contextmanager
 def client_to(settings: Settings, server: str, project: str, plain_http: bool) -> "Iterator[Client]":
     """Raises UsageError where nothing says which service, or which project."""
-    url = address_of(settings, server)
     if not project:
         raise UsageError("which project?", where="--project", expected="--project NAME")
     with client_installed():
         from paritygate.client.client import Client
 
-        with Client(url, settings.token, trust_of(plain_http)) as service:
+        with Client(transport_to(settings, server, plain_http)) as service:
             yield service
 
 

@@ -23,7 +23,7 @@ _EVERYWHERE = ("0.0.0.0", "::", "")
 
 @contextmanager
 def service_installed() -> Iterator[None]:
-    """Raises UsageError where the extra is not installed."""
+    """Raises UsageError where the extra is not installed, InfrastructureError where the database does not answer."""
     try:
         yield
     except ModuleNotFoundError as reason:
@@ -32,6 +32,24 @@ def service_installed() -> Iterator[None]:
         raise UsageError(
             "the service is not installed", got=f"no {reason.name}", try_="pip install 'paritygate[serve]'"
         ) from None
+    except Exception as reason:
+        told = _told(reason) if type(reason).__module__ == "sqlalchemy.exc" else None  # which is there, then
+        if told is None:
+            raise
+        raise told from reason
+
+
+def _told(reason: Exception) -> InfrastructureError | None:
+    """A database that is locked or away, in its own words, which are for whoever runs it."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from paritygate.service.database import away
+
+    found = away(reason) if isinstance(reason, SQLAlchemyError) else None
+    if found is None:
+        return None
+    got = str(getattr(reason, "orig", None) or reason).strip()
+    return InfrastructureError(found.what, where="PARITYGATE_DB", got=got, try_="the same command, once it is there")
 
 
 _EXTRA = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "itsdangerous", "prometheus_client", "pydantic")

@@ -4,12 +4,9 @@ with Client("https://parity.example.com", token) as service:
     frame = service.rows("llama4", "latest:main", verdict="over_budget")
 """
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-
-import httpx2
 
 from paritygate.client.transport import Transport, path_of
 from paritygate.client.uploading import upload_run
@@ -24,16 +21,9 @@ _PAGE = 1_000
 class Client:
     """One service, as one token. Its errors are HarnessErrors, and none has the token in it."""
 
-    def __init__(
-        self,
-        url: str,
-        token: str = "",
-        trust: Trust = "https",
-        timeout_s: float = 60.0,
-        pause: Callable[[float], None] = time.sleep,
-        transport: httpx2.BaseTransport | None = None,
-    ):
-        self._transport, self._pause = Transport(url, token, trust, timeout_s, pause, transport), pause
+    def __init__(self, service: str | Transport, token: str = "", trust: Trust = "https"):
+        """`service` is its URL; or a transport that is there, which says the rest."""
+        self._transport = Transport(service, token, trust) if isinstance(service, str) else service
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +56,8 @@ class Client:
         """One line a row; by `verdict`, `case`, `cell`, `mode`, `address`, the last as a glob."""
         import pandas
 
+        if run.partition(":")[0] == "latest":
+            run = self.run(project, run)["name"]  # or the next page could be another's
         return pandas.DataFrame.from_records(
             list(self._all(path_of("projects", project, "runs", _named(run), "rows"), filters))
         )
@@ -102,8 +94,8 @@ class Client:
         tell: Callable[[str], None] = lambda line: None,
     ) -> dict[str, Any]:
         """A run folder, whole, as the service has it then. Gone on with where a connection broke."""
-        origin = {"branch": branch, "commit": commit, "pull_request": pull_request}
-        return upload_run(self._transport, project, folder, origin, tell, self._pause)
+        about = {"branch": branch, "commit": commit, "pull_request": pull_request}
+        return upload_run(self._transport, project, folder, about, tell)
 
     def _all(self, path: str, filters: dict[str, str]) -> Iterator[dict[str, Any]]:
         after = ""

@@ -37,7 +37,7 @@ class Transport:
         pause: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ):
-        self._pause, self._client = pause, open_client(url, token, trust, timeout_s, transport)
+        self.pause, self._client = pause, open_client(url, token, trust, timeout_s, transport)
         self.url = str(self._client.base_url).rstrip("/")
 
     def close(self) -> None:
@@ -66,6 +66,9 @@ class Transport:
                         return
                     if not stream.response.is_success:
                         stream.response.read()
+                        if stream.response.status_code in _AGAIN and pauses:
+                            self.pause(pauses.pop(0))
+                            continue
                         raise self._refused(stream.response)
                     for each in stream:
                         pauses = list(_PAUSES_S)
@@ -73,10 +76,10 @@ class Transport:
                             return
                         after = int(each.id) if each.id.isdecimal() else after
                         yield each
-            except httpx2.TransportError as reason:
+            except httpx2.RequestError as reason:
                 if not pauses:
                     raise ConnectionLost(self.url, type(reason).__name__) from None
-                self._pause(pauses.pop(0))
+                self.pause(pauses.pop(0))
 
     def put(self, path: str, content: Iterator[bytes], headers: Mapping[str, str]) -> Any:
         """Once: what to go on with after a lost connection, only whoever sends it knows."""
@@ -86,9 +89,11 @@ class Transport:
         answer = self._answer(ask, _PAUSES_S if again == "again" else ())
         if answer.is_success:
             try:
-                return answer.json()
+                if isinstance(said := answer.json(), dict | list):
+                    return said
             except ValueError:
-                raise self._no_service(answer) from None
+                pass
+            raise self._no_service(answer)
         raise self._refused(answer)
 
     def _answer(self, ask: Callable[[], httpx2.Response], pauses: tuple[float, ...]) -> httpx2.Response:
@@ -97,10 +102,10 @@ class Transport:
                 answer = ask()
                 if answer.status_code not in _AGAIN or pause_s is None:
                     return answer
-            except httpx2.TransportError as reason:
+            except httpx2.RequestError as reason:
                 if pause_s is None or isinstance(reason, httpx2.UnsupportedProtocol):
                     raise ConnectionLost(self.url, type(reason).__name__) from None
-            self._pause(pause_s)
+            self.pause(pause_s)
         raise AssertionError("the last pause is None")
 
     def _refused(self, answer: httpx2.Response) -> HarnessError:
@@ -173,8 +178,12 @@ def _said(params: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _checked(url: str, token: str, trust: Trust) -> str:
     """The URL, without a name and password that are in it. Raises UsageError where the token would be overheard."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        sound = parts.port is None or parts.port > 0
+    except ValueError:  # brackets around no address, or a port that is none; it may have a password, too
+        raise UsageError("no address of a service", expected="https://HOST, https://HOST:PORT") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or not sound:
         raise UsageError("no address of a service", where=parts.hostname or url, expected="https://HOST")
     if parts.username or parts.password:
         raise UsageError("address with a password", where=parts.hostname, try_="the token in PARITYGATE_TOKEN")

@@ -26,16 +26,15 @@ def upload_run(
     transport: Transport,
     project: str,
     folder: Path,
-    origin: Mapping[str, str],
+    about: Mapping[str, str],
     tell: Tell = lambda line: None,
-    pause: Callable[[float], None] = lambda s: None,
 ) -> Any:
     """The run as the service then has it; one that is there with equal content is left. Raises where it has other."""
     run = Run.open(folder)
     if not run.is_judged:
         raise UsageError("run is not judged", where=folder.name, try_=f"paritygate judge {folder.name}")
     files = [{"name": name, **_hashed(folder / name)} for name in files_of(folder)]
-    manifest = {"run": run.info.id, "files": files, **origin}
+    manifest = {"run": run.info.id, "files": files, **about}
     tries, known = 0, -1
     while True:
         try:
@@ -55,7 +54,7 @@ def upload_run(
                 raise
             pause_s = min(2.0**tries, 30.0)
             tell(f"{reason.what}; goes on in {pause_s:.0f} s")
-        pause(pause_s)
+        transport.pause(pause_s)
 
 
 def _send(

@@ -18,12 +18,13 @@ from paritygate.core.run_files import GROWING, RUN_FILES, is_run_name
 from paritygate.core.trust import Trust
 
 PIECE_BYTES = 1 << 19  # of a file at a time: below what a service takes of any body
-_AGAIN = (408, 425, 429, 500, 502, 503, 504, 507)  # the service, or what is before it, may answer later
+_AGAIN = (408, 425, 429, 500, 502, 503, 504, 507, 511)  # the service, or what is before it, may answer later
+_FILE = "application/octet-stream"
 _FINISH_S = 900.0  # a large run is checked and indexed before the answer comes
 
 
 class Unreachable(InfrastructureError):
-    """The service does not answer now."""
+    """The service does not answer now: nobody does, or somebody who is none, such as a network that wants a login."""
 
 
 class LeaseLost(InfrastructureError):
@@ -50,6 +51,17 @@ class Kept:
     files: Mapping[str, Sent] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Beat:
+    state: str
+    left_s: float
+
+
+@dataclass(frozen=True)
+class _Finished:
+    run: str
+
+
 class Work:
     """The routes of a service below `/api/work`."""
 
@@ -63,15 +75,16 @@ class Work:
     ) -> Leased | None:
         """The next task that this worker may do; None where there is none."""
         said = {"worker": worker, "labels": labels, "revisions": revisions, "versions": versions}
-        answer = self._asked("POST", "/lease", json=to_json(said))
-        return from_json(Leased, answer.json(), "lease") if answer.status_code == 200 else None
+        given = self._asked("POST", "/lease", json=to_json(said))
+        return None if given is None else from_json(Leased, given, "lease")
 
     def heartbeat(self, task: Leased, progress: Mapping[str, Any]) -> float:
         """How long the lease holds from when this was asked. Raises LeaseLost, also where the job was cancelled."""
-        said = self._of(task, "POST", "/heartbeat", json=dict(progress), timeout=10.0).json()
-        if said["state"] == "cancelled":
+        said = self._of(task, "POST", "/heartbeat", json=dict(progress), timeout=10.0)
+        beat = from_json(_Beat, said, "heartbeat")
+        if beat.state == "cancelled":
             raise LeaseLost("job was cancelled", where=f"task {task.task}")
-        return float(said["left_s"])
+        return beat.left_s
 
     def give_back(self, task: Leased) -> None:
         self._of(task, "POST", "/give-back")
@@ -84,7 +97,7 @@ class Work:
         self._of(task, "POST", "/begin-anew", json={"reason": _fitting(reason)})
 
     def kept(self, task: Leased) -> Kept:
-        return from_json(Kept, self._of(task, "GET", "/files").json(), "files")
+        return from_json(Kept, self._of(task, "GET", "/files"), "files")
 
     def put(self, task: Leased, name: str, way: str, offset: int, size: int, content: bytes) -> None:
         """A piece of a file. Raises Differs where it does not join what the service has."""
@@ -97,7 +110,7 @@ class Work:
         if not is_run_name(kept.run) or not set(kept.files) <= set(RUN_FILES):
             raise InfrastructureError("the service names files that no run has", where=ascii(kept.run)[:80])
         folder = runs / kept.run
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)  # of a connection that broke in the middle
         for name, sent in kept.files.items():
             self._fetch(task, name, sent, folder / name)
         return folder
@@ -110,6 +123,8 @@ class Work:
                 if not answer.is_success:
                     answer.read()
                     raise _refusal(answer, self.url, of_task=True)
+                if answer.headers.get("content-type") != _FILE:
+                    raise _stranger(answer, self.url)
                 for some in answer.iter_bytes():
                     digest.update(some)
                     file.write(some)
@@ -124,31 +139,46 @@ class Work:
     def finish(self, task: Leased, exit_code: int, files: Mapping[str, Sent]) -> str:
         """The name of the run, which is the project's from now on. Raises Differs."""
         said = {"exit_code": exit_code, "files": to_json(files)}
-        return str(self._of(task, "POST", "/finish", json=said, timeout=_FINISH_S).json()["run"])
+        return from_json(_Finished, self._of(task, "POST", "/finish", json=said, timeout=_FINISH_S), "finish").run
 
     def close(self) -> None:
         self._client.close()
 
-    def _of(self, task: Leased, method: str, path: str, **more: Any) -> httpx2.Response:
+    def _of(self, task: Leased, method: str, path: str, **more: Any) -> Any:
         return self._asked(method, f"/tasks/{task.task}{path}", headers={"Paritygate-Lease": task.lease}, **more)
 
-    def _asked(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    def _asked(self, method: str, path: str, **more: Any) -> Any:
+        """What the service says, which is JSON; None where it has nothing to say."""
         with self._reached():
             answer = self._client.request(method, "/api/work" + path, **more)
-        if answer.is_success:
-            return answer
-        raise _refusal(answer, self.url, of_task="headers" in more)
+        if not answer.is_success:
+            raise _refusal(answer, self.url, of_task="headers" in more)
+        if answer.status_code == 204:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise _stranger(answer, self.url) from None
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
         try:
             yield
-        except httpx2.TransportError as reason:
+        except httpx2.RequestError as reason:
             got = f"{type(reason).__name__}: {reason}"
             raise Unreachable("service does not answer", where=self.url, got=got) from None
 
 
+def _stranger(answer: httpx2.Response, url: str) -> Unreachable:
+    """Of an answer that no service gives: somebody is in between, and will not be for ever."""
+    got = f"HTTP {answer.status_code}, {answer.headers.get('content-type', 'nothing')}"
+    try_ = "the address of a service; or whatever its network wants before it lets anybody through"
+    return Unreachable("no paritygate service answers there", where=url, got=got, try_=try_)
+
+
 def _refusal(answer: httpx2.Response, url: str, *, of_task: bool) -> HarnessError:
+    if answer.is_redirect:  # none of ours is one
+        return _stranger(answer, url)
     try:
         said = answer.json()["error"]
         words = {name: str(said[name]) for name in ("where", "expected", "got")} | {"try_": str(said["try"])}

@@ -23,7 +23,7 @@ _PAUSES_S = (1.0, 30.0)  # the first and the longest, of a service that does not
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Who works, and where: its labels, its checkouts, and a folder of its own, for runs and what is compiled."""
 
     name: str
@@ -36,7 +36,7 @@ class Place:
 class Worker:
     """A worker of one service. `tell` takes a line an event."""
 
-    def __init__(self, place: Place, connect: Callable[[], Work], tell: Tell):
+    def __init__(self, place: Workplace, connect: Callable[[], Work], tell: Tell):
         self.place, self._connect, self._tell = place, connect, tell
         self._work = connect()
         self._known: dict[Path, Candidate] = {}

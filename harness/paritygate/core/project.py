@@ -24,7 +24,7 @@ class FileHash:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Arrival:
     """The content of `upload.json`: where an uploaded run is from, who sent it and when, and what it was made of then.
 
     `number` counts the runs of its project, in the order of arrival, from 1 on; the service gives it.

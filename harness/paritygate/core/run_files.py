@@ -20,8 +20,9 @@ RUN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 
 
 def is_run_name(text: str) -> bool:
-    """Whether a run's folder may be called so: one part of a path, and no option."""
-    return re.fullmatch(RUN_NAME, text) is not None
+    """Whether a run's folder may be called so: one part of a path, and no option; nor `NAME.json`, which is where a
+    service has the page of the run NAME as JSON."""
+    return re.fullmatch(RUN_NAME, text) is not None and not text.endswith(".json")
 
 
 def files_of(folder: Path) -> Iterator[str]:

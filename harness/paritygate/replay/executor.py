@@ -77,7 +77,7 @@ class Ended:
     problems: tuple[str, ...] = ()
 
 
-Event = Began | Said | Ended
+News = Began | Said | Ended
 
 
 class Executor(Protocol):
@@ -98,7 +98,7 @@ class Executor(Protocol):
 
     def run(
         self, jobs: Sequence[tuple[int, Job]], folder: Path, timeout_s: float, compile_cache: str
-    ) -> Generator[Sequence[Event], None, None]:
+    ) -> Generator[Sequence[News], None, None]:
         """Works on the jobs, each with its number; what is new in turns, some of which are empty.
 
         Jobs and logs go into the folder's `workers/`. Closing it ends all workers. Of a worker that dies or runs out of
@@ -128,8 +128,8 @@ class Gathered(ABC):
     def found(self, message: dict[str, Any], number: int) -> None:
         """Takes what a worker says of the candidate."""
 
-    def take(self, event: Event) -> None:
-        match event:
+    def take(self, news: News) -> None:
+        match news:
             case Began(number, cells):
                 self.progress.at(number, Doing(cell=cells, phase=STARTING))
             case Ended(number, problems):

@@ -26,7 +26,7 @@ from paritygate.core.codec import canonical, from_json, readable, to_json
 from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
 from paritygate.core.run import write_atomic
 from paritygate.replay import executor
-from paritygate.replay.executor import Ended, Environment, Event, Said, named, prepare_cache
+from paritygate.replay.executor import Ended, Environment, News, Said, named, prepare_cache
 from paritygate.replay.job import Job, sources_hash
 from paritygate.replay.platforms import Presence
 from paritygate.replay.processes import Local
@@ -59,9 +59,9 @@ class Node:
         self._logs: dict[str, bytes] = {}
         self._turns = self._work(errand)
 
-    def more(self) -> tuple[list[Event], dict[str, bytes]]:
+    def more(self) -> tuple[list[News], dict[str, bytes]]:
         """What came since the last time, for which it waits; the last is `Ended`, and then the logs are there."""
-        said: list[Event] = []
+        said: list[News] = []
         until = time.monotonic() + _BATCH_S
         while time.monotonic() < until and not (said and isinstance(said[-1], Ended)):
             said += next(self._turns)
@@ -70,7 +70,7 @@ class Node:
     def stop(self) -> None:
         self._turns.close()
 
-    def _work(self, errand: Errand) -> Generator[Sequence[Event], None, None]:
+    def _work(self, errand: Errand) -> Generator[Sequence[News], None, None]:
         job = from_json(Job, json.loads(errand.job))
         with TemporaryDirectory(prefix="paritygate-") as text:
             folder = Path(text)
@@ -115,7 +115,7 @@ class OnRay:
 
     def run(
         self, jobs: Sequence[tuple[int, executor.Job]], folder: Path, timeout_s: float, compile_cache: str
-    ) -> Generator[Sequence[Event], None, None]:
+    ) -> Generator[Sequence[News], None, None]:
         try:
             yield from self._turns(jobs, folder, timeout_s, compile_cache)
         except KeyboardInterrupt as by:  # Ray makes one of whatever the handler of a signal raises
@@ -123,7 +123,7 @@ class OnRay:
 
     def _turns(
         self, jobs: Sequence[tuple[int, executor.Job]], folder: Path, timeout_s: float, compile_cache: str
-    ) -> Generator[Sequence[Event], None, None]:
+    ) -> Generator[Sequence[News], None, None]:
         ray, waiting, same = self._ray, list(jobs), _Same()
         harness = sources_hash(Path(paritygate.__file__))
         asked: dict[Any, _Actor] = {}
@@ -136,7 +136,7 @@ class OnRay:
                     write_atomic(folder / "workers" / f"{number}.job.json", readable(job).encode())
                     each = self._start(number, job, harness, timeout_s, compile_cache)
                     asked[each.actor.more.remote()] = each
-                new: list[Event] = []
+                new: list[News] = []
                 for ref in ray.wait(list(asked), timeout=0.2)[0]:
                     each = asked.pop(ref)
                     try:
@@ -200,7 +200,7 @@ class _Same:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def checked(self, said: Sequence[Event], job: Job) -> list[Event]:
+    def checked(self, said: Sequence[News], job: Job) -> list[News]:
         """What is said, as far as it is of the same state: a record comes before the first value."""
         for place, event in enumerate(said):
             if isinstance(event, Said) and (record := _record(event)) and (problem := self._differs(record)):

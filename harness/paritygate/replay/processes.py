@@ -15,7 +15,7 @@ from typing import IO
 from paritygate.core.codec import readable
 from paritygate.core.errors import InfrastructureError
 from paritygate.core.run import write_atomic
-from paritygate.replay.executor import Began, Ended, Environment, Event, Job, Said, named
+from paritygate.replay.executor import Began, Ended, Environment, Job, News, Said, named
 from paritygate.replay.platforms import Presence, probe
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -54,10 +54,10 @@ class Worker:
         code = self.process.poll()
         return code is not None and not (code == 0 and self.done) and not self.stopped
 
-    def read(self, chunk: bytes) -> list[Event]:
+    def read(self, chunk: bytes) -> list[News]:
         """What it says, line by line; that it failed is a problem."""
         *lines, self.unread = (self.unread + chunk).split(b"\n")
-        said: list[Event] = []
+        said: list[News] = []
         for message in map(json.loads, lines):
             if "failed" in message:
                 self.said_why = True
@@ -98,13 +98,13 @@ class Local:
 
     def run(
         self, jobs: Sequence[tuple[int, Job]], folder: Path, timeout_s: float, compile_cache: str
-    ) -> Generator[Sequence[Event], None, None]:
+    ) -> Generator[Sequence[News], None, None]:
         waiting = list(jobs)
         running: list[Worker] = []
         with ExitStack() as stack, selectors.DefaultSelector() as selector:
             stack.callback(lambda: _stop(running))
             while waiting or running:
-                new: list[Event] = []
+                new: list[News] = []
                 while len(running) < self.workers and (following := _startable(waiting, running, self.workers)):
                     waiting.remove(following)
                     number, job = following

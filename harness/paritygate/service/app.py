@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -79,7 +80,7 @@ def create_app(config: ServiceConfig) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/openapi.json",
         redirect_slashes=False,
-        responses=documented([400, 408, 413, 421, 422]),  # of every route: the guard's, and the framework's own
+        responses=documented([400, 408, 413, 421, 422, 503]),  # of every route, by whatever is around it
     )
     app.state.service = service
     app.state.uses = uses
@@ -101,6 +102,11 @@ def _refuse(app: FastAPI) -> None:
     async def refuse(request: Request, reason: Exception) -> Response:
         assert isinstance(reason, HarnessError)
         return refusing.refusal(request, reason)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def of_database(request: Request, reason: Exception) -> Response:
+        assert isinstance(reason, SQLAlchemyError)
+        return refusing.of_database(request, reason)
 
     @app.exception_handler(RequestValidationError)
     async def misfit(request: Request, reason: Exception) -> Response:

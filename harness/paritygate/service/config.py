@@ -26,6 +26,7 @@ class Limits:
     compared_rows: int = 400_000  # of both sides
     stream_s: float = 3600  # that a stream of events lasts; its reader comes again
     streams: int = 64
+    reader_streams: int = 16  # of one token
     event_s: float = 7 * 24 * 3600  # after which what happened is forgotten
     queued_jobs: int = 1_000  # of one project that have not ended
     job_cases: int = 256

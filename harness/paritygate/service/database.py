@@ -1,6 +1,7 @@
 """An engine for SQLite or PostgreSQL, and its tables brought up to date by Alembic."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,19 +15,32 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as NoneFree
 
 from paritygate.core.errors import InfrastructureError, UsageError
+from paritygate.service.problems import Away, Full
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Of each connection. A row's history is in as many places of the file as it has runs: they are mapped, not read.
+# Of each connection. Less than FULL would lose the last changes when the power fails: a token that was revoked, a line
+# of the audit log. It costs each transaction that changes something one wait for the disk, and a read nothing.
+# A row's history is in as many places of the file as it has runs: they are mapped, not read.
 _PRAGMAS = (
     "journal_mode=WAL",
-    "synchronous=NORMAL",
+    "synchronous=FULL",
     "foreign_keys=ON",
     "busy_timeout=30000",
     f"mmap_size={1 << 32}",
 )
+# Of PostgreSQL, unless the URL says otherwise: until there is a connection, and until what was sent on one has come.
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 30_000}  # s, ms
 
 
 def connect(url: str, pool: int = 16) -> Engine:
@@ -46,11 +60,16 @@ def connect(url: str, pool: int = 16) -> Engine:
         return engine
     if parsed.drivername == "postgresql+psycopg":
         try:
-            return create_engine(parsed, pool_size=pool, max_overflow=pool, pool_pre_ping=True)
+            patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+            engine = create_engine(
+                parsed, pool_size=pool, max_overflow=pool, isolation_level="AUTOCOMMIT", connect_args=patience
+            )
         except (ImportError, NoSuchModuleError):
             raise UsageError(
                 "PostgreSQL needs a driver", where="PARITYGATE_DB", try_="pip install 'paritygate[serve,postgres]'"
             ) from None
+        _Idle(engine).listen()
+        return engine
     raise _bad_url(parsed.render_as_string(hide_password=True))
 
 
@@ -61,6 +80,57 @@ def _bad_url(got: str) -> UsageError:
         expected="sqlite:////PATH or postgresql+psycopg://USER@HOST/NAME",
         got=got,
     )
+
+
+class _Idle:
+    """Asks a connection whether it still is one, where it was not used for a while: before each use it would cost as
+    much as the shorter reads."""
+
+    AFTER_S = 1.0
+
+    def __init__(self, engine: Engine):
+        self._engine = engine
+
+    def listen(self) -> None:
+        event.listen(self._engine, "checkin", self._rests)
+        event.listen(self._engine, "checkout", self._is_used)
+
+    def _rests(self, connection: Any, record: Any) -> None:
+        record.info["rests"] = time.monotonic()
+
+    def _is_used(self, connection: Any, record: Any, proxy: Any) -> None:
+        rests = record.info.get("rests")  # None: it has just been made
+        if rests is None or time.monotonic() - rests < self.AFTER_S:
+            return
+        dialect = self._engine.dialect
+        try:
+            dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error as reason:
+            raise DisconnectionError(str(reason)) from reason  # upon which the pool makes another
+
+
+# What SQLite says where another process, or the disk, has to do something first.
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_PASSES = (*_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
+def away(reason: SQLAlchemyError) -> Away | Full | None:
+    """What is said where a database is locked for too long, does not answer, or has no room; None where the fault is
+    ours."""
+    cause, got = reason.orig if isinstance(reason, DBAPIError) else None, ""
+    if isinstance(cause, sqlite3.Error):
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without what it adds to a code
+        if code == sqlite3.SQLITE_FULL:
+            return Full("no room left for the database")
+        if code not in _PASSES:
+            return None
+        got = "another process holds it" if code in _LOCKED else ""
+    elif isinstance(reason, NoneFree):
+        got = "all connections are in use"
+    elif not (isinstance(reason, OperationalError) or getattr(reason, "connection_invalidated", False)):
+        return None
+    try_ = "again in a few seconds; if it lasts, whoever runs the service finds why in its log"
+    return Away("the database does not answer now", got=got, try_=try_)
 
 
 def _as_we_need_it(connection: Any, record: Any) -> None:
@@ -80,15 +150,18 @@ def _begin(connection: Any) -> None:
 
 def writing(engine: Engine) -> Engine:
     """The engine for transactions that write: `with writing(engine).begin() as connection`."""
-    return engine.execution_options(writes=True)
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(writes=True)
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 @lru_cache(maxsize=16)
 def reading(engine: Engine) -> Engine:
-    """The engine for single statements that read: without a transaction around each, which costs as much as they do."""
-    if engine.dialect.name == "sqlite":
-        return engine.execution_options(reads=True)
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    """The engine for single statements that read: without a transaction around each, which costs as much as they do.
+
+    On PostgreSQL whatever does not write is read so: to change how a connection is used costs as much, too.
+    """
+    return engine.execution_options(reads=True)
 
 
 def _alembic(engine: Engine) -> Config:
@@ -129,7 +202,7 @@ def _alone(engine: Engine) -> Iterator[None]:
     if engine.dialect.name != "postgresql":
         yield
         return
-    with engine.connect() as connection:
+    with writing(engine).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         yield
 

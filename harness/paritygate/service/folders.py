@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from paritygate.core.codec import from_json, readable
 from paritygate.core.errors import UsageError
+from paritygate.core.project import Arrival, Pin, ProjectInfo
 from paritygate.core.project import FileHash as FileHash  # where who uploads finds it
-from paritygate.core.project import Origin, Pin, ProjectInfo
 from paritygate.core.run import write_atomic
 from paritygate.core.run_files import RUN_FILES, is_run_name
 from paritygate.service.config import ServiceConfig
@@ -122,7 +122,7 @@ class Folders:
 def run_name(name: str) -> str:
     """The name as it is; raises Refused where a folder could not, or must not, be called so."""
     if not is_run_name(name) or name == LATEST:
-        expected = "a letter or digit, then up to 127 of these and . _ -"
+        expected = "a letter or digit, then up to 127 of these and . _ -; not latest, and no .json at its end"
         raise Refused("no name for a run", where=_shown(name), expected=expected)
     return name
 
@@ -145,8 +145,8 @@ def read(path: Path, cls: type[T]) -> T:
         raise UsageError(f"{path.name} cannot be read", where=str(path), got=str(reason)) from None
 
 
-def origin_of(folder: Path) -> Origin:
-    return read(folder / "upload.json", Origin)
+def arrival_of(folder: Path) -> Arrival:
+    return read(folder / "upload.json", Arrival)
 
 
 def pin_of(folder: Path) -> Pin | None:
@@ -154,7 +154,7 @@ def pin_of(folder: Path) -> Pin | None:
     return read(folder / "pin.json", Pin) if (folder / "pin.json").is_file() else None
 
 
-def write(path: Path, value: Origin | Pin) -> None:
+def write(path: Path, value: Arrival | Pin) -> None:
     write_atomic(path, readable(value).encode())
 
 

@@ -20,7 +20,7 @@ from paritygate.service import local
 from paritygate.service.audit import note
 from paritygate.service.database import writing
 from paritygate.service.events import tell
-from paritygate.service.folders import LOCAL, Folders, Origin, origin_of, pin_of, run_name, sync, write
+from paritygate.service.folders import LOCAL, Arrival, Folders, arrival_of, pin_of, run_name, sync, write
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Conflict, Forbidden, Refused
 from paritygate.service.reading import Known, is_plain, read_run, readable_or_why
@@ -48,43 +48,43 @@ def create_project(service: "Service", name: str, caller: Caller) -> ProjectSumm
     return ProjectSummary(name, created, 0, "", "", None)
 
 
-def add_run(service: "Service", project: str, folder: Path, origin: Origin) -> RunSummary:
-    """Moves a whole, checked folder into the project's runs and indexes it; `origin.number` is given here.
+def add_run(service: "Service", project: str, folder: Path, arrival: Arrival) -> RunSummary:
+    """Moves a whole, checked folder into the project's runs and indexes it; `arrival.number` is given here.
 
     A run that is there with equal content is left as it is, and `folder` goes. Raises Conflict where the run there has
     other content, UsageError or TooLarge where the folder is no run that can be read.
     """
     folders = Folders(service.config)
-    _refuse_odd(origin)
+    _refuse_odd(arrival)
     known = read_run(folder, service.config.limits.run_rows)  # before anybody has to wait
     name = run_name(known.info.id)
     target = folders.runs(project) / name
     with folders.locked(project):
         if target.exists():
-            there = origin_of(target)
-            if there.content != origin.content:
+            there = arrival_of(target)
+            if there.content != arrival.content:
                 raise Conflict("there is a run of that name with other content", where=f"{project}/{name}")
             shutil.rmtree(folder)
-            origin = there
+            arrival = there
         with writing(service.engine).begin() as connection:
             project_id = project_line(connection, project, folders.info(project).created)
             if folder.exists():
-                origin = replace(origin, number=_next_number(connection, project_id, folders.runs(project)))
-                write(folder / "upload.json", origin)
+                arrival = replace(arrival, number=_next_number(connection, project_id, folders.runs(project)))
+                write(folder / "upload.json", arrival)
                 sync(folder)
                 os.rename(folder, target)
                 sync(target.parent)
-                note(connection, origin.by, "run arrived", project, name, number=origin.number, branch=origin.branch)
+                note(connection, arrival.by, "run arrived", project, name, number=arrival.number, branch=arrival.branch)
             pinned = pin_of(target) is not None
-            summary = put_run(connection, project_id, name, known, origin, pinned, origin.content)
-            tell(connection, "run arrived", project, run=name, verdict=summary.verdict, by=origin.by)
+            summary = put_run(connection, project_id, name, known, arrival, pinned, arrival.content)
+            tell(connection, "run arrived", project, run=name, verdict=summary.verdict, by=arrival.by)
             return summary
 
 
-def _refuse_odd(origin: Origin) -> None:
+def _refuse_odd(arrival: Arrival) -> None:
     """What a column would not take, before anything is moved."""
     most = {"branch": 256, "commit": 64, "pull_request": 32, "by": 128}
-    if bad := [name for name, length in most.items() if not is_plain(getattr(origin, name), length)]:
+    if bad := [name for name, length in most.items() if not is_plain(getattr(arrival, name), length)]:
         raise Refused("too long, or no text", where=", ".join(bad), expected=f"at most {most[bad[0]]} characters")
 
 
@@ -96,7 +96,7 @@ def _next_number(connection: Connection, project_id: int, runs: Path) -> int:
     for path in runs.iterdir():
         if path.name not in named:
             try:
-                numbers.append(origin_of(path).number)
+                numbers.append(arrival_of(path).number)
             except HarnessError:
                 continue  # then it has none, and never gets a line
     return max(numbers, default=0) + 1
@@ -171,23 +171,23 @@ def take_in(service: "Service", project: str, name: str) -> None:
 def _index(service: "Service", project_id: int, project: str, folder: Path, pinned: bool) -> int:
     """One folder that has no line, or none that says what is in it."""
     try:
-        origin = origin_of(folder)
+        arrival = arrival_of(folder)
     except HarnessError as reason:
         LOG.warning("folder %s/%s is no run that was uploaded: %s", project, ascii(folder.name), reason)
         return 0
     found = readable_or_why(folder, service.config.limits.run_rows)
     with writing(service.engine).begin() as connection:
-        other = select(run.c.name).where(run.c.project_id == project_id, run.c.number == origin.number)
+        other = select(run.c.name).where(run.c.project_id == project_id, run.c.number == arrival.number)
         if taken := connection.execute(other.where(run.c.name != folder.name)).scalar():
             LOG.warning("run %s/%s had the number of %s: somebody copied it here", project, folder.name, taken)
-            origin = replace(origin, number=_next_number(connection, project_id, folder.parent))
-            write(folder / "upload.json", origin)
+            arrival = replace(arrival, number=_next_number(connection, project_id, folder.parent))
+            write(folder / "upload.json", arrival)
         if isinstance(found, Known):
             LOG.info("run %s/%s: indexed", project, folder.name)
-            put_run(connection, project_id, folder.name, found, origin, pinned, origin.content)
+            put_run(connection, project_id, folder.name, found, arrival, pinned, arrival.content)
         else:
             LOG.warning("run %s/%s cannot be read: %s", project, folder.name, found)
-            put_unreadable(connection, project_id, folder.name, origin, pinned)
+            put_unreadable(connection, project_id, folder.name, arrival, pinned)
     return 1
 
 

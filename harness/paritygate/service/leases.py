@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import Connection, RowMapping, Select, func, select, update
+from sqlalchemy import Connection, RowMapping, Select, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from paritygate.core.project import Leased
@@ -267,3 +267,10 @@ def _ran_out(service: "Service", connection: Connection, number: int) -> None:
     else:
         _queue(connection, number, each["attempt"])
     tell(connection, kind, each["project"], each["job_id"], **where, **more)
+
+
+def forget_workers(connection: Connection, before: float) -> int:
+    """Drops those that were last heard of before, and hold no task; how many. A name is its token's for an hour."""
+    holding = select(task.c.worker).where(task.c.state == "leased")
+    gone = (worker.c.seen < min(before, time.time() - _NAME_S)) & worker.c.name.not_in(holding)
+    return connection.execute(delete(worker).where(gone)).rowcount

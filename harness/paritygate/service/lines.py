@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from paritygate.core.errors import ExitCode
-from paritygate.service.folders import Origin
+from paritygate.service.folders import Arrival
 from paritygate.service.reading import Judged, Known, Place
 from paritygate.service.summaries import UNREADABLE, RunSummary
 from paritygate.service.tables import place, project, row, run
@@ -33,14 +33,14 @@ def project_line(connection: Connection, name: str, created: float) -> int:
 
 
 def put_run(
-    connection: Connection, project_id: int, name: str, known: Known, origin: Origin, pinned: bool, content: str
+    connection: Connection, project_id: int, name: str, known: Known, arrival: Arrival, pinned: bool, content: str
 ) -> RunSummary:
     """The lines of a run, in place of those that it may have."""
     info = known.info
     summary = RunSummary(
-        name, origin.number, info.suite, origin.branch, origin.commit, origin.pull_request, known.platforms,
+        name, arrival.number, info.suite, arrival.branch, arrival.commit, arrival.pull_request, known.platforms,
         known.verdict, known.exit_code, len(known.rows), known.passed, known.failed, known.skipped, known.started,
-        origin.arrived, origin.by, info.wall_s, info.fault, content, pinned,
+        arrival.arrived, arrival.by, info.wall_s, info.fault, content, pinned,
     )  # fmt: skip
     run_id = _replace(connection, project_id, summary)
     insert_rows(connection, run_id, known.rows, place_ids(connection, project_id, (each.place for each in known.rows)))
@@ -48,12 +48,12 @@ def put_run(
 
 
 def put_unreadable(
-    connection: Connection, project_id: int, name: str, origin: Origin, pinned: bool, content: str = ""
+    connection: Connection, project_id: int, name: str, arrival: Arrival, pinned: bool, content: str = ""
 ) -> None:
     """A line that says that there is a folder which nobody can read."""
     summary = RunSummary(
-        name, origin.number, "", origin.branch, origin.commit, origin.pull_request, (), UNREADABLE, int(ExitCode.USAGE),
-        0, 0, 0, 0, 0.0, origin.arrived, origin.by, 0.0, "", content, pinned,
+        name, arrival.number, "", arrival.branch, arrival.commit, arrival.pull_request, (), UNREADABLE,
+        int(ExitCode.USAGE), 0, 0, 0, 0, 0.0, arrival.arrived, arrival.by, 0.0, "", content, pinned,
     )  # fmt: skip
     _replace(connection, project_id, summary)
 

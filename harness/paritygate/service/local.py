@@ -1,7 +1,7 @@
 """The project `local`: this machine's own runs, indexed where they lie. Writes into none of their folders.
 
-They come without an origin: nobody sent them. Their numbers are their places in the order in which they began, so
-that an index that is made again has the same.
+Nobody sent them, so that they have no branch and no commit. Their numbers are their places in the order in which they
+began, so that an index that is made again has the same.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, delete, func, select, update
 
 from paritygate.core.run_files import is_run_name
 from paritygate.service.database import writing
-from paritygate.service.folders import LOCAL, Folders, Origin
+from paritygate.service.folders import LOCAL, Arrival, Folders
 from paritygate.service.lines import project_line, put_run, put_unreadable
 from paritygate.service.problems import Refused
 from paritygate.service.reading import Known, readable_or_why
@@ -121,12 +121,12 @@ def _index(service: "Service", project_id: int, folder: Path, print: str) -> Non
     found = readable_or_why(folder, service.config.limits.run_rows)
     with writing(service.engine).begin() as connection:
         last = connection.execute(select(func.max(run.c.number)).where(run.c.project_id == project_id)).scalar()
-        origin = Origin("", "", "", "", arrived, (last or 0) + 1)
+        arrival = Arrival("", "", "", "", arrived, (last or 0) + 1)
         if isinstance(found, Known):
-            put_run(connection, project_id, folder.name, found, origin, False, print)
+            put_run(connection, project_id, folder.name, found, arrival, False, print)
         else:
             LOG.warning("run %s cannot be read: %s", folder.name, found)
-            put_unreadable(connection, project_id, folder.name, origin, False, print)
+            put_unreadable(connection, project_id, folder.name, arrival, False, print)
 
 
 def _number(connection: Connection, project_id: int) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from paritygate.core.errors import HarnessError, UsageError
+from paritygate.core.errors import HarnessError, InfrastructureError, UsageError
 
 
 class Refused(UsageError):
@@ -66,9 +66,17 @@ class Full(Refused):
     status = 507
 
 
+class Away(InfrastructureError):
+    """The database does not answer now. It passes, and nobody who asks is to blame."""
+
+    status = 503
+
+
 def status_of(reason: HarnessError) -> int:
-    """Of an error that is the requester's its own status; of every other one 500."""
-    return reason.status if isinstance(reason, Refused) else 422 if isinstance(reason, UsageError) else 500
+    """Of an error that is the requester's, or that passes, its own status; of every other one 500."""
+    if isinstance(reason, Refused | Away):
+        return reason.status
+    return 422 if isinstance(reason, UsageError) else 500
 
 
 def as_json(reason: HarnessError) -> dict[str, Any]:

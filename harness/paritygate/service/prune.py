@@ -14,6 +14,7 @@ from paritygate.service import audit, queries, tables
 from paritygate.service.database import writing
 from paritygate.service.events import forget
 from paritygate.service.folders import LOCAL, Folders, Pin, sync, write
+from paritygate.service.leases import forget_workers
 from paritygate.service.problems import Refused
 from paritygate.service.reading import is_plain
 from paritygate.service.summaries import RunSummary
@@ -62,6 +63,7 @@ def _pin(service: "Service", caller: Caller, project: str, run: str, pin: Pin | 
             if pin is None:
                 audit.note(connection, caller.name, "unpin", project, name)
                 path.unlink(missing_ok=True)
+                sync(path.parent)
             else:
                 audit.note(connection, caller.name, "pin", project, name, reason=pin.reason)
                 write(path, pin)
@@ -71,8 +73,8 @@ def _pin(service: "Service", caller: Caller, project: str, run: str, pin: Pin | 
 def prune(
     service: "Service", by: str, keep_days: float, keep_last: int = 1, act: Literal["remove", "dry run"] = "remove"
 ) -> Iterator[Pruned]:
-    """Removes runs that arrived more than so many days ago, and tells of each as it goes; then what is left of tasks
-    that gave no run, and old events.
+    """Removes runs that arrived more than so many days ago, and tells of each as it goes; then what tasks left that
+    have ended, workers that were not heard of since, and old events.
 
     Kept are those that are pinned, that a baseline has a line of, that something was ever accepted of, and the last
     ones of each branch, one at least. Raises UsageError where a baseline cannot be read, before any run of its
@@ -88,8 +90,10 @@ def prune(
                     _remove(service, folders, project, name, by, pruned.bytes)
                 yield pruned
     if act == "remove":
-        drop_ended(service, time.time() - keep_days * DAY_S)
+        before = time.time() - keep_days * DAY_S
+        drop_ended(service, before)
         with writing(service.engine).begin() as connection:
+            forget_workers(connection, before)
             forget(connection, time.time() - service.config.limits.event_s)
 
 

@@ -18,7 +18,7 @@ from paritygate.core.run_files import is_run_name
 from paritygate.service import local, tables
 from paritygate.service.database import reading
 from paritygate.service.folders import LATEST, LOCAL
-from paritygate.service.problems import NotFound, Refused
+from paritygate.service.problems import Conflict, NotFound, Refused
 from paritygate.service.reading import is_plain
 from paritygate.service.summaries import VERDICTS, Page, Paged, ProjectSummary, RowSummary, RunSummary
 from paritygate.service.tokens import Caller
@@ -167,25 +167,35 @@ def rows(
 ) -> Paged[RowSummary]:
     """The rows of a run, as they are in its file, or the largest share of a budget first and those without one last."""
     given = _given(filter)
+    _prepare(service, project)
     with reading(service.engine).connect() as connection:
-        line = run_line(service, connection, project, run)
-        given |= {"run": line.id, "project": line.project_id}
+        name = run if is_run_name(run) and run != LATEST else run_line(service, connection, project, run).name
+        given |= {"project": plain(project), "name": name}
         found = (_by_share if order == "share" else _by_position)(connection, given, page)
+        if not found:
+            run_line(service, connection, project, name)  # which says so where there is no such run
     return paged(found, page, _share_cursor if order == "share" else lambda each: str(each.position))
 
 
 def every_row(service: "Service", project: str, run: str, filter: RowFilter = ALL_ROWS) -> Iterator[RowSummary]:
-    """All rows of a run; a part at a time, so that nobody waits for a reader that is slow. Raises before the first."""
+    """All rows of a run; a part at a time, so that nobody waits for a reader that is slow.
+
+    Raises before the first where there is no such run, and Conflict behind some of them where it goes meanwhile.
+    """
     given, engine = _given(filter), reading(service.engine)
     with engine.connect() as connection:
         line = run_line(service, connection, project, run)
-        given |= {"run": line.id, "project": line.project_id}
+    given |= {"project": project, "name": line.name}
+    of_run = tables.run.c  # an id that is free again may be another run's
+    still_there = select(of_run.id).where(of_run.id == line.id, of_run.content == line.content)
 
     def parts() -> Iterator[RowSummary]:
         page = Page(_STREAMED)
         while True:
             with engine.connect() as connection:
                 found = _by_position(connection, given, page)
+                if len(found) <= page.limit and not connection.execute(still_there).first():
+                    raise Conflict("run was removed while its rows were read", where=f"{project}/{line.name}")
             yield from found[: page.limit]
             if len(found) <= page.limit:
                 return
@@ -217,12 +227,13 @@ def _escaped(text: str) -> str:
 @cache
 def _rows_statement(given: frozenset[str], part: Literal["position", "share", "shareless"]) -> Select[Any]:
     row, place = tables.row.c, tables.place.c
-    where = [row.run_id == bindparam("run")]
+    of_run = row.run_id == _run_statement("name").with_only_columns(tables.run.c.id).scalar_subquery()
+    where = [of_run]
     if "verdict" in given:
         where.append(row.verdict == bindparam("verdict"))
     by_place = bool(given & set(_ROW_FILTERS))
     if by_place:
-        where.append(place.project_id == bindparam("project"))
+        where.append(place.project_id == _PROJECT_ID)
         where += [place[name] == bindparam(name) for name in ("case", "cell", "mode", "address") if name in given]
     if "like" in given:
         where.append(place.address.like(bindparam("like"), escape="\\"))
@@ -244,7 +255,7 @@ def _rows_statement(given: frozenset[str], part: Literal["position", "share", "s
         select(row.position).select_from(_OF_ROW).where(*where).order_by(*order).limit(bindparam("limit")).subquery()
     )
     shown = _OF_ROW.join(found, found.c.position == row.position)
-    return select(*_ROW).select_from(shown).where(row.run_id == bindparam("run")).order_by(*order)
+    return select(*_ROW).select_from(shown).where(of_run).order_by(*order)
 
 
 def _by_position(connection: Connection, given: dict[str, Any], page: Page) -> list[RowSummary]:

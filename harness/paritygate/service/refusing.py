@@ -8,17 +8,20 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from paritygate.core.errors import HarnessError
 from paritygate.service import answers, page
+from paritygate.service.database import away
 from paritygate.service.problems import Refused, Unauthorized, as_json, status_of
 from paritygate.service.words import url
 
 LOG = logging.getLogger("paritygate.service")
 LOGGED = "paritygate.logged"  # in the scope of a request whose failure is in the log
 _JSON = ("/api/", "/metrics", "/healthz", "/readyz")
+_RETRY_S = "5"  # of what passes by itself
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,14 @@ def refusal(request: Request, reason: HarnessError) -> Response:
         answer = answers.answer(as_json(reason), status)
         if status == 401:
             answer.headers["WWW-Authenticate"] = "Bearer"
-        return answer
-    if isinstance(reason, Unauthorized) and request.method in ("GET", "HEAD"):
+    elif isinstance(reason, Unauthorized) and request.method in ("GET", "HEAD"):
         return _to_login(request)
-    said = {"where": reason.where, "expected": reason.expected, "got": reason.got, "try": reason.try_}
-    return _page(request, status, reason.what, said)
+    else:
+        said = {"where": reason.where, "expected": reason.expected, "got": reason.got, "try": reason.try_}
+        answer = _page(request, status, reason.what, said)
+    if status in (429, 503):
+        answer.headers["Retry-After"] = _RETRY_S
+    return answer
 
 
 def without_folders(request: Request, reason: HarnessError) -> HarnessError:
@@ -82,6 +88,17 @@ def invalid(request: Request, errors: Sequence[Any]) -> Response:
     return refusal(
         request, Refused("request does not fit", where=_plain(where), got=_plain(first.get("msg", "")) + more)
     )
+
+
+def of_database(request: Request, reason: SQLAlchemyError) -> Response:
+    """503 of a database that is away for now, 507 of one without room, its own words in the log only; else a fault."""
+    found = away(reason)
+    if found is None:
+        return unexpected(request, reason)
+    LOG.warning(
+        "%s %a: %a", request.method, request.url.path, str(reason.orig if isinstance(reason, DBAPIError) else reason)
+    )
+    return refusal(request, found)
 
 
 def unexpected(request: Request, reason: Exception) -> Response:

@@ -55,6 +55,7 @@ def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, process
                         raise InfrastructureError("process of the service ended before it served", got=got)
                     _LOG.warning("process %s ended with %s", process.pid, process.exitcode)
         finally:
+            del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             _end(list(children))
 
 
@@ -81,9 +82,13 @@ def _child(at: socket, config: ServiceConfig, behind: str, says: Says, serves: E
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def begun() -> None:
+        serves.set()
+        _LOG.info("process %s serves", os.getpid())
+
     threading.Thread(target=watch, daemon=True).start()
     with suppress(KeyboardInterrupt):  # which a terminal sends to all of them, and the first one says
-        _serve(at, config, behind, says, serves.set)
+        _serve(at, config, behind, says, begun)
 
 
 def _serve(

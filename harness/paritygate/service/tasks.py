@@ -7,6 +7,7 @@ the old one. Whoever takes over goes on with what is here.
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy import select, update
 
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run
 from paritygate.core.run_files import RUN_FILES, files_of
 from paritygate.service.database import writing
@@ -143,9 +144,9 @@ def finish(
                 connection.execute(update(task).where(task.c.id == number).values(**values))
             for part in folder.glob(".*.part"):
                 part.unlink()
-            origin = Origin(found.branch, found.revision, "", caller.name, time.time(), 0, files)
+            arrival = Arrival(found.branch, found.revision, "", caller.name, time.time(), 0, files)
             try:
-                add_run(service, found.project, folder, origin)
+                add_run(service, found.project, folder, arrival)
             except Conflict as reason:  # nor may the task be taken for done because of that other run
                 with held(service, caller, number, key) as (connection, _):
                     connection.execute(update(task).where(task.c.id == number).values(run="", exit_code=None))
@@ -206,19 +207,26 @@ def _checked(name: str) -> str:
 
 
 def _hashed(path: Path) -> FileHash:
+    """What is on disk of it when this returns: a run that arrived is not lost where the power fails."""
     with path.open("rb") as file:
+        os.fsync(file.fileno())
         return FileHash(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def drop_ended(service: "Service", before: float) -> int:
-    """Removes folders of tasks that ended without a run, and were last written before; how many."""
-    folders, dropped = Folders(service.config), 0
-    for folder in (service.config.data / "tasks").glob("[0-9]*"):
-        if folder.is_dir() and folder.stat().st_mtime < before:
-            asked = select(task.c.state).where(task.c.id == int(folder.name))
-            with service.engine.connect() as connection:
-                state = connection.execute(asked).scalar()
-            if state not in ("queued", "leased"):
-                shutil.rmtree(folders.task(int(folder.name)), ignore_errors=True)
-                dropped += 1
+    """Removes what tasks left that have ended and were last written before: folders of those without a run, and locks,
+    for which nobody waits any more; how many."""
+    dropped = 0
+    for path in (service.config.data / "tasks").glob("*"):
+        named = _LEFT.fullmatch(path.name)
+        if named is None or path.lstat().st_mtime >= before:
+            continue
+        with service.engine.connect() as connection:
+            state = connection.execute(select(task.c.state).where(task.c.id == int(named[1] or named[2]))).scalar()
+        if state not in ("queued", "leased"):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            dropped += 1
     return dropped
+
+
+_LEFT = re.compile(r"([0-9]{1,18})|\.([0-9]{1,18})\.lock")

@@ -150,7 +150,9 @@ def by_hash(engine: Engine, hash: str) -> Caller | None:
 
 
 # Asked before every answer, so made once.
-_BY_HASH = select(token).where(token.c.hash == bindparam("hash"))
+_BY_HASH = select(token.c.name, token.c.hash, token.c.scopes, token.c.project, token.c.revoked, token.c.expires).where(
+    token.c.hash == bindparam("hash")
+)
 
 
 class Uses:

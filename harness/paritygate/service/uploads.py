@@ -21,12 +21,12 @@ from sqlalchemy.exc import IntegrityError
 
 from paritygate.core.codec import readable
 from paritygate.core.errors import UsageError
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run, write_atomic
 from paritygate.core.run_files import RUN_FILES
 from paritygate.service.audit import note
 from paritygate.service.database import writing
-from paritygate.service.folders import Folders, origin_of, read, run_name, sync
+from paritygate.service.folders import Folders, arrival_of, read, run_name, sync
 from paritygate.service.index import add_run, take_in
 from paritygate.service.lines import project_line
 from paritygate.service.local import refuse
@@ -54,8 +54,8 @@ class Manifest:
     commit: str = ""
     pull_request: str = ""
 
-    def origin(self, by: str) -> Origin:
-        return Origin(self.branch, self.commit, self.pull_request, by, time.time(), 0, self.files)
+    def arrival(self, by: str) -> Arrival:
+        return Arrival(self.branch, self.commit, self.pull_request, by, time.time(), 0, self.files)
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ def _checked(service: "Service", manifest: Manifest) -> str:
         raise TooLarge("file is too large", where=large[0], expected=f"at most {limits.file_bytes:,} bytes")
     if total > limits.run_bytes:
         raise TooLarge("run is too large", expected=f"at most {limits.run_bytes:,} bytes", got=f"{total:,}")
-    return manifest.origin("").content
+    return manifest.arrival("").content
 
 
 def _there(service: "Service", project: str, run: str, content: str, target: Path) -> State:
-    there = origin_of(target)
+    there = arrival_of(target)
     if there.content != content:
         raise Conflict("there is a run of that name with other content", where=f"{project}/{run}")
     take_in(service, project, run)  # where a server was killed before its line, and another one is asked now
@@ -182,14 +182,14 @@ def finish(service: "Service", caller: Caller, project: str, id: str) -> RunSumm
     with _alone(folder):
         if not (folder / "manifest.json").is_file():  # whoever had the lock before was done with it
             target = Folders(service.config).run(project, manifest.run)
-            there = _there(service, project, manifest.run, manifest.origin("").content, target).there
+            there = _there(service, project, manifest.run, manifest.arrival("").content, target).there
             assert there is not None
             return there
         whole = _whole(folder, manifest)
         try:
             if (named := Run.open(whole).info.id) != manifest.run:
                 raise Refused("run has another name", where=manifest.run, got=ascii(named[:128]))
-            found = add_run(service, project, whole, manifest.origin(caller.name))
+            found = add_run(service, project, whole, manifest.arrival(caller.name))
         except UsageError as reason:  # as it would be the next time
             _drop(service, id, folder)
             raise _of_run(reason, whole, manifest.run) from None

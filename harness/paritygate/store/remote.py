@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -37,6 +38,7 @@ _ACCESS = {
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,-]{0,199}")
 OBJECT = re.compile(r"[0-9a-f]{64}")
+_CHAINED = re.compile(r"[?#]|::")  # to fsspec two colons are a chain of filesystems
 _LINK = re.compile(r"""<a\s[^>]*?href\s*=\s*["']([^"'?#]+)""", re.IGNORECASE)
 
 
@@ -79,7 +81,9 @@ def open_remote(url: str, token: str = "", trust: Trust = "https") -> "Remote":
     if protocol not in PROTOCOLS:
         raise UsageError("remote of an unknown protocol", where=url, expected=", ".join(PROTOCOLS))
     host = rest.partition("/")[0]
-    if not rest.strip("/") or (protocol != "file" and (not host or "@" in host or re.search(r"[?#]|::", rest))):
+    checked = rest[len(host) :] if protocol in READ_ONLY and _is_ipv6(host) else rest
+    bad = "@" in host or "[" in checked.partition("/")[0] or _CHAINED.search(checked)
+    if not rest.strip("/") or (protocol != "file" and (not host or bad)):
         raise UsageError(
             "not the URL of a remote",
             where=f"{protocol}://…" if "@" in host else url,
@@ -106,6 +110,15 @@ def open_remote(url: str, token: str = "", trust: Trust = "https") -> "Remote":
         ) from reason
     at = str(Path(rest).absolute()) if protocol == "file" else fs._strip_protocol(url)
     return Remote(url.rstrip("/"), protocol, fs, at.rstrip("/"))
+
+
+def _is_ipv6(host: str) -> bool:
+    """Whether it is a bare address in brackets, with or without a port."""
+    found = re.fullmatch(r"\[([^%\]]+)\](:[0-9]{1,5})?", host)
+    try:
+        return found is not None and IPv6Address(found[1]) is not None
+    except ValueError:
+        return False
 
 
 def _session(token: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from paritygate.report.render import write_report
 from paritygate.service import gating, jobs, leases
 from paritygate.service.app import Service
 from paritygate.service.database import writing
-from paritygate.service.folders import FileHash, Folders, Origin
+from paritygate.service.folders import Arrival, FileHash, Folders
 from paritygate.service.index import add_run
 from paritygate.service.lines import project_line
 from paritygate.service.summaries import RunSummary
@@ -64,7 +64,7 @@ def upload(
     """What an upload ends with."""
     files = {path.name: _hash(path) for path in folder.iterdir()}
     named = commit or sha256(folder.name.encode()).hexdigest()[:40]
-    return add_run(service, project, folder, Origin(branch, named, "", by, at, 0, files))
+    return add_run(service, project, folder, Arrival(branch, named, "", by, at, 0, files))
 
 
 def create(service: Service, project: str) -> None:
@@ -150,7 +150,7 @@ def hostile(service: Service, project: str, at: Path) -> RunSummary:
     folder = write_run(at / "hostile", made, forged(), suite=HOSTILE["suite"], cases=(case,), cells=(cell,))
     files = {path.name: _hash(path) for path in folder.iterdir()}
     branch, commit, pull_request, by = (HOSTILE[name] for name in ("branch", "commit", "pull_request", "by"))
-    return add_run(service, project, folder, Origin(branch, commit, pull_request, by, time.time(), 0, files))
+    return add_run(service, project, folder, Arrival(branch, commit, pull_request, by, time.time(), 0, files))
 
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -12,6 +12,8 @@ from fastapi.testclient import TestClient
 from harness.report import synthetic
 from harness.service.conftest import bearer
 from paritygate.client import Client
+from paritygate.client.jobs import Jobs
+from paritygate.client.transport import Transport
 from paritygate.core.errors import HarnessError
 from paritygate.service.config import ServiceConfig
 from paritygate.service.folders import Folders
@@ -41,7 +43,7 @@ def over(client: TestClient) -> Handler:
 
 
 def asking(handler: Handler, token: str = TOKEN, url: str = "http://localhost") -> Client:
-    return Client(url, token, pause=lambda s: None, transport=httpx2.MockTransport(handler))
+    return Client(Transport(url, token, pause=lambda s: None, transport=httpx2.MockTransport(handler)))
 
 
 @pytest.fixture
@@ -131,6 +133,10 @@ def refusal(what: str) -> Any:
     return {"error": {"what": what, "where": "x", "expected": "", "got": "", "try": ""}}
 
 
+def damaged(request: httpx2.Request) -> httpx2.Response:
+    raise httpx2.DecodingError("not packed as it says")
+
+
 @pytest.mark.parametrize(
     ("handler", "text", "code"),
     [
@@ -138,7 +144,9 @@ def refusal(what: str) -> Any:
         (answers(403, refusal("not allowed")), "not allowed: x\n  try       a token with that scope", 2),
         (answers(404, refusal("no such project")), "no such project: x", 2),
         (answers(500, refusal("the service failed")), "the service failed", 4),
-        (answers(200, None, **{"content-type": "text/html"}), "no paritygate service answers there", 2),
+        (lambda request: httpx2.Response(200, html="<h1>Log in</h1>"), "got       HTTP 200, text/html", 2),
+        (answers(200, "welcome"), "no paritygate service answers there", 2),
+        (damaged, "no service answers: http://localhost\n  got       DecodingError", 4),
         (answers(404, {"detail": "Not Found"}), "no paritygate service answers there", 2),
         (answers(302, {}, location="https://evil.example/"), "no paritygate service answers there", 2),
     ],
@@ -148,6 +156,16 @@ def test_how_it_fails(handler: Handler, text: str, code: int) -> None:
         service.run("llama")
     assert text in str(raised.value) and raised.value.exit_code == code
     assert TOKEN not in str(raised.value) and TOKEN not in repr(service)
+
+
+def test_a_stream_is_asked_for_again_where_the_service_is_away_for_a_while() -> None:
+    event = 'id: 7\nevent: task-done\ndata: {"task": 1}\n\nevent: end\ndata: {}\n\n'
+    streams = {"content-type": "text/event-stream"}
+    said = [answers(503, refusal("the database does not answer now"))] * 2
+    said += [lambda request: httpx2.Response(200, text=event, headers=streams)]
+    transport = httpx2.MockTransport(lambda request: said.pop(0)(request))
+    jobs = Jobs(Transport("http://localhost", pause=lambda s: None, transport=transport), "llama")
+    assert list(jobs.events(1)) == [{"id": 7, "task": 1}]
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -169,7 +187,10 @@ def test_a_redirect_is_not_followed() -> None:
         ("http://localhost.evil.example", TOKEN, "the token would be sent unencrypted"),
         ("http://127.0.0.1.evil.example", TOKEN, "the token would be sent unencrypted"),
         ("https://name:password@parity.example.com", TOKEN, "address with a password"),
+        ("http://[2001:db8::1]:8321", TOKEN, "the token would be sent unencrypted"),
         ("ftp://parity.example.com", "", "no address of a service"),
+        ("http://[::1", "", "no address of a service"),
+        ("https://name:password@parity.example.com:99999", "", "no address of a service"),
         ("https://parity.example.com", "pgt_x\r\nEvil: y", "no token"),
     ],
 )
@@ -179,6 +200,22 @@ def test_where_a_token_does_not_go(url: str, token: str, what: str) -> None:
     assert raised.value.what == what
     assert "password" not in raised.value.where and "Evil" not in str(raised.value)
     Client("http://parity.example.com", TOKEN, trust="any-network").close()
+    Client("http://[::1]:8321", TOKEN).close()
+
+
+def test_rows_of_the_last_run_are_those_of_one() -> None:
+    """Another may arrive between two pages."""
+    asked = []
+
+    def pages(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url.path)
+        following = "" if "after" in request.url.params else "1"
+        return httpx2.Response(200, json={"name": "last", "items": [{"case": "a"}], "next": following})
+
+    with asking(pages) as service:
+        assert len(service.rows("llama", "latest:main")) == 2
+    runs = "/api/projects/llama/runs"
+    assert asked == [f"{runs}/latest:main", f"{runs}/last/rows", f"{runs}/last/rows"]
 
 
 def test_a_hostile_name_stays_one_part_of_the_path() -> None:

@@ -22,7 +22,7 @@ from paritygate.core.errors import UsageError
 from paritygate.service import gating, index, queries, uploads
 from paritygate.service.api.events import Stream
 from paritygate.service.config import ServiceConfig
-from paritygate.service.folders import Folders, origin_of
+from paritygate.service.folders import Folders, arrival_of
 from paritygate.service.reading import read_run
 from paritygate.service.tokens import Caller, revoke
 
@@ -196,7 +196,7 @@ def test_a_folder_that_was_copied_gets_a_number_of_its_own(app: FastAPI, config:
     shutil.copytree(runs / "run", runs / "copy")
     assert index.catch_up(app.state.service) == 1
     assert {each.name: each.number for each in queries.runs(app.state.service, "alpha").items} == {"run": 1, "copy": 2}
-    assert origin_of(runs / "copy").number == 2
+    assert arrival_of(runs / "copy").number == 2
 
 
 @on_sqlite
@@ -218,7 +218,9 @@ def test_a_stream_of_events_ends_with_its_token(app: FastAPI) -> None:
     project(app)
     said = bearer(app, "read", name="reader")["Authorization"].encode()
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"authorization", said)], "app": app}
-    stream = Stream(Request(scope | {"path_params": {"project": "alpha"}}), app.state.service, "alpha", 0, None)
+    stream = Stream(
+        Request(scope | {"path_params": {"project": "alpha"}}), app.state.service, "reader", "alpha", 0, None
+    )
     texts = stream.body_iterator
 
     async def read() -> list[Any]:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from harness.report import synthetic
 from harness.service.conftest import bearer
-from harness.service.uploaded import CASE, CELLS, origin, project, reads, rows, upload, write
+from harness.service.uploaded import CASE, CELLS, arrival, project, reads, rows, upload, write
 from paritygate.core.drift import Row, Verdict
 from paritygate.core.errors import HarnessError, UsageError
 from paritygate.core.run import Run
@@ -21,7 +21,7 @@ from paritygate.judge.gate import exit_code, summary
 from paritygate.service import index, queries, tables
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
-from paritygate.service.folders import Folders, origin_of
+from paritygate.service.folders import Folders, arrival_of
 from paritygate.service.index import add_run, catch_up, rebuild
 from paritygate.service.problems import Conflict, Refused, TooLarge
 from paritygate.service.queries import RowFilter
@@ -126,13 +126,13 @@ def test_runs_are_numbered_as_they_arrive_and_one_that_is_there_is_left(app: Fas
     assert (first.number, second.number) == (1, 2)
     service = app.state.service
     write(tmp_path / "first", rows())
-    assert add_run(service, "alpha", tmp_path / "first", origin(tmp_path / "first", "other")) == first
+    assert add_run(service, "alpha", tmp_path / "first", arrival(tmp_path / "first", "other")) == first
     assert not (tmp_path / "first").exists()
     write(tmp_path / "first", rows("semantic"))
     with pytest.raises(Conflict, match="run of that name with other content: alpha/first"):
-        add_run(service, "alpha", tmp_path / "first", origin(tmp_path / "first"))
+        add_run(service, "alpha", tmp_path / "first", arrival(tmp_path / "first"))
     assert (tmp_path / "first" / "run.json").is_file()
-    assert origin_of(Folders(service.config).run("alpha", "second")).number == 2
+    assert arrival_of(Folders(service.config).run("alpha", "second")).number == 2
 
 
 BAD_LINES = {
@@ -158,7 +158,7 @@ def test_a_line_that_is_no_row_is_named_and_nothing_is_moved(app: FastAPI, tmp_p
     for name, (spoil, words) in BAD_LINES.items():
         (folder / "rows.jsonl").write_text("".join([spoil(first), *others]))
         with pytest.raises(HarnessError) as caught:
-            add_run(service, to, folder, origin(folder))
+            add_run(service, to, folder, arrival(folder))
         assert words in str(caught.value), name
         assert "run/rows.jsonl:1" in str(caught.value), name
         assert (folder / "rows.jsonl").is_file()
@@ -171,18 +171,18 @@ def test_other_folders_that_are_refused(app: FastAPI, tmp_path: Path) -> None:
     cut = write(tmp_path / "cut", rows()).folder
     (cut / "rows.jsonl").write_text("".join((cut / "rows.jsonl").read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(HarnessError, match=r"rows\.jsonl is not what the judge wrote: cut"):
-        add_run(service, "alpha", cut, origin(cut))
-    for name in ("latest", ".hidden", "a b", "x" * 129):
+        add_run(service, "alpha", cut, arrival(cut))
+    for name in ("latest", ".hidden", "a b", "x" * 129, "x.json"):
         folder = write(tmp_path / "odd" / name[:50], rows()[:1], id=name).folder
         with pytest.raises(Refused, match="no name for a run"):
-            add_run(service, "alpha", folder, origin(folder))
+            add_run(service, "alpha", folder, arrival(folder))
     long = write(tmp_path / "long", rows()[:1]).folder
     with pytest.raises(Refused, match="too long, or no text: branch"):
-        add_run(service, "alpha", long, origin(long, "b" * 257))
+        add_run(service, "alpha", long, arrival(long, "b" * 257))
     small = replace(service, config=replace(service.config, limits=replace(service.config.limits, run_rows=50)))
     large = write(tmp_path / "large", rows()).folder
     with pytest.raises(TooLarge, match="run has too many rows: large"):
-        add_run(small, "alpha", large, origin(large))
+        add_run(small, "alpha", large, arrival(large))
 
 
 def test_runs_that_arrive_at_once_are_all_there(app: FastAPI) -> None:
@@ -265,7 +265,7 @@ def test_what_was_missed_is_caught_up(app: FastAPI, caplog: pytest.LogCaptureFix
     assert [(each.name, each.number, each.verdict, each.exit_code) for each in found] == [
         ("three", 3, "pass", 0), ("two", 2, "unreadable", 2),
     ]  # fmt: skip
-    assert found[0].content == origin_of(moved).content
+    assert found[0].content == arrival_of(moved).content
     assert "run alpha/one: its folder is gone" in caplog.text
     assert "run alpha/two cannot be read: line is no row: two/rows.jsonl:1" in caplog.text
     assert "project beta: its folder is gone" in caplog.text
@@ -297,7 +297,7 @@ def test_a_kill_between_the_folder_and_its_line_leaves_a_run(
     assert (Folders(app.state.service.config).runs("alpha") / "killed" / "upload.json").is_file()
     assert upload(app, "next", rows("semantic")).number == 2
     write(tmp_path / "killed", rows())
-    found = add_run(app.state.service, "alpha", tmp_path / "killed", origin(tmp_path / "killed"))
+    found = add_run(app.state.service, "alpha", tmp_path / "killed", arrival(tmp_path / "killed"))
     assert (found.name, found.number) == ("killed", 1)
     with monkeypatch.context() as patch:
         patch.setattr(index, "put_run", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -143,6 +143,32 @@ def test_what_happens_is_told_until_the_job_has_ended(
     assert client.get("/api/projects/llama/events", headers=reader).status_code == 429
 
 
+def test_one_reader_does_not_hold_all_streams(
+    app: FastAPI, client: TestClient, submit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that is open asks for one more, as the same reader and as another."""
+    object.__setattr__(app.state.service.config.limits, "reader_streams", 1)
+    object.__setattr__(app.state.service.config.limits, "stream_s", 0.05)
+    monkeypatch.setattr(streams, "LOOKS_EVERY_S", 0.01)
+    submit()
+    url, greedy, other = "/api/projects/llama/events", bearer(app, "read", name="greedy"), bearer(app, "read")
+    happened, answers = streams._happened, list[Any]()
+
+    def asks(*given: Any) -> Any:
+        if not answers:
+            answers.append(None)
+            answers[:] = [client.get(url, headers=headers) for headers in (greedy, other)]
+        return happened(*given)
+
+    monkeypatch.setattr(streams, "_happened", asks)
+    assert client.get(url, headers=greedy).status_code == 200
+    assert [each.status_code for each in answers] == [429, 200]
+    said = answers[0].json()["error"]
+    assert (said["what"], said["where"], said["expected"]) == ("too many streams of one reader", "greedy", "at most 1")
+    assert client.get(url, headers=greedy).status_code == 200, "that one has ended"
+    assert not app.state.opened
+
+
 def test_old_events_are_forgotten_and_numbers_never_reused(app: FastAPI, config: ServiceConfig, submit: Any) -> None:
     service = app.state.service
     numbers = [submit().json()["number"] for _ in range(3)]

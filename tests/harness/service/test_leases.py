@@ -1,5 +1,6 @@
 """Leases: each task is one worker's at a time, what is written of it is its holder's, and it ends once."""
 
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from harness.report import synthetic
 from harness.service.conftest import bearer
 from harness.service.working import JOB, REVISION, ByHand, hashed, make_project
 from paritygate.core.codec import canonical
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run
 from paritygate.service import events, tasks
 from paritygate.service.app import create_app
@@ -193,7 +194,11 @@ def test_files_are_followed_piece_by_piece(app: FastAPI, client: TestClient, sub
     assert shown["reason"] == "begun anew: another version"
 
 
-def test_a_task_ends_with_a_run_of_its_project(app: FastAPI, client: TestClient, submit: Any, run_folder: Path) -> None:
+def test_a_task_ends_with_a_run_of_its_project(
+    app: FastAPI, client: TestClient, submit: Any, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk, fsync = set[int](), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: on_disk.add(os.fstat(handle).st_ino) or fsync(handle))
     number = submit(branch="main")
     worker, service = ByHand(app, client), app.state.service
     assert worker.lease()
@@ -209,6 +214,7 @@ def test_a_task_ends_with_a_run_of_its_project(app: FastAPI, client: TestClient,
     assert (done["state"], done["run"], done["exit_code"]) == ("done", RUN, 0)
     folder = Folders(service.config).run("llama", RUN)
     assert (folder / "drifts.jsonl").read_bytes() == (run_folder / "drifts.jsonl").read_bytes()
+    assert {path.stat().st_ino for path in folder.iterdir() if path.name in files} <= on_disk
     told = [each.kind for each in events.since(service, "llama", 0)]
     assert told == ["job requested", "task leased", "run arrived", "task done"]
     assert not Folders(service.config).task(worker.task["task"]).exists()
@@ -231,7 +237,7 @@ def test_a_run_of_a_name_that_is_taken_ends_no_task(
     assert worker.lease()
     there = Folders(config).runs("llama") / RUN
     shutil.copytree(run_folder, there)
-    write(there / "upload.json", Origin("", "", "", "ada", 1.0, 1, {}))
+    write(there / "upload.json", Arrival("", "", "", "ada", 1.0, 1, {}))
     catch_up(app.state.service)
     answer = worker.ask("/finish", {"exit_code": 0, "files": worker.send(run_folder)})
     assert (answer.status_code, answer.json()["error"]["what"]) == (

@@ -126,7 +126,7 @@ def test_a_name_is_checked_before_it_is_a_path(app: FastAPI) -> None:
         with pytest.raises(NotFound):
             folders.project(name)
     project(app)
-    for name in ("", "..", "../x", ".x", "a/b", "latest", "x" * 129, "a\n"):
+    for name in ("", "..", "../x", ".x", "a/b", "latest", "x" * 129, "a\n", "x.json"):
         with pytest.raises(Refused):
             folders.run("alpha", name)
     for name in ("", "..", "../project.json", "workers", "other.json"):

@@ -1,5 +1,6 @@
 """Retention: what stays, what goes, and that a kill at any point of it leaves no half run."""
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from harness.service.conftest import bearer
 from harness.service.uploaded import CASE, project, rows, upload
+from harness.service.working import REVISION, ByHand, make_project
 from paritygate.cli.main import main
 from paritygate.service import gating, prune, queries, tables
 from paritygate.service.app import Service
+from paritygate.service.database import writing
 from paritygate.service.folders import Folders
 from paritygate.service.index import catch_up
 from paritygate.service.tokens import Caller
@@ -88,6 +91,39 @@ def test_a_kill_leaves_the_whole_run_or_nothing_of_it(
     assert (Folders(filled.config).runs("alpha") / "plain").exists() == (at == "rename")
     assert not Folders(filled.config).removed("alpha").exists()
     assert removed(filled, 30) == (["plain"] if at == "rename" else [])
+
+
+def test_what_tasks_and_workers_leave_goes_unless_a_lease_holds(app: FastAPI, client: TestClient) -> None:
+    service, old = app.state.service, time.time() - 40 * DAY
+    make_project(app, "llama")
+    job = {"suite": "tiny", "cells": "f64 x single x cpu", "revision": REVISION}
+    hands = [ByHand(app, client, name) for name in ("gone", "holder", "idle")]
+    for hand in hands[:2]:
+        client.post("/api/projects/llama/jobs", json=job, headers=bearer(app, "submit", name=f"for-{hand.name}"))
+        assert hand.lease()
+        hand.put("lint.json", b"{}")
+        assert hand.ask("/finish", {"exit_code": 0, "files": {}}).status_code == 412, "which leaves a lock"
+    assert hands[2].lease() is None
+    assert hands[0].ask("/fail", {"reason": "no golden"}).status_code == 204
+    with writing(service.engine).begin() as connection:
+        silent = tables.worker.c.name.in_(("gone", "holder"))
+        connection.execute(update(tables.worker).where(silent).values(seen=old))
+    kept = service.config.data / "tasks"
+    (kept / "strange").touch()
+    for path in kept.iterdir():
+        os.utime(path, (old, old))
+
+    def left(keep_days: float) -> tuple[list[str], list[str]]:
+        assert removed(service, keep_days) == []
+        with service.engine.connect() as connection:
+            named = connection.execute(select(tables.worker.c.name).order_by(tables.worker.c.name)).scalars().all()
+        return sorted(path.name for path in kept.iterdir()), list(named)
+
+    assert left(50) == ([".1.lock", ".2.lock", "1", "2", "strange"], ["gone", "holder", "idle"])
+    assert left(30) == ([".2.lock", "2", "strange"], ["holder", "idle"])
+    assert left(0) == ([".2.lock", "2", "strange"], ["holder", "idle"])
+    assert hands[1].ask("/fail", {"reason": "no golden"}).status_code == 204
+    assert left(30) == (["strange"], ["idle"])
 
 
 def test_pins_over_http(app: FastAPI, client: TestClient) -> None:

@@ -1,14 +1,18 @@
 """Reads over HTTP: who may, what is bounded, and that odd input is refused, never an error of ours."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from harness.service.conftest import bearer
 from harness.service.uploaded import CASE, CELLS, project, rows, upload
+from paritygate.service import queries, tables
+from paritygate.service.database import writing
 
 
 @pytest.fixture
@@ -54,6 +58,50 @@ def test_projects_runs_rows(app: FastAPI, client: TestClient, headers: dict[str,
     found = [json.loads(line) for line in lines.splitlines()]
     assert found == get("/alpha/runs/second/rows?mode=chained&limit=1000")["items"]
     assert {each["mode"] for each in found} == {"chained"}
+
+
+@pytest.mark.parametrize("goes", ["behind its first rows", "as it ends"])
+def test_rows_of_a_run_that_goes_meanwhile_break_off(
+    app: FastAPI, headers: dict[str, str], goes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No end of the body: a reader that sees one has all of them."""
+    url, service, read = "/api/projects/alpha/runs/second/rows", app.state.service, queries._by_position
+    parts: list[int] = []
+
+    def remove() -> None:
+        with writing(service.engine).begin() as connection:
+            connection.execute(delete(tables.run).where(tables.run.c.name == "second"))
+
+    def by_position(*given: Any) -> Any:
+        if goes == "behind its first rows" and len(parts) == 1:
+            remove()
+        parts.append(len(found := read(*given)))
+        if goes == "as it ends" and len(parts) == 2:
+            remove()
+        return found
+
+    def ends() -> list[bool]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            if sent:
+                await asyncio.Event().wait()  # it stays until it is answered
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        named = [(name.lower().encode(), text.encode()) for name, text in {**headers, "Host": "localhost"}.items()]
+        asked = {"type": "http", "method": "GET", "path": url, "query_string": b"format=jsonl", "headers": named}
+        asyncio.run(app({**asked, "asgi": {"spec_version": "2.3"}}, receive, send))
+        assert sent[0]["status"] == 200
+        return [not message["more_body"] for message in sent[1:]]
+
+    monkeypatch.setattr(queries, "_STREAMED", len(list(queries.every_row(service, "alpha", "second"))) - 1)
+    assert any(ends())
+    monkeypatch.setattr(queries, "_by_position", by_position)
+    assert not any(ends())
+    assert len(parts) == 2
 
 
 def test_files_are_those_of_a_run_and_a_report_may_do_nothing(

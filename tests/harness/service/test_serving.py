@@ -22,6 +22,7 @@ from harness.service.sending import manifest
 from paritygate.cli.main import main
 from paritygate.cli.serving import listening
 from paritygate.client import Client
+from paritygate.client.transport import Transport
 from paritygate.core.errors import InfrastructureError
 from paritygate.service import server
 from paritygate.service.config import ServiceConfig
@@ -64,7 +65,7 @@ def serving(environ: dict[str, str], *arguments: str) -> Iterator[tuple["subproc
 
 def answering(url: str, token: str) -> Client:
     """A client, once the server has got as far as to answer."""
-    client = Client(url, token, pause=lambda s: time.sleep(0.2))
+    client = Client(Transport(url, token, pause=lambda s: time.sleep(0.2)))
     client.projects()
     return client
 
@@ -142,10 +143,10 @@ def test_a_server_killed_in_the_middle_of_an_upload(
         assert process.wait(timeout=60) == 143
 
 
-def children(process: int) -> set[int]:
-    """Those that serve."""
-    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return {int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+def serves(process: "subprocess.Popen[str]") -> int:
+    """The next process that says that it does."""
+    assert process.stderr
+    return next(int(found[1]) for line in process.stderr if (found := re.search(r"process (\d+) serves", line)))
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -165,7 +166,7 @@ def refuses(url: str) -> bool:
 def test_several_processes_serve_as_one(environ: dict[str, str]) -> None:
     """They count together, one that dies is replaced, and none outlives the first."""
     with serving(environ, "--processes", "2") as (process, url), answering(url, ""):
-        until(lambda: len(children(process.pid)) == 2)
+        first, _ = serves(process), serves(process)
         for _ in range(4):
             with Client(url) as another:
                 another.projects()
@@ -177,10 +178,9 @@ def test_several_processes_serve_as_one(environ: dict[str, str]) -> None:
             return float(found[1]) if found else 0.0
 
         assert counted() == 5.0
-        (first, second) = children(process.pid)
         os.kill(first, signal.SIGKILL)
-        until(lambda: len(children(process.pid) - {first}) == 2 and second in children(process.pid))
-        with Client(url, pause=lambda s: time.sleep(0.2)) as another:
+        assert serves(process) != first
+        with Client(Transport(url, pause=lambda s: time.sleep(0.2))) as another:
             assert [each["name"] for each in another.projects()] == ["local"]
         process.kill()
         until(lambda: refuses(url))
@@ -194,6 +194,7 @@ def test_a_process_that_cannot_serve_ends_the_server(
     with listening("127.0.0.1", 0) as at, pytest.raises(InfrastructureError) as ended:
         server.serve_on(at, config, "", "problems", processes=2)
     assert str(ended.value) == "process of the service ended before it served\n  got       exit code 1, see above"
+    assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "who serves next in this process would look there"
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,7 @@ def test_what_nobody_goes_on_with_is_dropped(app: FastAPI, sender: Sender, folde
         (lambda asked: asked["files"][0].update(size=1 << 40), 413, "file is too large"),
         (lambda asked: asked["files"].append(asked["files"][0]), 422, "file is named twice"),
         (lambda asked: asked.update(run="latest"), 422, "no name for a run"),
+        (lambda asked: asked.update(run=f"{RUN}.json"), 422, "no name for a run"),  # where the page of RUN is as JSON
         (lambda asked: asked.update(run="../x"), 422, "request does not fit"),
         (lambda asked: asked.update(branch="a\x00b"), 422, "request does not fit"),
         (lambda asked: asked["files"][0].update(name="workers/0.log"), 422, "request does not fit"),

@@ -18,7 +18,7 @@ from harness.service.working import JOB, ByHand, make_project
 from paritygate.client.candidates import revision_of
 from paritygate.client.running import Running
 from paritygate.client.work import Unreachable, Work
-from paritygate.client.worker import Place, Worker
+from paritygate.client.worker import Worker, Workplace
 from paritygate.core.codec import canonical
 from paritygate.core.errors import Terminated, UsageError
 from paritygate.core.run import Run
@@ -37,7 +37,8 @@ def database(tmp_path: Path) -> str:
 
 
 class Through(httpx2.BaseTransport):
-    """Requests to the service in this process. `breaks` says of each whether the connection is lost, and when."""
+    """Requests to the service in this process. `breaks` says of each whether the connection is lost, and when; or
+    that a page of somebody else's is the answer."""
 
     def __init__(self, client: TestClient, breaks: Callable[[str], str]):
         self.client, self.breaks = client, breaks
@@ -46,6 +47,8 @@ class Through(httpx2.BaseTransport):
         how, headers = self.breaks(request.url.path), dict(request.headers)
         if how == "before":
             raise httpx2.ConnectError("nobody is there")
+        if how == "portal":
+            return httpx2.Response(200, headers={"content-type": "text/html"}, text="<h1>Welcome to our network</h1>")
         url = str(request.url.copy_with(scheme="http", host="testserver", port=None))
         said = self.client.request(request.method, url, headers=headers | {"host": "localhost"}, content=request.read())
         if how == "after":
@@ -95,7 +98,7 @@ class Bench:
 
     def work(self) -> None:
         token = self.headers["Authorization"].split()[1]
-        place = Place("w", ("cpu",), (self.checkout,), self.root / "home")
+        place = Workplace("w", ("cpu",), (self.checkout,), self.root / "home")
         transport = Through(self.client, lambda path: self.breaks(path))
         Worker(place, lambda: Work("http://127.0.0.1:1", token, transport=transport), self.said.append).work(
             0.1, "idle"
@@ -132,8 +135,8 @@ def test_a_task_is_replayed_by_the_command_line_and_its_run_arrives(
     arrived, sent = Folders(bench.app.state.service.config).run("llama", RUN), bench.root / "whole" / RUN
     for path in sent.iterdir():
         assert (arrived / path.name).read_bytes() == path.read_bytes(), path.name
-    origin = json.loads((arrived / "upload.json").read_text())
-    assert (origin["commit"], origin["by"]) == (bench.revision, "team")
+    arrival = json.loads((arrived / "upload.json").read_text())
+    assert (arrival["commit"], arrival["by"]) == (bench.revision, "team")
     assert bench.said == [
         "w works for http://127.0.0.1:1: cpu",
         f"has {bench.revision} in {bench.checkout}: tiny",
@@ -273,6 +276,32 @@ def test_answers_that_are_lost_make_nothing_twice(bench: Bench) -> None:
     assert bench.said[-1] == f"task 1: done, exit code 0: {RUN}"
     arrived = Folders(bench.app.state.service.config).run("llama", RUN)
     assert (arrived / "drifts.jsonl").read_bytes() == (bench.root / "whole" / RUN / "drifts.jsonl").read_bytes()
+
+
+def test_a_page_of_somebody_in_between_is_no_answer(bench: Bench, app: FastAPI, client: TestClient) -> None:
+    """A network that wants a login: the worker waits as for a service that is away, and takes nothing for done."""
+    bench.breaks = lambda path: "portal"
+    with pytest.raises(Unreachable, match="no paritygate service answers there") as raised:
+        bench.work()
+    assert raised.value.got == "HTTP 200, text/html"
+    bench.submit()
+    first = ByHand(app, client, "killed")
+    assert first.lease(revision=bench.revision)
+    whole = bench.root / "whole" / RUN
+    for name in ("run.json", "drifts.jsonl"):
+        first.put(name, (whole / name).read_bytes())
+    assert first.ask("/give-back").status_code == 204
+    asked: list[str] = []
+
+    def breaks(path: str) -> str:
+        asked.append(path)
+        return "portal" if "/tasks/" in path and asked.count(path) in (1, 3) else ""
+
+    bench.breaks = breaks
+    bench.work()
+    assert (bench.task()["state"], bench.said[-1]) == ("done", f"task 1: done, exit code 0: {RUN}")
+    (called,) = bench.called
+    assert called["found"]["drifts.jsonl"] == (whole / "drifts.jsonl").read_text(), "it was gone on with"
 
 
 def test_two_workers_of_one_name_are_not_at_work_in_one_folder(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from harness.report import synthetic
 from paritygate.core.coverage import Coverage
 from paritygate.core.drift import Row
-from paritygate.core.project import FileHash, Origin
+from paritygate.core.project import Arrival, FileHash
 from paritygate.core.run import Run
 from paritygate.service.index import add_run, create_project
 from paritygate.service.summaries import RunSummary
@@ -55,13 +55,13 @@ def write(folder: Path, judged: Sequence[Row] | None, coverage: Coverage | None 
     return run if judged is None else run.save_rows(judged, coverage=coverage, baseline_x=run.info.baseline_x)
 
 
-def origin(folder: Path, branch: str = "main", commit: str = "", arrived: float = 0.0) -> Origin:
+def arrival(folder: Path, branch: str = "main", commit: str = "", arrived: float = 0.0) -> Arrival:
     files = {
         path.name: FileHash(path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in sorted(folder.iterdir())
     }
     commit = commit or hashlib.sha256(folder.name.encode()).hexdigest()[:40]
-    return Origin(branch, commit, "", "ada", arrived or next(_ARRIVED), 0, files)
+    return Arrival(branch, commit, "", "ada", arrived or next(_ARRIVED), 0, files)
 
 
 def project(app: FastAPI, name: str = "alpha") -> str:
@@ -82,7 +82,7 @@ def upload(
     service = app.state.service
     folder = service.config.data / "uploads" / "tests" / name
     write(folder, judged, **info)
-    return add_run(service, to, folder, origin(folder, branch, arrived=arrived))
+    return add_run(service, to, folder, arrival(folder, branch, arrived=arrived))
 
 
 def reads(client: TestClient, headers: dict[str, str]) -> Iterator[tuple[str, str]]:

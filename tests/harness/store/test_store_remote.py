@@ -120,6 +120,10 @@ def test_a_token_goes_over_tls_or_to_this_machine_unless_somebody_says_otherwise
     assert TOKEN not in str(caught.value)
     open_remote("http://host:8321/api/goldens", TOKEN, "any-network")
     open_remote("http://127.0.0.1:8321/api/goldens", TOKEN)
+    assert open_remote("http://[::1]:8321/api/goldens", TOKEN)._at("x") == "http://[::1]:8321/api/goldens/x"
+    with pytest.raises(UsageError, match="the token would be sent unencrypted: 2001:db8::1"):
+        open_remote("http://[2001:db8::1]:8321/api/goldens", TOKEN)
+    open_remote("https://[2001:db8::1]/api/goldens", TOKEN)
     open_remote("http://host:8321/api/goldens")  # there is nothing to overhear
 
 
@@ -221,6 +225,11 @@ def test_a_page_is_of_a_folder_that_is_there(here: GoldenStore) -> None:
         ("https://user:pass@host/goldens", "not the URL of a remote"),
         ("https://host/goldens?token=x", "not the URL of a remote"),
         ("memory://x::file:///etc", "not the URL of a remote"),
+        ("http://[::1]:8321/x::file:///etc", "not the URL of a remote"),
+        ("http://[::1::file:///etc]", "not the URL of a remote"),
+        ("http://[::1]x/goldens", "not the URL of a remote"),
+        ("http://[::1", "not the URL of a remote"),
+        ("s3://[::1]/goldens", "not the URL of a remote"),
         ("file://", "not the URL of a remote"),
     ],
 )

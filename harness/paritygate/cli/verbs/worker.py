@@ -46,7 +46,7 @@ def worker(
 
     with client_installed():
         from paritygate.client.work import Work
-        from paritygate.client.worker import Place, Worker, name_of
+        from paritygate.client.worker import Worker, Workplace, name_of
     settings = settings_of(context)
     url, name = address_of(settings, server), name or name_of(socket.gethostname())
     if folder is None:
@@ -55,7 +55,7 @@ def worker(
         folder = settings.cache.parent / "worker" / name_of(name)
     candidates = tuple(each.resolve() for each in candidate or [Path()])
     chosen = tuple(dict.fromkeys(label for label in labels.replace(",", " ").split()))
-    place = Place(name, chosen, candidates, folder.resolve(), workers)
+    place = Workplace(name, chosen, candidates, folder.resolve(), workers)
 
     def tell(line: str) -> None:
         say(f"{time.strftime('%H:%M:%S')}  {line}")

@@ -7,11 +7,13 @@ nothing.
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
@@ -19,6 +21,7 @@ from paritygate.service import events, jobs
 from paritygate.service.access import Reader, require
 from paritygate.service.answers import InProject
 from paritygate.service.app import Service, ServiceOf
+from paritygate.service.database import away
 from paritygate.service.leases import sweep
 from paritygate.service.problems import Refused, TooMany, documented
 
@@ -52,7 +55,7 @@ After = Annotated[int, Depends(_after)]
 def of_project(project: InProject, after: After, request: Request, service: ServiceOf, caller: Reader) -> Any:
     """What happens in a project."""
     jobs.require_project(service, project)
-    return Stream(request, service, project, after, None)
+    return Stream(request, service, caller.name, project, after, None)
 
 
 @ROUTER.get("/jobs/{number}/events", response_class=StreamingResponse, responses=_ANSWERS)
@@ -63,17 +66,18 @@ def of_job(
     jobs.show(service, project, number)
     if after and jobs.has_ended(service, number) and not events.since(service, project, after, number, limit=1):
         return Response(status_code=204)  # a browser then asks no more
-    return Stream(request, service, project, after, number)
+    return Stream(request, service, caller.name, project, after, number)
 
 
 class Stream(StreamingResponse):
     """Events of a project, or of a job, from the table, whatever server wrote them.
 
-    The service allows so many at a time, each so long; one whose reader takes nothing is dropped.
+    The service allows so many at a time, of one reader a part of these, each so long; one whose reader takes nothing is
+    dropped.
     """
 
-    def __init__(self, request: Request, service: Service, project: str, after: int, job: int | None):
-        self._open, self._limits = _opened(request), service.config.limits
+    def __init__(self, request: Request, service: Service, reader: str, project: str, after: int, job: int | None):
+        self._open, self._limits, self._reader = _opened(request), service.config.limits, reader
         super().__init__(
             self._texts(lambda behind: _happened(request, service, project, behind, job), after),
             media_type="text/event-stream",
@@ -84,15 +88,23 @@ class Stream(StreamingResponse):
         async def taken(message: Message) -> None:
             await asyncio.wait_for(send(message), _TAKEN_S)
 
-        if self._open["streams"] >= self._limits.streams:
-            raise TooMany("too many streams", expected=f"at most {self._limits.streams}")
-        self._open["streams"] += 1
+        if self._open[self._reader] >= self._limits.reader_streams:
+            most, try_ = (
+                f"at most {self._limits.reader_streams}",
+                "close one: that of a project has what its jobs' have",
+            )
+            raise TooMany("too many streams of one reader", where=self._reader, expected=most, try_=try_)
+        if self._open.total() >= self._limits.streams:
+            raise TooMany("too many streams", expected=f"at most {self._limits.streams}", try_="again later")
+        self._open[self._reader] += 1
         try:
             await super().__call__(scope, receive, taken)
         except TimeoutError:
             return  # the connection ends in mid-answer, and its reader comes back, if there is one
         finally:
-            self._open["streams"] -= 1
+            self._open[self._reader] -= 1
+            if not self._open[self._reader]:
+                del self._open[self._reader]
 
     async def _texts(self, happened: Happened, after: int) -> AsyncIterator[str]:
         began = said = time.monotonic()
@@ -102,6 +114,10 @@ class Stream(StreamingResponse):
                 found, ended = await run_in_threadpool(happened, after)
             except Refused:
                 return  # its reader comes back, and is told why
+            except SQLAlchemyError as reason:
+                if away(reason) is None:
+                    raise
+                return
             for each in found:
                 after = each.id
                 yield _text(each)
@@ -117,11 +133,11 @@ class Stream(StreamingResponse):
             await asyncio.sleep(LOOKS_EVERY_S)
 
 
-def _opened(request: Request) -> dict[str, int]:
-    """How many streams this process has open."""
+def _opened(request: Request) -> Counter[str]:
+    """How many streams this process has open, by reader."""
     state = request.app.state
     if not hasattr(state, "opened"):
-        state.opened = {"streams": 0}
+        state.opened = Counter[str]()
     return state.opened
 
 

@@ -13,7 +13,7 @@ from paritygate.service.access import Approver, Form, Reader
 from paritygate.service.answers import InProject, OfRun
 from paritygate.service.app import Service, ServiceOf
 from paritygate.service.cells import CellCount, cells
-from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, origin_of, pin_of
+from paritygate.service.folders import LOCAL, RUN_FILES, Folders, Pin, arrival_of, pin_of
 from paritygate.service.gating import GateAnswer, gate
 from paritygate.service.page import page
 from paritygate.service.problems import status_of
@@ -113,6 +113,6 @@ def unpin(form: Form, project: InProject, run: OfRun, service: ServiceOf, caller
 def _files(service: Service, project: str, run: str) -> tuple[FileLine, ...]:
     folder = Folders(service.config).run(project, run)
     if (folder / "upload.json").is_file():
-        return tuple(FileLine(name, each.bytes, each.sha256) for name, each in sorted(origin_of(folder).files.items()))
+        return tuple(FileLine(name, each.bytes, each.sha256) for name, each in sorted(arrival_of(folder).files.items()))
     there = [folder / name for name in sorted(RUN_FILES)]
     return tuple(FileLine(path.name, path.stat().st_size, "") for path in there if path.is_file())
