@@ -52,7 +52,18 @@ def _told(reason: Exception) -> InfrastructureError | None:
     return InfrastructureError(found.what, where="PARITYGATE_DB", got=got, try_="the same command, once it is there")
 
 
-_EXTRA = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "itsdangerous", "prometheus_client", "pydantic")
+_EXTRA = (
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "sqlalchemy",
+    "alembic",
+    "itsdangerous",
+    "prometheus_client",
+    "pydantic",
+    "orjson",
+    "python_multipart",
+)
 
 
 def config_here(settings: Settings, data: Path | None) -> "ServiceConfig":

@@ -44,6 +44,10 @@ class Client:
     def projects(self) -> list[dict[str, Any]]:
         return list(self._all(path_of("projects"), {}))
 
+    def create_project(self, name: str) -> dict[str, Any]:
+        """A new one, empty; with the scope `admin`."""
+        return self._transport.post(path_of("projects"), {"name": name})
+
     def runs(self, project: str, **filters: str) -> Iterator[dict[str, Any]]:
         """The newest first; by `branch`, `commit`, `platform`, `verdict`, `suite`, `pull_request`."""
         return self._all(path_of("projects", project, "runs"), filters)

@@ -18,7 +18,7 @@ from paritygate.core.registry import discover
 
 VERBS = """
 approve budget capture compare compile db doctor dtypes explain gate golden job judge list locate manifest mutate
-programs replay report run seeds serve show token upload worker
+programs project replay report run seeds serve show token upload worker
 """.split()
 ENDLESS = {"serve", "worker"}  # until they are ended: there is no value that they could print
 

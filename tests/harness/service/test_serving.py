@@ -95,7 +95,13 @@ def test_a_server_killed_in_the_middle_of_an_upload(
     asked, rows = manifest(folder), (folder / "rows.jsonl").read_bytes()
     number = [each["name"] for each in asked["files"]].index("rows.jsonl")
     with serving(environ, "--unnamed", "nobody") as (process, url), answering(url, token) as client:
-        client._transport.post("/api/projects", {"name": "llama"})
+        known = {"PARITYGATE_SERVER": url, "PARITYGATE_TOKEN": token}
+        assert paritygate("project", "create", "llama", **known)[:2] == (
+            0,
+            "made    llama\nnext    paritygate upload --project llama\n",
+        )
+        assert paritygate("project", "list", **known)[:2] == (0, "llama  0 runs  empty\n1 project\n")
+        assert paritygate("project", "create", "llama", **known)[0] == 2
         state = client._transport.post("/api/projects/llama/uploads", asked)
         path, part = (
             f"/api/projects/llama/uploads/{state['upload']}/files/rows.jsonl",
@@ -213,6 +219,9 @@ def test_a_process_that_cannot_serve_ends_the_server(
         (["token", "revoke", "x"], "no service here"),
         (["db", "status"], "no service here"),
         (["token", "list", "x"], "list takes no name"),
+        (["project", "list", "x"], "list takes no name"),
+        (["project", "create"], "which project?"),
+        (["project", "list"], "which service?"),
         (["upload", "--project", "x"], "there is no run yet"),
         (["gate", "--project", "x"], "which service?"),
         (["gate", "--server", "http://127.0.0.1:1"], "which project?"),

@@ -37,7 +37,12 @@ Proxy = Annotated[
 ]
 Lease = Annotated[
     float,
-    typer.Option("--lease", min=1.0, metavar="S", help="Seconds without a heartbeat until another worker goes on."),
+    typer.Option(
+        "--lease",
+        min=1.0,
+        metavar="S",
+        help="Seconds without a heartbeat until another worker goes on: a busy host may keep one waiting.",
+    ),
 ]
 Processes = Annotated[
     int,
