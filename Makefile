@@ -71,8 +71,8 @@ seeds: $(DEV) ## twenty seeds of weights and text, unfaulted; fails on a false a
 meshes: $(DEV) ## every mesh layout of up to eight devices in float64, float32 and bfloat16
 	$(BIN)/paritygate run mesh --timeout 7200
 
-shipped: $(DEV) ## the parity tests with programs compiled as XLA does by itself, not quickly
-	XLA_FLAGS= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/parity
+shipped: $(DEV) ## tests of parity, faults and pages with programs compiled as XLA does by itself, not quickly
+	XLA_FLAGS= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/parity tests/faults tests/docs
 
 limits: $(DEV) ## the limits that the reference's harmless variants give today, beside those in golden/budgets.toml
 	$(BIN)/paritygate budget fit

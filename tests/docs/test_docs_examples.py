@@ -8,6 +8,8 @@ import pytest
 from docs.documents import Page, pages
 from docs.session import Session
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PAGES = pages()
 
 

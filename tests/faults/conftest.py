@@ -19,6 +19,12 @@ def read(suite: str, case: str) -> Golden:
 
 
 @pytest.fixture(scope="session")
+def compile_cache(compiled_here: Path) -> Path:
+    """That of the commands which take `compiled_here` for a user's."""
+    return compiled_here / "paritygate" / "xla"
+
+
+@pytest.fixture(scope="session")
 def golden_of():
     """The golden of the case that shows a fault."""
 

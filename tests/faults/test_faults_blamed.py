@@ -18,6 +18,8 @@ from paritygate.replay.job import Asked, Planting
 from paritygate.replay.plant import planted_lines
 from paritygate.store.golden import GoldenStore
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 # One of each part that a candidate may compute in 16 bits.
 PARTS = (
@@ -35,7 +37,7 @@ SOUGHT = ["router-logits-in-16-bits"] + [f.name for _, f in select_faults(["prec
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Blame, tuple[str, ...]]]:
+def found(tmp_path_factory: pytest.TempPathFactory, compile_cache: Path) -> dict[str, tuple[Blame, tuple[str, ...]]]:
     """The lines blamed for the row that the recorded kill matrix blames first, all faults planted in one worker."""
     recorded = {(mutant.fault, mutant.cell): mutant for mutant in read_mutants(GOLDEN / "mutations.jsonl")}
     plantings = []
@@ -48,7 +50,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Blame, tu
         asked = Asked(suite, case, cell, drift.mode, drift.site, drift.port, drift.call, "lines")
         plantings.append(Planting(fault.name, fault.patches, suite, case, (), (asked,)))
     folder = tmp_path_factory.mktemp("blamed")
-    blamed = blame_all((), plantings, GoldenStore(GOLDEN), folder, workers=1, compile_cache=folder / "cache")
+    blamed = blame_all((), plantings, GoldenStore(GOLDEN), folder, workers=1, compile_cache=compile_cache)
     assert blamed.problems == ()
     return blamed.of_faults
 
@@ -61,8 +63,12 @@ def test_the_planted_line_is_ranked_first_and_raising_it_gives_most(found, name)
     assert blame.unequal == 0.0
 
 
-def test_the_command_plants_finds_the_first_row_and_blames_it(tmp_path, capfd) -> None:
-    environ = {"PARITYGATE_GOLDEN": str(GOLDEN), "PARITYGATE_RUNS": str(tmp_path / "runs"), "HOME": str(tmp_path)}
+def test_the_command_plants_finds_the_first_row_and_blames_it(tmp_path, compiled_here, capfd) -> None:
+    environ = {
+        "PARITYGATE_GOLDEN": str(GOLDEN),
+        "PARITYGATE_RUNS": str(tmp_path / "runs"),
+        "XDG_CACHE_HOME": str(compiled_here),
+    }
     code = main(("mutate", *SOUGHT, "--explain", "--workers", "1"), environ)
     said = " ".join(capfd.readouterr().out.split())
     assert "router-logits-in-16-bits bf16 layers." in said

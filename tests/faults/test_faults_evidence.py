@@ -16,6 +16,8 @@ from paritygate.replay.job import Planting
 from paritygate.replay.mutants import replay_mutants
 from paritygate.store.golden import GoldenStore
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 CELL = "f64/single/cpu"
 CHUNKS = Patch(
@@ -52,7 +54,7 @@ FAULTS = {
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Divergence]:
+def found(tmp_path_factory: pytest.TempPathFactory, compile_cache: Path) -> dict[str, Divergence]:
     """Where the case of each fault first differs in float64, all faults planted in one worker."""
     store, budgets = GoldenStore(GOLDEN), read_budgets(GOLDEN / "budgets.toml")
     divergences: dict[str, Divergence] = {}
@@ -68,7 +70,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Divergence]:
         (divergences[fault],) = first_divergence(judge(drifts, {planting.case.id: golden}, [CELL], modes, budgets, {}))
 
     folder = tmp_path_factory.mktemp("evidence")
-    assert replay_mutants(plantings, store, folder, finished, workers=1) == []
+    assert replay_mutants(plantings, store, folder, finished, workers=1, compile_cache=compile_cache) == []
     return divergences
 
 
@@ -81,7 +83,7 @@ def test_a_sentence_says_where_a_fault_sits(found: dict[str, Divergence], fault:
     assert divergence.propagated > 5, "what comes after it differs too, and is put down to it"
 
 
-def test_a_sentence_says_which_axis_of_the_mesh_a_fault_of_sharding_takes(tmp_path: Path) -> None:
+def test_a_sentence_says_which_axis_of_the_mesh_a_fault_of_sharding_takes(tmp_path: Path, compile_cache: Path) -> None:
     ((_, fault),) = select_faults(["replica-left-stale"])
     suite, case = case_of(fault)
     store, budgets = GoldenStore(GOLDEN), read_budgets(GOLDEN / "budgets.toml")
@@ -93,7 +95,9 @@ def test_a_sentence_says_which_axis_of_the_mesh_a_fault_of_sharding_takes(tmp_pa
         divergences.extend(first_divergence(rows))
 
     planting = Planting(fault.name, fault.patches, suite, case, cells)
-    assert replay_mutants([planting], store, tmp_path / "replay", finished, workers=1) == []
+    assert (
+        replay_mutants([planting], store, tmp_path / "replay", finished, workers=1, compile_cache=compile_cache) == []
+    )
     (divergence,) = divergences
     assert (divergence.cell, divergence.row.diagnosis) == ("f64/dp2/cpu", "sharding")
     assert divergence.row.evidence.endswith("in the second half of the rows; in every layout with dp")

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from paritygate.catalog.select import case_of, families, fault_groups
 from paritygate.cli.main import main
 from paritygate.core.errors import ExitCode
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 # One of a group, shown by two cases in all.
@@ -34,9 +38,13 @@ def test_every_named_hypothesis_is_a_row():
     assert [(fault, name) for fault, name, rows in named if name not in rows] == []
 
 
-def test_the_named_hypothesis_is_found_first(tmp_path, capfd):
+def test_the_named_hypothesis_is_found_first(tmp_path, compiled_here, capfd):
     named = {fault.name: fault.hypothesis for group in fault_groups().values() for fault in group.faults}
-    environ = {"PARITYGATE_GOLDEN": str(GOLDEN), "PARITYGATE_RUNS": str(tmp_path / "runs"), "HOME": str(tmp_path)}
+    environ = {
+        "PARITYGATE_GOLDEN": str(GOLDEN),
+        "PARITYGATE_RUNS": str(tmp_path / "runs"),
+        "XDG_CACHE_HOME": str(compiled_here),
+    }
     code = main(("mutate", *PLANTED, "--explain", "--workers", "1", "--json"), environ)
     found = json.loads(capfd.readouterr().out)["faults"]
     first = {each["fault"]: each["counterfactual"]["explanations"][0]["hypothesis"] for each in found}

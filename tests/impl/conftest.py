@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pytest
+from jaxlib.xla_client import CompileOptions
 from jaxtyping import install_import_hook
 
 sys.path.insert(0, str(Path(__file__).parent))  # for impl_cases, which the child process reads as well
@@ -20,6 +21,12 @@ HERE = Path(__file__).parent
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)  # the programs are tiny: nearly all the time is compiling
+
+# The emitters start an MLIR context for each fusion, and pay only where LLVM optimises. XLA reads its flags once in a
+# process, when it is first asked for options: here, so that this process has them and no child that a test starts.
+with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip())
+    CompileOptions()
 
 # Not text, vision and multimodal, whose own messages for wrong shapes are under test, nor outputs, which JAX also
 # builds from non-arrays.

@@ -16,8 +16,9 @@ from paritygate.core.lint import Finding
 _LOW = ("bf16", "f16")
 _PRODUCTS = ("dot", "convolution")
 _REDUCTIONS = frozenset(
-    "reduce reduce-window scatter select-and-scatter all-reduce all-reduce-start reduce-scatter".split()
+    "reduce reduce-window scatter select-and-scatter all-reduce all-reduce-start reduce-scatter map".split()
 )
+_AS_LOOP = {"map": "scatter"}  # where XLA makes a loop of a scatter, each turn applies its reducer by a map
 _MOVES = frozenset(
     "bitcast copy reshape transpose broadcast slice dynamic-slice reverse concatenate gather pad fusion call".split()
 )
@@ -74,7 +75,7 @@ def _accumulations(module: Module, equations: Sequence[Equation], model: np.dtyp
                 if all(dtype in _LOW for dtype in (_dtype(each), *(dtypes.get(name) for name in each.operands[:2]))):
                     yield each, f"{each.opcode} of 16 bits gives 16 bits"
             elif each.opcode in _REDUCTIONS and any(_sums_low(module.computations[name]) for name in each.called):
-                yield each, f"{each.opcode} sums in 16 bits"
+                yield each, f"{_AS_LOOP.get(each.opcode, each.opcode)} sums in 16 bits"
 
 
 def _sums_low(reducer: Sequence[Instruction]) -> bool:

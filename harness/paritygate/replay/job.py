@@ -58,6 +58,9 @@ class Environment:
             # Nearly all time on a mesh is compiling. This leaves LLVM's optimisations out, which halves it, and none of
             # XLA's: the values were the same bits.
             flags.append("--xla_backend_optimization_level=0")
+            # The emitters start an MLIR context for each fusion, and pay only where LLVM optimises: without them it is
+            # a third again, and a scatter becomes a loop. The programs recorded of low precision were made with them.
+            flags.append(f"--xla_cpu_use_fusion_emitters={'false' if self.x64 else 'true'}")
             found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # XLA explains at length where it replicates a value on the way
         if self.platform == "cpu" and self.processes > 1:
             found["JAX_CPU_COLLECTIVES_IMPLEMENTATION"] = "gloo"

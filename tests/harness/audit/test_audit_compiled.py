@@ -19,9 +19,9 @@ ENTRY %main (x: bf16[4,4]) -> bf16[4,4] {
 """
 
 
-def findings(function, *arguments, compute: str = "bfloat16"):
+def findings(function, *arguments, compute: str = "bfloat16", options: dict[str, bool] | None = None):
     traced = jax.jit(function).trace(*arguments)
-    return lint_compiled("toy.plain", "x", traced.jaxpr, traced.lower().compile().as_text(), compute)
+    return lint_compiled("toy.plain", "x", traced.jaxpr, traced.lower().compile(options).as_text(), compute)
 
 
 def rules(function, *arguments, compute: str = "bfloat16") -> list[str]:
@@ -40,6 +40,13 @@ def _scattered(x):
 def test_a_sum_in_16_bits_is_found_and_one_in_32_is_not(function):
     assert rules(function, LOW) == ["compiled-accumulation"]
     assert rules(lambda x: function(x.astype(jnp.float32)).astype(jnp.bfloat16), LOW) == []
+
+
+def test_a_scatter_that_became_a_loop_is_the_same_finding():
+    as_one, as_loop = (findings(_scattered, LOW, options={"xla_cpu_use_fusion_emitters": on}) for on in (True, False))
+    assert as_loop == as_one and as_one[0].what == "scatter sums in 16 bits"
+    wide = findings(lambda x: _scattered(x.astype(jnp.float32)), LOW, options={"xla_cpu_use_fusion_emitters": False})
+    assert wide == []
 
 
 def test_a_largest_value_in_16_bits_is_no_sum():
