@@ -34,7 +34,9 @@ bench: $(BASE) ## tokens/s and tiles/s of jax_llama4 beside HF torch, the mixtur
 
 # A file's tests on one worker, or what they share, often a whole run, is made on both. In the order of tests/conftest.py.
 # Not --dist loadgroup: pytest-xdist 3.8 groups nothing under pytest 9.2, without a word.
+# Compiled first: where children are told to write no bytecode, each of hundreds would compile the harness anew.
 test: $(DEV) ## install with the extra `dev` and run the tests
+	$(BIN)/python -m compileall -q harness impl
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=30 --durations-min=10 $(PYTEST_ARGS)
 
 lint: $(DEV) ## ruff, rules and format

@@ -12,15 +12,23 @@ from toy.workplace import TOY, Workplace
 BUDGETS = TOY.parents[1] / "golden" / "budgets.toml"
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The toy captured, by the command line, in folders of its own."""
-    root = tmp_path_factory.mktemp("toy")
+@pytest.fixture(scope="session")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's golden, captured by the command line. Nobody writes there."""
+    root = tmp_path_factory.mktemp("captured")
     (root / "golden").mkdir()
     shutil.copy(BUDGETS, root / "golden")
     said = Workplace(root).done("capture", "toy")
     assert "toy-2.plain: 14 ports captured" in said.out
     assert said.out.splitlines()[-1] == "next    paritygate run toy"
+    return root / "golden"
+
+
+@pytest.fixture(scope="module")
+def place(captured: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """The toy captured, in folders of its own."""
+    root = tmp_path_factory.mktemp("toy")
+    shutil.copytree(captured, root / "golden")
     return Workplace(root)
 
 

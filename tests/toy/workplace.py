@@ -2,11 +2,12 @@
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from toy.forked import FORKED
 
 TOY = Path(__file__).resolve().parent
 
@@ -36,7 +37,7 @@ class Workplace:
             "PARITYGATE_PATH": str(self.extension),
             "PARITYGATE_GOLDEN": str(self.root / self.golden),
             "PARITYGATE_RUNS": str(self.root / "runs"),
-            "XDG_CACHE_HOME": str(self.root / "cache"),
+            "XDG_CACHE_HOME": str(self.root.parent / "cache"),  # one of all tests of a process
             "PYTHONDONTWRITEBYTECODE": "1",
             "CI": "",  # as on a desk, also where the tests run in one
         }
@@ -46,15 +47,7 @@ class Workplace:
         return [sys.executable, "-m", "paritygate", *arguments]
 
     def call(self, *arguments: str) -> Said:
-        child = subprocess.run(
-            self.command(*arguments),
-            cwd=self.root,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        return Said(child.returncode, child.stdout, child.stderr)
+        return Said(*FORKED.call(arguments, self.root, self.environ))
 
     def done(self, *arguments: str, code: int = 0) -> Said:
         said = self.call(*arguments)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def _fused(eager: Callable[..., Any]) -> Callable[..., Any]:
 def _build(
     cls: type[PreTrainedModel], config: PreTrainedConfig, weights: Mapping[str, np.ndarray] | None, dtype: str
 ) -> torch.nn.Module:
-    with torch.device("cpu" if weights is not None else "meta"):
+    with torch.device("meta") if weights is None else nullcontext():
         model: Any = cls._from_config(config, dtype=getattr(torch, dtype), attn_implementation="eager")
     if weights is None:
         return model

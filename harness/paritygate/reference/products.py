@@ -63,6 +63,11 @@ class Multiplying(TorchDispatchMode, ABC):
     operations, and none of them can be missed.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and to be skipped by torch's compiler is to import it: seconds."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()
         products = {op: partial(self.product, op) for op in MATRIX_PRODUCTS}

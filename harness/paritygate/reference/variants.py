@@ -39,6 +39,11 @@ class _Rewritten(TorchDispatchMode):
         super().__init__()
         self._table = table
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As of `Multiplying`."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self._table.get(func, func)(*args, **(kwargs or {}))
 

@@ -18,6 +18,10 @@ from paritygate.cli.main import main
 
 from toy.terminal import OWN_TERMINAL
 
+# LLVM's optimisations and the costliest of its front ends are left out. What is looked at of a program, which is what
+# it exchanges, multiplies and holds, is settled before.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 
 @pytest.fixture(scope="session")
 def synthetic() -> ModuleType:
@@ -43,6 +47,12 @@ def environ(tmp_path: Path) -> dict[str, str]:
         "PARITYGATE_RUNS": str(tmp_path / "runs"),
         "HOME": str(tmp_path),
     }
+
+
+@pytest.fixture
+def compiled_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment does not say otherwise: most of these tests' time goes into compiling."""
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", QUICKLY))
 
 
 @pytest.fixture

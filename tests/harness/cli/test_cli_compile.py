@@ -14,6 +14,7 @@ from paritygate.core.errors import ExitCode, UsageError
 from paritygate.replay import orders
 from paritygate.replay.compiling import needed
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 REHEARSAL = ("compile", "rehearsal", "--target", "cpu:8", "--length", "32")
 
 

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,8 @@ import pytest
 from paritygate.core.drift import Verdict
 from paritygate.core.errors import ExitCode
 from paritygate.core.run import Run
+
+from toy.forked import FORKED
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,8 @@ LINES = [(code, line, word) for code, lines in TOUR.items() for line, word in li
 
 @pytest.mark.parametrize(("code", "line", "word"), LINES, ids=[f"{int(code)}-{line}" for code, line, _ in LINES])
 def test_exit_code(environ: dict[str, str], code: ExitCode, line: str, word: str) -> None:
-    command = [sys.executable, "-m", "paritygate", *line.split()]
-    done = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, word in done.stdout + done.stderr) == (int(code), True), done.stdout + done.stderr
+    ended, out, err = FORKED.call(line.split(), Path.cwd(), os.environ | environ)
+    assert (ended, word in out + err) == (int(code), True), out + err
 
 
 @pytest.mark.parametrize(

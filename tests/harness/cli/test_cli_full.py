@@ -15,6 +15,7 @@ from paritygate.core.run import Run
 from paritygate.replay import orders
 from paritygate.store.programs import read_programs
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 ROOT = Path(__file__).resolve().parents[3]
 CELL = "bf16/fsdp4tp2/cpu:8 (compiled)"
 PREFILL = ("run", "rehearsal.prefill-4x32", "--cells", CELL)

@@ -17,7 +17,9 @@ from paritygate.core.family import Case
 from paritygate.core.golden import Golden, LowPrecision
 from paritygate.reference.build import at_once, with_peers
 from paritygate.reference.capture import capture
+from paritygate.reference.emulated import Emulated
 from paritygate.reference.products import MATRIX_PRODUCTS, NARROW, Upcast, product_paths
+from paritygate.reference.variants import _Rewritten
 from paritygate.store.golden import GoldenStore
 
 from limits import FLOORS_APART, GRADIENT_FLOORS_APART, Op, limit
@@ -231,6 +233,12 @@ def test_a_product_that_rounds_twice_is_found(dtype: torch.dtype) -> None:
     with Upcast(dtype):
         halves = x[:, :32] @ y[:32] + x[:, 32:] @ y[32:]
     assert outside(halves, PRODUCTS[0], operands, 64, "sum") > halves.numel() // 10
+
+
+@pytest.mark.parametrize("mode", [Upcast, Emulated, _Rewritten])
+def test_a_mode_does_not_bring_torchs_compiler_along(mode: type[TorchDispatchMode]) -> None:
+    """Which the first operation inside would import, were it wrapped as modes are by default."""
+    assert not hasattr(mode.__torch_dispatch__, "__wrapped__")
 
 
 class Seen(TorchDispatchMode):

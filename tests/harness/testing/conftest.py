@@ -3,12 +3,12 @@
 import fcntl
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from toy.forked import FORKED
 
 HERE = Path(__file__).resolve().parent
 TOY = HERE.parents[1] / "toy"
@@ -66,9 +66,9 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
             budgets = (EXAMPLE / "golden" / "budgets.toml").read_text()
             # The stand-in shows no choices, so none are judged.
             (folder / "budgets.toml").write_text(budgets.partition('[[rule]]\nname = "top1"')[0])
-            command = [sys.executable, "-m", "paritygate", "capture", "toy"]
-            env = os.environ | {"PARITYGATE_PATH": str(TOY), "PARITYGATE_GOLDEN": str(folder)}
-            subprocess.run(command, check=True, env=env, cwd=folder, timeout=240, stdout=subprocess.DEVNULL)
+            environ = os.environ | {"PARITYGATE_PATH": str(TOY), "PARITYGATE_GOLDEN": str(folder)}
+            code, _, said = FORKED.call(("capture", "toy"), folder, environ)
+            assert code == 0, said
     return folder
 
 
