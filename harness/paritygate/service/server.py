@@ -17,7 +17,6 @@ from typing import Literal
 
 from paritygate.core.errors import InfrastructureError
 from paritygate.service.config import ServiceConfig
-from paritygate.service.database import connect, migrate
 
 Says = Literal["problems", "each request"]
 
@@ -35,9 +34,6 @@ def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, process
         _serve(at, config, behind, says)
         return
     _say()
-    engine = connect(config.database)  # once, before anybody serves, and where it cannot be opened that is said once
-    migrate(engine)
-    engine.dispose()
     with tempfile.TemporaryDirectory(prefix="paritygate-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # in which each process counts, and any of them says for all
         children: dict[SpawnProcess, Event] = {}
