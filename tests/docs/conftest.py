@@ -1,5 +1,5 @@
 """The toy captured, for the pages that describe what lies on disk."""
 
-from toy.conftest import place
+from toy.conftest import captured, place
 
-__all__ = ["place"]
+__all__ = ["captured", "place"]
