@@ -6,6 +6,7 @@ Run as a file it is that process: a request a line on standard input, an exit co
 import atexit
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -95,7 +96,7 @@ def become(arguments: list[str], folder: str, environ: dict[str, str], out: str,
         opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.dup2(opened, handle)
         os.close(opened)
-    sys.stdin = open(0, closefd=False)  # noqa: SIM115  the other one may have read ahead
+    sys.stdin = io.TextIOWrapper(io.FileIO(0, closefd=False))  # the other one may have read ahead
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)

@@ -289,7 +289,7 @@ def test_what_cannot_be_explained_leaves_a_run_as_it_is(variant: Callable[[str],
 
 def test_locate_says_where_in_the_value_a_fault_sits(variant: Callable[[str], Workplace]) -> None:
     place = variant("late")
-    run = place.done("run", "toy", "--cells", "f64,bf16", "--no-explain", "--json", code=1).json["run"]
+    run = place.done("run", "toy", "--cells", "f64,bf16", "--json", code=1).json["run"]
     said = place.done("locate", run, code=1).out
     assert re.search(r"^    f64 differs by \d\.?\d?e-1 from token 5 on, at odd vocabulary entries", said, re.M)
     assert re.search(r"^    bf16 differs by \S+, \w+ \S+× the noise, from token 5 on, at odd ", said, re.M)

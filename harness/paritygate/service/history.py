@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Line(NamedTuple):
-    """Of the row's table. A field of it costs a tenth of one of SQLAlchemy's rows."""
+    """Of the row's table. Its fields are read several times each, and SQLAlchemy's rows look every one up by name."""
 
     position: int
     place_id: int

@@ -20,6 +20,7 @@ from paritygate.service.config import ServiceConfig
 
 Says = Literal["problems", "each request"]
 
+_PAUSE_S = 1.0  # before another takes the place of one that could not begin
 _END_S = 10  # that answers under way are given when the service ends
 _LOG = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ _LOG = logging.getLogger(__name__)
 def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, processes: int = 1) -> None:
     """Until it is ended by a signal, when what was under way is answered.
 
-    Of several processes one that dies is begun again. Raises InfrastructureError where one dies before it serves.
-    What a proxy says of a caller is believed of `behind` only.
+    Of several processes one that dies is begun again. Raises InfrastructureError where one dies before it serves, and
+    no other does. What a proxy says of a caller is believed of `behind` only.
     """
     if processes == 1:
         _serve(at, config, behind, says)
@@ -46,10 +47,13 @@ def serve_on(at: socket, config: ServiceConfig, behind: str, says: Says, process
                     children[process] = serves
                 wait([process.sentinel for process in children])
                 for process in [each for each in children if not each.is_alive()]:
-                    if not children.pop(process).is_set():  # nor would the next
+                    served = children.pop(process).is_set()
+                    if not served and not any(each.is_set() for each in children.values()):  # nor would the next
                         got = f"exit code {process.exitcode}, see above"
                         raise InfrastructureError("process of the service ended before it served", got=got)
                     _LOG.warning("process %s ended with %s", process.pid, process.exitcode)
+                    if not served:  # the database may be away for now
+                        time.sleep(_PAUSE_S)
         finally:
             del os.environ["PROMETHEUS_MULTIPROC_DIR"]
             _end(list(children))

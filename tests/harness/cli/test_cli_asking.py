@@ -2,26 +2,26 @@
 
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from harness.report import synthetic
 from paritygate.cli.asking import say_gate
 from paritygate.cli.main import read_settings
 from paritygate.cli.options import OutputFormat
-from paritygate.client.transport import ServerRefused
+from paritygate.client.client import Client
+from paritygate.client.transport import Transport
 from paritygate.core.errors import UsageError
+from paritygate.service.problems import NotFound, as_json
 
 
-class Refusing:
-    """A service that answers with one refusal."""
+def refusing(what: str) -> Client:
+    """A client of a service that answers with one refusal."""
 
-    url = "http://localhost"
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(404, json=as_json(NotFound(what, where="port/a-run")))
 
-    def __init__(self, what: str):
-        self.what = what
-
-    def gate(self, project: str, run: str, against: str) -> None:
-        raise ServerRefused(404, self.what, where=f"{project}/{run}")
+    return Client(Transport("http://localhost", transport=httpx2.MockTransport(answer)))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ class Refusing:
 def test_only_a_run_that_is_missing_is_to_be_sent(tmp_path: Path, what: str, said: str) -> None:
     run = synthetic.write_run(tmp_path / "a-run")
     settings = read_settings({"PARITYGATE_RUNS": str(tmp_path)}, [])
-    with pytest.raises(UsageError) as raised:
-        say_gate(settings, Refusing(what), "port", str(run.folder), "branch:main", OutputFormat.TEXT)  # type: ignore[arg-type]
+    with refusing(what) as service, pytest.raises(UsageError) as raised:
+        say_gate(settings, service, "port", str(run.folder), "branch:main", OutputFormat.TEXT)
     assert str(raised.value).startswith(said)
     assert ("paritygate upload" in raised.value.try_) is said.startswith("the service")

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoneFree
 
 from harness.service.conftest import bearer
 from paritygate.cli.main import main
 from paritygate.service.api.events import Stream
 from paritygate.service.app import create_app
 from paritygate.service.config import ServiceConfig
-from paritygate.service.database import connect
+from paritygate.service.database import away, connect
 
 
 def test_what_was_changed_is_on_the_disk(app: FastAPI) -> None:
@@ -122,3 +124,11 @@ def test_the_verbs_say_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     said = capsys.readouterr().err
     assert said.startswith("the database does not answer now: PARITYGATE_DB\n  got       connection failed")
     assert "secret" not in said
+
+
+def test_what_passes_by_itself_is_told_from_a_fault_of_ours() -> None:
+    """All connections in use passes, and so does one that broke; a statement that is wrong does not."""
+    found = away(NoneFree("QueuePool limit reached"))
+    assert found is not None and (found.status, found.got) == (503, "all connections are in use")
+    assert away(DBAPIError("SELECT 1", None, Exception(), connection_invalidated=True)) is not None
+    assert away(ProgrammingError("SELEC", None, Exception())) is None

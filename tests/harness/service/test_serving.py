@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 
 from harness.report import synthetic
+from harness.service import dying
 from harness.service.sending import manifest
 from paritygate.cli.main import main
 from paritygate.cli.serving import listening
@@ -201,6 +202,20 @@ def test_a_process_that_cannot_serve_ends_the_server(
         server.serve_on(at, config, "", "problems", processes=2)
     assert str(ended.value) == "process of the service ended before it served\n  got       exit code 1, see above"
     assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "who serves next in this process would look there"
+
+
+def test_a_process_that_cannot_be_replaced_now_is_tried_again_while_another_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second of them dies, and so does each in its place: the server ends with the first, and no sooner."""
+    config = ServiceConfig.beside(tmp_path / "data", tmp_path / "runs", tmp_path / "golden")
+    config.data.mkdir()
+    monkeypatch.setattr(server, "_child", dying.child)
+    monkeypatch.setattr(server, "_PAUSE_S", 0.0)
+    with listening("127.0.0.1", 0) as at, pytest.raises(InfrastructureError, match="ended before it served"):
+        server.serve_on(at, config, "", "problems", processes=2)
+    ended = [int(line.rpartition(" ")[2]) for line in caplog.messages if "ended with" in line]
+    assert ended[:2] == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ Lease = Annotated[
 ]
 Processes = Annotated[
     int,
-    typer.Option("--processes", min=1, max=64, help="How many answer: one keeps a core busy. PostgreSQL from four on."),
+    typer.Option("--processes", min=1, max=64, help="How many answer at one address: each keeps one core busy."),
 ]
 Says = Annotated[bool, typer.Option("--access-log", help="Say each request.")]
 
